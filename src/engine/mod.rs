@@ -1,0 +1,3 @@
+//! Makes stored jobs happen.
+
+pub mod worker;

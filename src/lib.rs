@@ -1,0 +1,12 @@
+//! Windlass: a durable job queue and worker daemon.
+
+pub mod cli;
+pub mod clients;
+pub mod clock;
+pub mod control;
+pub mod engine;
+pub mod job;
+pub mod sandbox;
+pub mod store;
+pub mod telemetry;
+pub mod workers;

@@ -1,0 +1,353 @@
+//! The durable truth. One trait, one method per arrow of a job's life; each says what is true once it returns.
+//!
+//! Rules for every driver:
+//! - A call that has begun runs to its own deadline; dropping the future does not cut it in half.
+//! - The store's own clock decides; `now` is given by tests only.
+//! - A write whose answer was lost can be asked about by its `op_id` (contract 3): enqueue by job id, lease by nonce,
+//!   settle by (job, epoch, nonce), administration by the id of its audit row.
+//! - One bad row never blocks the rest: it is quarantined with its reason.
+
+mod error;
+pub mod sqlite;
+
+pub use error::{Error, Result};
+
+use crate::job::{
+    Applied, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, State, Timestamp,
+    schedule::{Occurrence, Schedule, ScheduleState},
+};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// `None` in production: the store's clock. Tests pass their own instants.
+pub type Now = Option<Timestamp>;
+
+/// The answer to one enqueued envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enqueued {
+    pub id: JobId,
+    /// `queued` or `scheduled`; `parked` while dependencies are open. For a duplicate: where the holder stands.
+    pub status: State,
+    /// An earlier job holds the unique key, the idempotency key or the id; `id` is that job's.
+    pub duplicate: bool,
+}
+
+/// A request for work. One round trip per store node.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest {
+    pub holder: HolderId,
+    /// The call's `op_id`.
+    pub nonce: Nonce,
+    /// How many jobs of which queue at most; a queue that is not named is not looked at. Queues never wait for each other.
+    pub queues: Vec<(Name, usize)>,
+    /// Kinds this daemon can run. A job of another kind is parked with reason `unknown_kind`; [`Store::unpark_kinds`] wakes it.
+    pub kinds: std::sync::Arc<std::collections::BTreeSet<Name>>,
+    /// Stop once this many bytes of payload are in the batch (at least one job is granted).
+    pub max_bytes: usize,
+    /// How long the holder's leases last without a heartbeat.
+    pub lease: Duration,
+}
+
+#[derive(Debug, Default)]
+pub struct LeaseReply {
+    pub jobs: Vec<Leased>,
+    /// When the next job becomes due or the next gate opens by time, so that the poller need not guess. None: nothing waits for time.
+    pub next_due: Option<Timestamp>,
+    /// The store stopped at a bound of its own and there may be more at once.
+    pub more: bool,
+}
+
+/// What a running job wants known about itself.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    pub lease: Lease,
+    pub value: Json,
+}
+
+#[derive(Debug, Default)]
+pub struct Beat {
+    /// Leases that are no longer the holder's: stop those runs.
+    pub lost: Vec<Lease>,
+    /// Leases whose job somebody asked to cancel: stop those runs and settle them as cancelled.
+    pub cancel: Vec<Lease>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reaped {
+    /// Jobs back at the head of their lines.
+    pub requeued: u64,
+    /// Of those, jobs that will run alone (their holder's process died).
+    pub suspects: u64,
+    /// Jobs that took too many processes with them: dead, `poison`.
+    pub poisoned: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Advanced {
+    /// Scheduled jobs that became due.
+    pub due: u64,
+    /// Jobs that a gate let back into their line.
+    pub admitted: u64,
+    /// Jobs that reached `expires_at` unstarted.
+    pub expired: u64,
+    /// Parks that reached their deadline.
+    pub park_expired: u64,
+    pub next_due: Option<Timestamp>,
+    /// A bound was reached; call again at once.
+    pub more: bool,
+}
+
+/// Who does an administrative act, and its `op_id`: the id of the audit row it leaves.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub op_id: Uuid,
+    /// `cli:root`, `http:127.0.0.1`, a token's id …
+    pub name: String,
+}
+
+impl Actor {
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { op_id: Uuid::now_v7(), name: name.into() }
+    }
+}
+
+/// Which jobs to list. Everything is optional and combined with *and*.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    pub state: Option<State>,
+    pub queue: Option<Name>,
+    pub kind: Option<Name>,
+    pub tenant: Option<Name>,
+    pub tag: Option<Name>,
+}
+
+/// A page, newest id first. A cursor stays valid whatever is added or removed meanwhile: no job that existed all along is
+/// shown twice or left out.
+#[derive(Clone, Debug, Default)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Where the next page begins; None at the end. A page may be short, even empty, and still have one: a call looks at a
+    /// bounded number of rows.
+    pub next: Option<String>,
+}
+
+/// What a call on one job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cancelled {
+    /// It is cancelled now.
+    Now,
+    /// It runs; its holder was told and will settle it as cancelled.
+    Asked,
+    /// It was final before.
+    AlreadyFinal,
+}
+
+/// One queue as people see it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub name: String,
+    /// From counters, never from a scan. Final states count what is still kept.
+    pub jobs: BTreeMap<State, u64>,
+    pub paused: Option<Pause>,
+    /// Age of the job at the head of the oldest line, in milliseconds since it became due.
+    pub oldest_queued_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    pub at: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+/// A row that could not be read, out of everybody's way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quarantined {
+    pub at: Timestamp,
+    /// The table it stood in.
+    pub place: String,
+    pub reason: String,
+    /// As much of the row as could be saved, as text.
+    pub row: String,
+}
+
+/// How long final jobs stay.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Hours that completed and cancelled jobs stay.
+    pub finished_hours: u64,
+    /// Hours that dead letters stay; 0 = for ever.
+    pub dead_hours: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { finished_hours: 7 * 24, dead_hours: 0 }
+    }
+}
+
+/// What a positive enqueue answer survives (contract P1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A crash of the store and of its machine.
+    Strict,
+    /// A crash of the process; about a second may be lost with the machine.
+    Relaxed,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    /// `sqlite`, `postgres`, `redis`.
+    pub store: &'static str,
+    pub version: String,
+    pub schema_version: i64,
+    pub durability: Durability,
+}
+
+/// A job with everything that a fresh store needs to hold it, for `export` and `import`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Exported {
+    pub job: Job,
+    pub unique: Option<crate::job::Unique>,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ------------------------------------------------------------------ enqueue
+
+    /// Once it returns `Ok`, every job is durable in the store's declared class, or was a duplicate of one that is. All or
+    /// nothing: on `Err` none of them was written. Asking again with the same ids gives the same answer and no second job.
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>>;
+
+    // ------------------------------------------------------------------ lease and heartbeat
+
+    /// Grants due jobs in order: priority, then tenant line by virtual time, then position. Limits and rates are checked in
+    /// the same step; jobs refused by a gate leave their line for the gate's own.
+    async fn lease(&self, request: LeaseRequest, now: Now) -> Result<LeaseReply>;
+
+    /// What the lease call `nonce` granted that is still leased, for a caller whose answer was lost.
+    async fn leased_by(&self, nonce: Nonce) -> Result<Vec<Leased>>;
+
+    /// Renews all leases of `holder` for `lease` from now, in one statement, and records progress. Tells which of `held`
+    /// are lost and which are to be cancelled.
+    async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat>;
+
+    /// The holder ends in order: it holds nothing any more and will not be taken for dead.
+    async fn goodbye(&self, holder: HolderId) -> Result<()>;
+
+    // ------------------------------------------------------------------ settle
+
+    /// Each item is applied under its own fence, in one commit, with its result, follow-ups, effects and usage; answers come
+    /// in the order of the batch. A stale lease changes nothing. Asked again, an applied one answers `AlreadyApplied` for at
+    /// least an hour.
+    async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>>;
+
+    // ------------------------------------------------------------------ time passing
+
+    /// Moves what is due: scheduled jobs, expired jobs, ended parks, gates that open by time. Bounded; see [`Advanced::more`].
+    async fn advance(&self, now: Now) -> Result<Advanced>;
+
+    /// Takes back the leases of holders whose time ran out. Jobs return to the head of their lines, no attempt charged.
+    async fn reap(&self, now: Now) -> Result<Reaped>;
+
+    /// Removes final jobs past their retention, at most `limit` a call; returns how many.
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<u64>;
+
+    // ------------------------------------------------------------------ administration
+
+    /// Cancels a job that waits, or asks the holder of one that runs.
+    async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled>;
+
+    /// Makes a scheduled or parked job due now. `NotAllowed` in any other state.
+    async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
+
+    /// Puts a dead job back into its queue with its attempts counted anew. Takes its unique key again, or answers
+    /// `Error::Duplicate` and leaves it dead.
+    async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
+
+    /// Wakes a parked job by the token its worker parked it with; `payload`, if given, becomes its checkpoint's `answer`.
+    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId>;
+
+    /// Wakes every job parked as `unknown_kind` whose kind is now known. Bounded; returns how many.
+    async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64>;
+
+    /// Nothing of the queue is leased until it is resumed. What runs goes on.
+    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()>;
+
+    async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()>;
+
+    /// Removes one dead letter for good.
+    async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
+
+    // ------------------------------------------------------------------ reading
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// Newest first, at most `limit` (≤ 1000).
+    async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
+
+    async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>>;
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>>;
+
+    /// A record that an effect wrote.
+    async fn record(&self, tenant: Option<&Name>, collection: &Name, key: &str) -> Result<Option<Json>>;
+
+    async fn health(&self) -> Result<Health>;
+
+    /// Settings as last configured.
+    async fn settings(&self) -> Result<Settings>;
+
+    /// Makes `settings` what every door and every lease call goes by.
+    async fn configure(&self, settings: &Settings) -> Result<()>;
+
+    /// Live jobs and dead letters, oldest first, in pages.
+    async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>>;
+
+    /// Takes exported jobs in; those whose id exists already are left as they are. Returns how many were new.
+    async fn import(&self, jobs: Vec<Exported>, now: Now) -> Result<u64>;
+
+    // ------------------------------------------------------------------ schedules
+
+    /// Creates or changes a schedule. A changed rule begins a new generation, of which nothing before `now` is due.
+    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()>;
+
+    async fn schedules(&self) -> Result<Vec<ScheduleState>>;
+
+    async fn delete_schedule(&self, name: &Name, actor: &Actor) -> Result<()>;
+
+    async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()>;
+
+    /// Records what became of a schedule's due instants, enqueues the jobs among them and moves its `last` to `through`:
+    /// all in one step, and only if its generation and `last` are still as given. `false`: somebody else was first, nothing written.
+    async fn fire(&self, state: &ScheduleState, through: Timestamp, occurrences: Vec<Occurrence>, now: Now) -> Result<bool>;
+
+    /// What became of a schedule's instants, oldest first.
+    async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>>;
+
+    // ------------------------------------------------------------------ hints
+
+    /// Changes whenever there may be work or a cancel request. A hint only: polling is the truth.
+    fn wakes(&self) -> watch::Receiver<u64>;
+
+    /// The store's clock.
+    async fn now(&self) -> Result<Timestamp>;
+
+    /// Waits for what was begun and closes. Later calls answer `Unavailable`.
+    async fn close(&self);
+}
+
+/// Turns a bad item of a bulk call into the store's error.
+impl From<(usize, InvalidEnvelope)> for Error {
+    fn from((index, error): (usize, InvalidEnvelope)) -> Self {
+        Self::Invalid { index, error }
+    }
+}
