@@ -1,0 +1,3 @@
+//! The one integration binary: a directory a room.
+
+mod signatures;
