@@ -1,3 +1,4 @@
 //! The one integration binary: a directory a room.
 
+mod clients;
 mod signatures;
