@@ -31,7 +31,8 @@ pub struct Enqueued {
     pub id: JobId,
     /// `queued` or `scheduled`; `parked` while dependencies are open. For a duplicate: where the holder stands.
     pub status: State,
-    /// An earlier job holds the unique key, the idempotency key or the id; `id` is that job's.
+    /// An earlier job holds the unique key or the idempotency key; `id` is that job's. The same id with the same body again
+    /// is no duplicate but the same question, and gets the same answer.
     pub duplicate: bool,
 }
 
@@ -335,8 +336,11 @@ pub trait Store: Send + Sync + 'static {
 
     // ------------------------------------------------------------------ hints
 
-    /// Changes whenever there may be work or a cancel request. A hint only: polling is the truth.
+    /// Changes whenever there may be work. A hint only: polling is the truth.
     fn wakes(&self) -> watch::Receiver<u64>;
+
+    /// Changes whenever somebody asked to cancel a running job, so that the holder's next heartbeat need not wait its turn.
+    fn cancels(&self) -> watch::Receiver<u64>;
 
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp>;
