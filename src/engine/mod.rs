@@ -1,3 +1,4 @@
 //! Makes stored jobs happen.
 
+pub mod scheduler;
 pub mod worker;
