@@ -4,11 +4,13 @@
 use super::{
     brute_force::Clocks,
     oracle::{EXPRESSIONS, year_of, zone},
+    schedule,
 };
+use serde_json::json;
 use std::collections::HashSet;
 use windlass::job::{
     JobId, Timestamp,
-    schedule::{Missed, Plan, Schedule, ScheduleState, SkipReason, Timetable, plan},
+    schedule::{Missed, Plan, ScheduleState, SkipReason, Timetable, plan},
 };
 
 /// Draws that are the same in every run.
@@ -63,12 +65,6 @@ fn wanted(missed: Missed, backlog: usize, age_secs: u64) -> usize {
     }
 }
 
-fn schedule(cron: &str, tz: &str, missed: Missed) -> Schedule {
-    let job = serde_json::json!({"kind": "report", "payload": {"of": cron}});
-    let text = serde_json::json!({"name": "nightly", "cron": cron, "tz": tz, "missed": missed, "job": job}).to_string();
-    serde_json::from_str(&text).unwrap()
-}
-
 /// Ends the process and starts another: only what the store holds is left.
 fn restart(state: &ScheduleState) -> (ScheduleState, Timetable) {
     let state: ScheduleState = serde_json::from_str(&serde_json::to_string(state).unwrap()).unwrap();
@@ -81,8 +77,12 @@ fn live_through_a_year(cron: &str, tz: &str, missed: Missed, seed: u64) -> usize
     let expected: Vec<_> = Clocks::between(zone(tz), after, through, 60).due(cron).into_iter().map(Timestamp::from_utc).collect();
     let mut ledger = Ledger { expected: &expected, told: 0, ids: HashSet::new(), jobs: 0 };
     let begun = Timestamp::from_utc(after);
-    let (mut state, mut timetable) =
-        restart(&ScheduleState { schedule: schedule(cron, tz, missed), generation: 1, last: begun, paused: false });
+    let (mut state, mut timetable) = restart(&ScheduleState {
+        schedule: schedule("nightly", &json!({"cron": cron, "tz": tz}), missed),
+        generation: 1,
+        last: begun,
+        paused: false,
+    });
     let mut dice = Dice(seed);
     let (mut now, end) = (begun, Timestamp::from_utc(through));
     while now < end {
