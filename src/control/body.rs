@@ -27,7 +27,7 @@ const SMALL_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Buffered {
     pub bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    pub share: Option<OwnedSemaphorePermit>,
 }
 
 /// The whole body, at most `limit` bytes of it.
@@ -36,17 +36,16 @@ pub(super) struct Buffered {
 /// 413 by the declared length or by the counted bytes; 408 when the sender is too slow; 400 when it ends early.
 pub(super) async fn read(state: &State, headers: &HeaderMap, body: Body, limit: usize) -> Result<Buffered, Problem> {
     let declared = declared_length(headers);
-    let mut stream = body.into_data_stream();
     if declared.is_some_and(|length| length > limit as u64) {
-        drain(stream, headers);
-        return Err(too_large(limit));
+        return Err(refuse(body, headers, too_large(limit as u64)));
     }
+    let mut stream = body.into_data_stream();
     let expected = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
     let share = share_of_memory(state, expected).await?;
     let idle = state.in_force().config.idle_deadline();
     let first = next_chunk(&mut stream, idle).await?.unwrap_or_default();
     let Some(second) = next_chunk(&mut stream, idle).await? else {
-        return if first.len() > limit { Err(too_large(limit)) } else { Ok(Buffered { bytes: first, _share: share }) };
+        return if first.len() > limit { Err(too_large(limit as u64)) } else { Ok(Buffered { bytes: first, share }) };
     };
     let mut whole = BytesMut::with_capacity(expected.min(limit).min(first.len().saturating_mul(4).max(UNCOUNTED_BYTES)));
     whole.extend_from_slice(&first);
@@ -54,12 +53,12 @@ pub(super) async fn read(state: &State, headers: &HeaderMap, body: Body, limit: 
     while let Some(bytes) = chunk {
         if whole.len() + bytes.len() > limit {
             drain(stream, headers);
-            return Err(too_large(limit));
+            return Err(too_large(limit as u64));
         }
         whole.extend_from_slice(&bytes);
         chunk = next_chunk(&mut stream, idle).await?;
     }
-    Ok(Buffered { bytes: whole.freeze(), _share: share })
+    Ok(Buffered { bytes: whole.freeze(), share })
 }
 
 /// The next piece of a body; None at its end.
@@ -80,7 +79,7 @@ pub(super) async fn next_chunk(stream: &mut BodyDataStream, idle: Duration) -> R
     }
 }
 
-pub(super) fn too_large(limit: usize) -> Problem {
+pub(super) fn too_large(limit: u64) -> Problem {
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "too_large",
@@ -90,6 +89,12 @@ pub(super) fn too_large(limit: usize) -> Problem {
 
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Refuses a request without having read its body.
+pub(super) fn refuse(body: Body, headers: &HeaderMap, problem: Problem) -> Problem {
+    drain(body.into_data_stream(), headers);
+    problem
 }
 
 /// Throws the rest of a refused body away in the background. A client that asked first (`Expect: 100-continue`) has not begun.

@@ -1,11 +1,9 @@
 //! What can be set about the control port, and which settings do not fit together. Reading files is `state.rs`' affair.
 
-use super::hooks::SourceConfig;
-use crate::job::{Limits, Name};
+use crate::job::Limits;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -17,7 +15,6 @@ use std::{
 pub struct Config {
     pub listen: SocketAddr,
     /// Callers must show it as `Authorization: Bearer …`. Required as soon as `listen` is not loopback.
-    #[serde(deserialize_with = "secret")]
     pub token: Option<SecretString>,
     /// A file that holds the token, for systemd credentials; the end of its last line is not part of it.
     pub token_file: Option<PathBuf>,
@@ -30,6 +27,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// Bytes of one job's payload; at most 16 MiB.
     pub max_payload_bytes: usize,
+    /// Bytes of one inbound webhook.
+    pub max_hook_bytes: usize,
     /// Bytes of all request bodies that are in memory at once; requests beyond wait their turn.
     pub max_buffered_bytes: usize,
     /// Bytes of one streamed NDJSON body.
@@ -46,8 +45,6 @@ pub struct Config {
     pub health_deadline_ms: u64,
     /// How long requests may go on once the port is told to close.
     pub close_deadline_ms: u64,
-    /// The senders of `POST /hooks/{source}`.
-    pub hooks: BTreeMap<Name, SourceConfig>,
 }
 
 impl Config {
@@ -67,6 +64,8 @@ impl Default for Config {
             // One job with the largest payload that any configuration allows.
             max_body_bytes: Limits::PAYLOAD_HARD + Self::ENVELOPE_BYTES,
             max_payload_bytes: Limits::PAYLOAD_DEFAULT,
+            // Stripe and Standard Webhooks senders stay far below; GitHub may send 25 MB, for whoever needs that.
+            max_hook_bytes: 1 << 20,
             // Eight of the largest bodies, on a machine that also runs a database and a web server.
             max_buffered_bytes: 128 << 20,
             max_stream_bytes: 4 << 30,
@@ -79,7 +78,6 @@ impl Default for Config {
             // Probes give up after a second.
             health_deadline_ms: 900,
             close_deadline_ms: 5_000,
-            hooks: BTreeMap::new(),
         }
     }
 }
@@ -105,8 +103,7 @@ impl Config {
         if let Some(host) = self.allowed_hosts.iter().find(|host| host.is_empty() || host.contains(['/', ' ', '*'])) {
             return Err(format!("control.allowed_hosts has {host:?}; write plain host names, such as windlass.internal"));
         }
-        self.check_sizes()?;
-        self.hooks.iter().try_for_each(|(name, source)| source.check(name))
+        self.check_sizes()
     }
 
     fn check_sizes(&self) -> Result<(), String> {
@@ -117,6 +114,7 @@ impl Config {
         whole("max_connections", bytes(self.max_connections), 1, 65_536)?;
         whole("max_payload_bytes", bytes(self.max_payload_bytes), 1, bytes(Limits::PAYLOAD_HARD))?;
         whole("max_body_bytes", bytes(self.max_body_bytes), 1024, 1 << 30)?;
+        whole("max_hook_bytes", bytes(self.max_hook_bytes), 1024, bytes(self.max_body_bytes))?;
         whole("max_buffered_bytes", bytes(self.max_buffered_bytes), bytes(self.max_body_bytes), 1 << 40)?;
         whole("max_stream_bytes", self.max_stream_bytes, bytes(self.max_body_bytes), 1 << 50)?;
         for (name, value) in [
@@ -169,8 +167,4 @@ pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
             .into());
     }
     Ok(())
-}
-
-pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(|text| text.map(SecretString::from))
 }

@@ -50,7 +50,7 @@ impl Problem {
     pub fn invalid(errors: Vec<ItemError>) -> Self {
         let too_large = !errors.is_empty() && errors.iter().all(|e| e.code == "too_large" && e.pointer.ends_with("/payload"));
         let detail = match errors.as_slice() {
-            [only] => format!("{}: {}", only.pointer, only.message),
+            [only] => described(only),
             many => format!("{} items are invalid; nothing was written", many.len()),
         };
         let status = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
@@ -72,6 +72,21 @@ impl Problem {
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.closes = true;
+        self
+    }
+
+    /// The call was about one item, so its place in a list of one is not named.
+    #[must_use]
+    pub(super) fn about_one_item(mut self) -> Self {
+        for error in &mut self.errors {
+            error.index = None;
+            if let Some(within) = error.pointer.strip_prefix("#/0") {
+                error.pointer = format!("#{within}");
+            }
+        }
+        if let [only] = self.errors.as_slice() {
+            self.detail = described(only);
+        }
         self
     }
 
@@ -103,48 +118,60 @@ impl From<InvalidEnvelope> for Problem {
     }
 }
 
-/// What each of the store's errors means to a caller.
-impl From<store::Error> for Problem {
-    fn from(error: store::Error) -> Self {
-        use store::Error;
-        match error {
-            Error::Unavailable(story) => {
-                Self::unavailable("store_unavailable", "the store cannot take the call just now; nothing was written, try again").because(story)
-            }
-            Error::Unknown(story) => Self::unavailable(
-                "outcome_unknown",
-                "the store's answer was lost, so this may or may not have happened; ask again with the same id or Idempotency-Key",
-            )
-            .because(story),
-            Error::Invalid { index, error } => Self::invalid(vec![ItemError::at(index, error)]),
-            Error::Duplicate { index, .. } | Error::Conflict { index, .. } => {
-                let item = ItemError::of(&error, index);
-                let code = item.code.clone();
-                let code = if code == "duplicate" { "duplicate" } else { "conflict" };
-                Self { errors: vec![item], ..Self::new(StatusCode::CONFLICT, code, unindexed(&error)) }
-            }
-            Error::NotFound { what } => Self::not_found(what),
-            Error::NotAllowed(why) => Self::new(StatusCode::CONFLICT, "not_allowed", why),
-            Error::Corrupt(story) => Self::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "store_damaged",
-                "the stored data is damaged; an operator must look at the daemon's log",
-            )
-            .because(story),
-            Error::Refused(story) => {
-                Self::unavailable("store_refused", "the store refuses this daemon; an operator must look at the daemon's log").because(story)
-            }
-        }
+fn described(error: &ItemError) -> String {
+    match error.pointer.as_str() {
+        "#" => error.message.clone(),
+        pointer => format!("{pointer}: {}", error.message),
     }
 }
 
-/// The sentence of an item's error without its place, which the answer names in a member of its own.
-pub(super) fn unindexed(error: &store::Error) -> String {
+/// What each of the store's errors means to a caller: the code and the sentence that may leave the house.
+pub(super) fn outside(error: &store::Error) -> (&'static str, String) {
+    use store::Error;
     match error {
-        store::Error::Duplicate { holder, .. } => format!("the unique key is held by job {holder}"),
-        store::Error::Conflict { id, .. } => format!("job {id} exists with another body; use a fresh id or idempotency key"),
-        store::Error::Invalid { error, .. } => error.message.clone(),
-        other => other.label().to_owned(),
+        Error::Unavailable(_) => {
+            ("store_unavailable", "the store cannot take the call just now; nothing was written, try again".into())
+        }
+        Error::Unknown(_) => (
+            "outcome_unknown",
+            "the store's answer was lost, so this may or may not have happened; ask again with the same id or Idempotency-Key".into(),
+        ),
+        Error::Invalid { error, .. } => (error.code, error.message.clone()),
+        Error::Duplicate { holder, .. } => ("duplicate", format!("the unique key is held by job {holder}")),
+        Error::Conflict { id, .. } => ("conflict", format!("job {id} exists with another body; use a fresh id or idempotency key")),
+        Error::NotFound { what } => ("not_found", format!("{what} does not exist")),
+        Error::NotAllowed(why) => ("not_allowed", why.clone()),
+        Error::Corrupt(_) => ("store_damaged", "the stored data is damaged; an operator must look at the daemon's log".into()),
+        Error::Refused(_) => ("store_refused", "the store refuses this daemon; an operator must look at the daemon's log".into()),
+    }
+}
+
+/// The store's own words, for the log, where they are not for callers.
+fn inside(error: store::Error) -> Option<String> {
+    use store::Error::{Corrupt, Refused, Unavailable, Unknown};
+    match error {
+        Unavailable(story) | Unknown(story) | Corrupt(story) | Refused(story) => Some(story),
+        _ => None,
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        use store::Error;
+        let status = match &error {
+            Error::Invalid { index, error } => return Self::invalid(vec![ItemError::at(*index, error.clone())]),
+            Error::Unavailable(_) | Error::Unknown(_) | Error::Refused(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Duplicate { .. } | Error::Conflict { .. } | Error::NotAllowed(_) => StatusCode::CONFLICT,
+            Error::NotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Corrupt(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let (code, detail) = outside(&error);
+        let errors = match &error {
+            Error::Duplicate { index, .. } | Error::Conflict { index, .. } => vec![ItemError::of(&error, *index)],
+            _ => Vec::new(),
+        };
+        let retry_after_secs = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_SECS);
+        Self { errors, retry_after_secs, inside: inside(error), ..Self::new(status, code, detail) }
     }
 }
 

@@ -27,7 +27,6 @@ pub mod wire;
 pub use config::Config;
 pub use connection::serve;
 pub use error::Problem;
-pub use hooks::Source;
 pub use state::State;
 
 use axum::{

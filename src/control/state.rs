@@ -1,16 +1,16 @@
 //! What every request shares: the store, the metrics, and the settings in force, which a reload swaps as a whole.
 
-use super::{Config, auth::Gate, hooks::Source};
+use super::{Config, auth::Gate, hooks};
 use crate::{
     clock::Clock,
-    job::{Name, NewJob, Settings, Timestamp},
+    job::{Name, NewJob, Settings},
+    secret, signatures,
     store::Store,
     telemetry::Metrics,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use std::{
-    collections::BTreeMap,
-    path::Path,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -42,7 +42,7 @@ pub struct Shared {
 pub(super) struct InForce {
     pub config: Config,
     pub gate: Gate,
-    pub sources: BTreeMap<Name, Source>,
+    pub sources: BTreeMap<Name, signatures::Source>,
 }
 
 /// Memory for request bodies, in KiB, so that the count fits a semaphore.
@@ -52,26 +52,20 @@ pub(super) struct BodyBudget {
 }
 
 impl State {
-    /// Reads the files that `config` names, once.
+    /// Reads the files that `config` and `webhooks` name, once. `stalled` names the loops of the daemon that stopped ticking,
+    /// and is asked by every probe.
     ///
     /// # Errors
     /// One sentence about the first setting or file that cannot be used.
-    pub fn new(config: &Config, store: Arc<dyn Store>, metrics: Metrics, clock: Clock) -> Result<Self, String> {
-        Self::watching(config, store, metrics, clock, Vec::new)
-    }
-
-    /// As [`State::new`]; `stalled` names the loops of the daemon that stopped ticking, and is asked by every probe.
-    ///
-    /// # Errors
-    /// As [`State::new`].
-    pub fn watching(
+    pub fn new(
         config: &Config,
+        webhooks: &signatures::Config,
         store: Arc<dyn Store>,
         metrics: Metrics,
         clock: Clock,
         stalled: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let in_force = Arc::new(InForce::of(config)?);
+        let in_force = Arc::new(InForce::of(config, webhooks)?);
         let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX >> 4).min(u32::MAX >> 4).max(1);
         Ok(Self(Arc::new(Shared {
             store,
@@ -93,8 +87,8 @@ impl State {
     ///
     /// # Errors
     /// As [`State::new`]; the old settings stay in force.
-    pub fn reload(&self, config: &Config) -> Result<(), String> {
-        let next = Arc::new(InForce::of(config)?);
+    pub fn reload(&self, config: &Config, webhooks: &signatures::Config) -> Result<(), String> {
+        let next = Arc::new(InForce::of(config, webhooks)?);
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }
@@ -126,10 +120,6 @@ impl State {
     pub(super) fn labels(&self) -> Arc<Labels> {
         Arc::clone(&self.labels.read().unwrap_or_else(PoisonError::into_inner))
     }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
 }
 
 impl std::ops::Deref for State {
@@ -140,29 +130,15 @@ impl std::ops::Deref for State {
 }
 
 impl InForce {
-    fn of(config: &Config) -> Result<Self, String> {
+    fn of(config: &Config, webhooks: &signatures::Config) -> Result<Self, String> {
         config.check()?;
-        let token = match (&config.token, &config.token_file) {
-            (Some(token), _) => Some(token.clone()),
-            (None, Some(file)) => Some(secret_file(file, "control.token_file")?),
-            (None, None) => None,
-        };
+        let token =
+            secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
         }
-        let sources = config
-            .hooks
-            .iter()
-            .map(|(name, source)| Ok((name.clone(), Source::of(name, source)?)))
-            .collect::<Result<_, String>>()?;
-        Ok(Self { gate: Gate::new(token.as_ref(), config), sources, config: config.clone() })
+        Ok(Self { gate: Gate::new(token.as_ref(), config), sources: hooks::sources(webhooks)?, config: config.clone() })
     }
-}
-
-/// The secret in a file, without the line end that every editor adds.
-pub(super) fn secret_file(path: &Path, setting: &str) -> Result<SecretString, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{setting} = {} cannot be read: {e}", path.display()))?;
-    Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// Which names may be metric labels. A producer can invent kinds and queues without end; a label cannot.
@@ -170,7 +146,7 @@ pub(super) fn secret_file(path: &Path, setting: &str) -> Result<SecretString, St
 pub(super) struct Labels {
     /// Known kinds with the queue that their jobs go to.
     kinds: BTreeMap<Name, Name>,
-    queues: std::collections::BTreeSet<Name>,
+    queues: BTreeSet<Name>,
 }
 
 /// Queue and kind of a job as a label shows them.

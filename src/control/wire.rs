@@ -53,12 +53,14 @@ impl ItemError {
     /// What the store holds against item `index`.
     #[must_use]
     pub fn of(error: &store::Error, index: usize) -> Self {
+        let (code, message) = error::outside(error);
         let job = match error {
             store::Error::Duplicate { holder, .. } => Some(*holder),
             store::Error::Conflict { id, .. } => Some(*id),
             _ => None,
         };
-        Self { index: Some(index), job, ..Self::new(&format!("/{index}"), error.label(), error::unindexed(error)) }
+        let within = if let store::Error::Invalid { error, .. } = error { error.pointer.as_str() } else { "" };
+        Self { index: Some(index), job, ..Self::new(&format!("/{index}{within}"), code, message) }
     }
 }
 
