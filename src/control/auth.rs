@@ -134,7 +134,8 @@ mod tests {
         for host in ["localhost", "LocalHost:7717", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:7717", "jobs.internal:9"] {
             gate.admits(&headers(&[("host", host)])).unwrap_or_else(|e| panic!("{host}: {e:?}"));
         }
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7717", "::1", "localhost:80:80", "127.0.0.2"] {
+        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7717", "::1", "localhost:80:80", "127.0.0.2"]
+        {
             assert!(gate.admits(&headers(&[("host", host)])).is_err(), "{host} was admitted");
         }
         assert!(gate.admits(&HeaderMap::new()).is_err(), "no host at all was admitted");
@@ -145,7 +146,9 @@ mod tests {
         let gate = gate(None);
         let own = [("host", "localhost:7717"), ("origin", "http://localhost:7717"), ("sec-fetch-site", "same-origin")];
         gate.admits(&headers(&own)).expect("our own page");
-        for (name, value) in [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+        for (name, value) in
+            [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+        {
             assert!(gate.admits(&headers(&[("host", "localhost:7717"), (name, value)])).is_err(), "{name}: {value} was admitted");
         }
     }

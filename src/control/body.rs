@@ -137,9 +137,10 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     let unsupported = |detail: String| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (essence, parameters) = given.split_once(';').unwrap_or((given, ""));
-    let foreign_charset = parameters.split(';').filter_map(|p| p.split_once('=')).any(|(name, value)| {
-        name.trim().eq_ignore_ascii_case("charset") && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-    });
+    let foreign_charset = parameters
+        .split(';')
+        .filter_map(|p| p.split_once('='))
+        .any(|(name, value)| name.trim().eq_ignore_ascii_case("charset") && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8"));
     if foreign_charset {
         return Err(unsupported("send JSON in UTF-8".into()));
     }

@@ -126,7 +126,7 @@ pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_ind
             }
         }
     }
-    let mut ranges: VecDeque<Range<usize>> = VecDeque::from([0..jobs.len()]);
+    let mut ranges: VecDeque<Range<usize>> = std::iter::once(0..jobs.len()).collect();
     while let Some(range) = ranges.pop_front() {
         if range.is_empty() {
             continue;

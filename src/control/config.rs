@@ -162,9 +162,11 @@ impl Config {
 /// What can stand in an `Authorization` header and is worth asking for.
 pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("the control token is empty or has characters that no header can carry; use letters and digits, such as the output of \
+        return Err(
+            "the control token is empty or has characters that no header can carry; use letters and digits, such as the output of \
                     `openssl rand -hex 32`"
-            .into());
+                .into(),
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::{
     connection::Peer,
     extract::{Asked, Id, MOST_ROWS},
     jobs::{self, JobAnswer, Listing},
-    wire::{ItemError, JobSummary, PageOf, RedriveAnswer, RedriveRequest, RedrivenItem, RetryAnswer, Retried},
+    wire::{ItemError, JobSummary, PageOf, RedriveAnswer, RedriveRequest, RedrivenItem, Retried, RetryAnswer},
 };
 use crate::{
     job::{Job, JobId, State as JobState},

@@ -118,6 +118,12 @@ impl From<InvalidEnvelope> for Problem {
     }
 }
 
+impl From<ItemError> for Problem {
+    fn from(error: ItemError) -> Self {
+        Self::invalid(vec![error])
+    }
+}
+
 fn described(error: &ItemError) -> String {
     match error.pointer.as_str() {
         "#" => error.message.clone(),
@@ -129,9 +135,7 @@ fn described(error: &ItemError) -> String {
 pub(super) fn outside(error: &store::Error) -> (&'static str, String) {
     use store::Error;
     match error {
-        Error::Unavailable(_) => {
-            ("store_unavailable", "the store cannot take the call just now; nothing was written, try again".into())
-        }
+        Error::Unavailable(_) => ("store_unavailable", "the store cannot take the call just now; nothing was written, try again".into()),
         Error::Unknown(_) => (
             "outcome_unknown",
             "the store's answer was lost, so this may or may not have happened; ask again with the same id or Idempotency-Key".into(),

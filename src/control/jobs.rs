@@ -142,7 +142,9 @@ async fn each(state: &State, checked: Vec<bulk::Checked>) -> Result<Vec<ItemAnsw
     if !answers.iter().flatten().any(|answer| matches!(answer, ItemAnswer::Enqueued(_))) {
         return Err(error.into());
     }
-    let told = |(index, answer): (usize, Option<ItemAnswer>)| answer.unwrap_or_else(|| ItemAnswer::Refused { error: ItemError::of(&error, index) });
+    let told = |(index, answer): (usize, Option<ItemAnswer>)| {
+        answer.unwrap_or_else(|| ItemAnswer::Refused { error: ItemError::of(&error, index) })
+    };
     Ok(answers.into_iter().enumerate().map(told).collect())
 }
 
@@ -202,7 +204,12 @@ pub(super) async fn list(
     page(&state, &filter, asked.cursor.as_deref(), asked.limit).await.map(axum::Json)
 }
 
-pub(super) async fn page(state: &State, filter: &Filter, cursor: Option<&str>, limit: Option<usize>) -> Result<PageOf<JobSummary>, Problem> {
+pub(super) async fn page(
+    state: &State,
+    filter: &Filter,
+    cursor: Option<&str>,
+    limit: Option<usize>,
+) -> Result<PageOf<JobSummary>, Problem> {
     if cursor.is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
         return Err(Problem::bad_request("bad_cursor", "the cursor is not one of ours; begin again without it"));
     }

@@ -114,7 +114,8 @@ async fn write_all(state: State, mut lines: Lines, deadline: Instant, answers: m
 }
 
 fn took_too_long() -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline", "the stream has gone on for as long as a stream may; go on in a new call").closing()
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline", "the stream has gone on for as long as a stream may; go on in a new call")
+        .closing()
 }
 
 fn check_batch(batch: Vec<Result<Bytes, TooLong>>, first_index: usize, limits: crate::job::Limits) -> Vec<Checked> {

@@ -1,6 +1,12 @@
 //! `/v1/queues`: how many jobs stand where, and holding a queue back.
 
-use super::{Problem, State, auth, body, connection::Peer, extract::Named, jobs, wire::Because};
+use super::{
+    Problem, State, auth, body,
+    connection::Peer,
+    extract::Named,
+    jobs,
+    wire::{Because, PauseAnswer},
+};
 use crate::{
     job::State as JobState,
     store::{Pause, QueueStatus},
@@ -41,11 +47,4 @@ pub(super) async fn resume(
 ) -> Result<Json<PauseAnswer>, Problem> {
     state.store.resume(&queue, &auth::actor(peer), None).await?;
     Ok(Json(PauseAnswer { name: queue, paused: None }))
-}
-
-/// A queue as these two calls leave it.
-#[derive(serde::Serialize)]
-pub(super) struct PauseAnswer {
-    name: crate::job::Name,
-    paused: Option<Pause>,
 }

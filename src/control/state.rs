@@ -66,7 +66,7 @@ impl State {
         stalled: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let in_force = Arc::new(InForce::of(config, webhooks)?);
-        let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX >> 4).min(u32::MAX >> 4).max(1);
+        let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
         Ok(Self(Arc::new(Shared {
             store,
             metrics,
@@ -132,8 +132,7 @@ impl std::ops::Deref for State {
 impl InForce {
     fn of(config: &Config, webhooks: &signatures::Config) -> Result<Self, String> {
         config.check()?;
-        let token =
-            secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
+        let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
         }

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::{
-    job::{InvalidEnvelope, Job, JobError, JobId, Name, State, Timestamp},
+    job::{InvalidEnvelope, Job, JobError, JobId, Name, State, Timestamp, schedule::Schedule},
     store::{self, Enqueued, Filter},
 };
 use serde::{Deserialize, Serialize};
@@ -282,4 +282,28 @@ pub struct ReadyAnswer {
     pub ready: bool,
     /// Which checks failed: `store`, `draining`, `stalled:<loop>`.
     pub failed: Vec<String>,
+}
+
+/// A schedule with what the store remembers of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleAnswer {
+    pub schedule: Schedule,
+    pub generation: i64,
+    pub last: Timestamp,
+    pub paused: bool,
+    /// None while it is paused.
+    pub next: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewAnswer {
+    pub name: Name,
+    pub instants: Vec<Timestamp>,
+}
+
+/// A queue as a pause or a resume leaves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseAnswer {
+    pub name: Name,
+    pub paused: Option<store::Pause>,
 }
