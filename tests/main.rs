@@ -1,4 +1,4 @@
 //! The one integration binary: a directory a room.
 
-//mod control;
+mod control;
 mod signatures;
