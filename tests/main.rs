@@ -1,0 +1,5 @@
+//! Every integration test, in one binary: linked once, run in parallel.
+
+mod store;
+mod support;
+mod tidy;
