@@ -10,6 +10,7 @@ mod enqueue;
 mod export;
 mod lease;
 mod limits;
+mod limits;
 mod listing;
 mod model;
 mod rescue;
