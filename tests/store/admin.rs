@@ -191,10 +191,7 @@ async fn redrive_keeps_payload_checkpoint_and_history(store: &mut TestStore) {
     let sent = work().payload(r#"{ "a":1 }"#).tenant("acme").tags(&["t"]).on_success(work().queue("next"));
     let id = store.put_one(sent, now(0)).await;
     let leased = daemon.lease_one(&**store, now(1)).await;
-    let end = windlass::job::Settlement {
-        checkpoint: Some(json("[7]")),
-        ..windlass::job::Settlement::new(leased.lease, dead(), at(1))
-    };
+    let end = windlass::job::Settlement { checkpoint: Some(json("[7]")), ..windlass::job::Settlement::new(leased.lease, dead(), at(1)) };
     store.settle_one(end, now(2)).await;
     store.redrive(id, &actor(), now(3)).await.unwrap();
     let leased = daemon.lease_one(&**store, now(4)).await;

@@ -157,10 +157,11 @@ async fn retrying_parent_frees_nobody(store: &mut TestStore) {
 }
 
 async fn dependent_that_waited_too_long_is_dead(store: &mut TestStore) {
-    store.configure_with(|settings| {
-        settings.kinds.insert(name("work"), KindSettings { park_for_ms: 60_000, ..KindSettings::default() });
-    })
-    .await;
+    store
+        .configure_with(|settings| {
+            settings.kinds.insert(name("work"), KindSettings { park_for_ms: 60_000, ..KindSettings::default() });
+        })
+        .await;
     let child = store.put_one(work().after(&[JobId::mint()]), now(0)).await;
     store.advance(now(59)).await.unwrap();
     assert_eq!(store.state(child).await, State::Parked);

@@ -33,19 +33,14 @@ on_every_store![
 ];
 
 async fn plain_job_is_queued_and_reads_back_as_it_was_sent(store: &mut TestStore) {
-    let sent = work()
-        .queue("mail")
-        .tenant("acme")
-        .priority(2)
-        .key("k")
-        .max_attempts(7)
-        .expires_at(at(100))
-        .tags(&["nightly", "eu"])
-        .change(|job| {
-            job.timeout_ms = Some(1234);
-            job.extra.event_time = Some(at(-50));
-            job.extra.meta = Some(json(r#"{"traceparent":"00-x"}"#));
-        });
+    let sent =
+        work().queue("mail").tenant("acme").priority(2).key("k").max_attempts(7).expires_at(at(100)).tags(&["nightly", "eu"]).change(
+            |job| {
+                job.timeout_ms = Some(1234);
+                job.extra.event_time = Some(at(-50));
+                job.extra.meta = Some(json(r#"{"traceparent":"00-x"}"#));
+            },
+        );
     let answers = store.enqueue(vec![sent.clone()], now(3)).await.unwrap();
     assert_eq!(answers, [Enqueued { id: sent.id, status: State::Queued, duplicate: false }]);
     let job = store.job(sent.id).await;

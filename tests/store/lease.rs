@@ -149,7 +149,8 @@ async fn epoch_of_a_job_grows_with_every_lease(store: &mut TestStore) {
     store.put_one(work().max_attempts(99), now(0)).await;
     let mut epoch = i64::MIN;
     let error = || JobError::new(ErrorClass::Retry, "x", "x");
-    let ends = [Transition::Release, Transition::Retry { at: at(0), error: error() }, Transition::Snooze { until: at(0) }, Transition::Release];
+    let ends =
+        [Transition::Release, Transition::Retry { at: at(0), error: error() }, Transition::Snooze { until: at(0) }, Transition::Release];
     for (n, end) in (1..).zip(ends) {
         let leased = daemon.lease_one(&**store, now(n)).await;
         assert!(leased.lease.epoch > epoch);
@@ -171,7 +172,9 @@ async fn lost_answer_is_told_again_by_its_nonce(store: &mut TestStore) {
     let nonce = request.nonce;
     let granted = store.lease(request, now(1)).await.unwrap().jobs;
     let told = store.leased_by(nonce).await.unwrap();
-    let by_id = |jobs: &[windlass::job::Leased]| jobs.iter().map(|l| (l.lease, format!("{:?}", l.job))).map(|(l, j)| (l.job, (l, j))).collect::<BTreeMap<_, _>>();
+    let by_id = |jobs: &[windlass::job::Leased]| {
+        jobs.iter().map(|l| (l.lease, format!("{:?}", l.job))).map(|(l, j)| (l.job, (l, j))).collect::<BTreeMap<_, _>>()
+    };
     assert_eq!(by_id(&told), by_id(&granted));
     store.complete(&told[..1], now(2)).await;
     let left = store.leased_by(nonce).await.unwrap();
@@ -261,10 +264,11 @@ async fn expired_job_is_never_granted(store: &mut TestStore) {
 }
 
 async fn expired_job_of_a_kind_that_says_so_is_dead(store: &mut TestStore) {
-    store.configure_with(|settings| {
-        settings.kinds.insert(name("work"), KindSettings { on_expire: OnExpire::Dead, ..KindSettings::default() });
-    })
-    .await;
+    store
+        .configure_with(|settings| {
+            settings.kinds.insert(name("work"), KindSettings { on_expire: OnExpire::Dead, ..KindSettings::default() });
+        })
+        .await;
     let id = store.put_one(work().expires_at(at(5)), now(0)).await;
     assert_eq!(store.advance(now(6)).await.unwrap().expired, 1);
     let job = store.job(id).await;
@@ -354,11 +358,12 @@ async fn tenants_share_in_turn(store: &mut TestStore) {
 }
 
 async fn weights_give_shares(store: &mut TestStore) {
-    store.configure_with(|settings| {
-        let queue = QueueSettings { tenant_weights: BTreeMap::from([(name("gold"), 3)]), ..QueueSettings::default() };
-        settings.queues.insert(name("default"), queue);
-    })
-    .await;
+    store
+        .configure_with(|settings| {
+            let queue = QueueSettings { tenant_weights: BTreeMap::from([(name("gold"), 3)]), ..QueueSettings::default() };
+            settings.queues.insert(name("default"), queue);
+        })
+        .await;
     store.put(of("gold", 100), now(0)).await;
     store.put(of("iron", 100), now(0)).await;
     let order = next_tenants(store, &Daemon::new(), 40).await;
@@ -379,10 +384,11 @@ async fn tenant_that_was_away_is_owed_nothing(store: &mut TestStore) {
 }
 
 async fn tenants_of_an_unfair_queue_stand_in_one_line(store: &mut TestStore) {
-    store.configure_with(|settings| {
-        settings.queues.insert(name("default"), QueueSettings { fair: false, ..QueueSettings::default() });
-    })
-    .await;
+    store
+        .configure_with(|settings| {
+            settings.queues.insert(name("default"), QueueSettings { fair: false, ..QueueSettings::default() });
+        })
+        .await;
     let mut jobs = of("a", 5);
     jobs.extend(of("b", 5));
     jobs.push(work());

@@ -121,7 +121,14 @@ async fn key_belongs_to_its_queue(store: &mut TestStore) {
 async fn key_slot_is_free_after_every_end(store: &mut TestStore) {
     let daemon = Daemon::new();
     let park = Transition::Park { reason: "outside".into(), until: at(9_999), token: None, error: None };
-    let ends = [Transition::Complete, retry(9_999), dead(), Transition::Snooze { until: at(9_999) }, park, Transition::Cancel { reason: "no".into() }];
+    let ends = [
+        Transition::Complete,
+        retry(9_999),
+        dead(),
+        Transition::Snooze { until: at(9_999) },
+        park,
+        Transition::Cancel { reason: "no".into() },
+    ];
     store.put(keyed("k", ends.len() + 2), now(0)).await;
     for end in ends {
         let leased = daemon.lease_one(&**store, now(1)).await;

@@ -82,11 +82,7 @@ async fn one_of_each(store: &TestStore) -> BTreeMap<State, JobId> {
     let daemon = Daemon::new();
     let mut jobs = BTreeMap::new();
     let error = || JobError::new(ErrorClass::Permanent, "bad", "never");
-    let ends = [
-        Transition::Complete,
-        Transition::Cancel { reason: "no".into() },
-        Transition::Dead { reason: "rejected", error: error() },
-    ];
+    let ends = [Transition::Complete, Transition::Cancel { reason: "no".into() }, Transition::Dead { reason: "rejected", error: error() }];
     for end in ends {
         let id = store.put_one(work(), now(0)).await;
         let leased = daemon.lease_one(&**store, now(0)).await;

@@ -10,7 +10,6 @@ mod enqueue;
 mod export;
 mod lease;
 mod limits;
-mod limits;
 mod listing;
 mod model;
 mod rescue;

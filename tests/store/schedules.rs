@@ -47,7 +47,7 @@ fn due(seconds: i64, job: NewJob) -> DueJob {
 }
 
 fn plan(through: i64, jobs: Vec<DueJob>) -> Plan {
-    Plan { skipped: None, jobs, through: at(through) }
+    Plan { skipped: None, jobs, through: at(through), more: false }
 }
 
 async fn history(store: &TestStore) -> Vec<(Timestamp, Fate)> {
@@ -78,7 +78,7 @@ async fn fire_records_skips(store: &mut TestStore) {
     let skipped = Some(SkippedRun { from: at(60), through: at(300), count: 5, reason: SkipReason::Missed });
     let job = work();
     let id = job.id;
-    let plan = Plan { skipped, jobs: vec![due(360, job)], through: at(360) };
+    let plan = Plan { skipped, jobs: vec![due(360, job)], through: at(360), more: false };
     assert!(store.fire(&state(store).await, plan, now(365)).await.unwrap());
     let skip = Fate::Skipped { reason: SkipReason::Missed, through: at(300), count: 5 };
     assert_eq!(history(store).await, [(at(60), skip), (at(360), Fate::Job { id })]);

@@ -68,7 +68,9 @@ async fn rejected_duplicate_names_the_holder_and_writes_nothing(store: &mut Test
 }
 
 async fn key_is_scoped_by_tenant_and_queue(store: &mut TestStore) {
-    let places = || vec![unique(UntilFinished), unique(UntilFinished).tenant("a"), unique(UntilFinished).tenant("b"), unique(UntilFinished).queue("q")];
+    let places = || {
+        vec![unique(UntilFinished), unique(UntilFinished).tenant("a"), unique(UntilFinished).tenant("b"), unique(UntilFinished).queue("q")]
+    };
     let first = store.enqueue(places(), now(0)).await.unwrap();
     assert!(first.iter().all(|answer| !answer.duplicate), "{first:?}");
     let again = store.enqueue(places(), now(0)).await.unwrap();
@@ -77,7 +79,13 @@ async fn key_is_scoped_by_tenant_and_queue(store: &mut TestStore) {
 }
 
 async fn duplicates_inside_one_bulk_are_one_job(store: &mut TestStore) {
-    let bulk = vec![work().unique("z", UntilFinished, Return), unique(UntilFinished), work(), unique(UntilFinished), work().unique("z", WINDOW, Return)];
+    let bulk = vec![
+        work().unique("z", UntilFinished, Return),
+        unique(UntilFinished),
+        work(),
+        unique(UntilFinished),
+        work().unique("z", WINDOW, Return),
+    ];
     let answers = store.enqueue(bulk, now(0)).await.unwrap();
     assert_eq!(answers.iter().map(|answer| answer.duplicate).collect::<Vec<_>>(), [false, false, false, true, true]);
     assert_eq!((answers[3].id, answers[4].id), (answers[1].id, answers[0].id));
@@ -117,11 +125,8 @@ async fn key_until_finished_is_held_through_running_and_retries(store: &mut Test
 
 async fn key_until_finished_is_free_after_every_end(store: &mut TestStore) {
     let daemon = Daemon::new();
-    let ends = [
-        Transition::Complete,
-        Transition::Dead { reason: "rejected", error: failure() },
-        Transition::Cancel { reason: "stale".into() },
-    ];
+    let ends =
+        [Transition::Complete, Transition::Dead { reason: "rejected", error: failure() }, Transition::Cancel { reason: "stale".into() }];
     for end in ends {
         assert!(!duplicate_of(store, 0, UntilFinished).await);
         let leased = daemon.lease_one(&**store, now(1)).await;

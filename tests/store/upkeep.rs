@@ -149,11 +149,12 @@ async fn health_tells_what_the_store_is(store: &mut TestStore) {
 }
 
 async fn settings_are_kept_as_configured(store: &mut TestStore) {
-    store.configure_with(|settings| {
-        settings.queues.entry(name("mail")).or_default().concurrency = Some(7);
-        settings.kinds.entry(name("work")).or_default().max_attempts = 3;
-    })
-    .await;
+    store
+        .configure_with(|settings| {
+            settings.queues.entry(name("mail")).or_default().concurrency = Some(7);
+            settings.kinds.entry(name("work")).or_default().max_attempts = 3;
+        })
+        .await;
     let settings = store.settings().await.unwrap();
     assert_eq!((settings.queue("mail").concurrency, settings.kind("work").max_attempts), (Some(7), 3));
     store.crash().await;

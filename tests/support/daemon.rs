@@ -1,11 +1,7 @@
 //! One daemon as a store sees it: a holder id that asks for work in one queue or several.
 
 use super::name;
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use windlass::{
     job::{HolderId, JobId, Leased, Name, Nonce},
     store::{LeaseReply, LeaseRequest, Now, Store},

@@ -84,8 +84,12 @@ pub trait Build: Sized {
     /// Unique until started, put off by `quiet_ms`, at most by `max_ms` after the first.
     fn debounced(self, key: &str, quiet_ms: u64, max_ms: u64) -> Self {
         self.delay_ms(quiet_ms).change(|job| {
-            job.unique =
-                Some(Unique { key: name(key), held: UniqueFor::UntilStarted, on_duplicate: OnDuplicate::Debounce, debounce_max_ms: max_ms });
+            job.unique = Some(Unique {
+                key: name(key),
+                held: UniqueFor::UntilStarted,
+                on_duplicate: OnDuplicate::Debounce,
+                debounce_max_ms: max_ms,
+            });
         })
     }
     fn idempotent(self, key: &str) -> Self {

@@ -8,6 +8,6 @@ mod stores;
 
 pub use daemon::{Daemon, LEASE, ids};
 pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
-pub use stores::TestStore;
 pub(crate) use report::note;
+pub use stores::TestStore;
 pub(crate) use stores::on_every_store;

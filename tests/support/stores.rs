@@ -2,7 +2,12 @@
 //! out, and the closing lines of the run say so.
 
 use super::{Daemon, at, ids, note};
-use std::{collections::BTreeMap, ops::Deref, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tempfile::TempDir;
 use windlass::{
     clock::Clock,
