@@ -1,5 +1,12 @@
-//! The one integration binary: a directory a room.
+//! All integration tests, in one binary: linked once, run in parallel.
 
+#[macro_use]
+mod support;
 mod clients;
+mod control;
+mod job;
+mod schedules;
 mod signatures;
+mod store;
+mod tidy;
 mod workers;
