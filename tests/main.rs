@@ -9,3 +9,4 @@ mod schedules;
 mod signatures;
 mod store;
 mod tidy;
+mod workers;
