@@ -5,6 +5,7 @@ mod support;
 mod clients;
 mod control;
 mod job;
+mod sandbox;
 mod schedules;
 mod signatures;
 mod store;
