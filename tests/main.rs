@@ -1,5 +1,11 @@
-//! Every integration test, in one binary: linked once, run in parallel.
+//! All integration tests, in one binary: linked once, run in parallel.
 
-mod store;
+#[macro_use]
 mod support;
+mod clients;
+mod control;
+mod job;
+mod schedules;
+mod signatures;
+mod store;
 mod tidy;
