@@ -1,4 +1,6 @@
-//! The one integration binary: a directory a room.
+//! All integration tests, in one binary: linked once, run in parallel.
 
 mod control;
+mod job;
+mod schedules;
 mod signatures;

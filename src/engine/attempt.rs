@@ -20,9 +20,10 @@ pub(super) async fn run(shared: Arc<Shared>, grant: Grant) {
     instruments.wait.observe(started_at.since(job.due_at).as_secs_f64());
     let timeout = Duration::from_millis(job.timeout_ms.unwrap_or(300_000));
     let context = Context::new(held.stopped.clone(), started_at, started_at.plus(timeout), held.progress.clone());
-    let ended = match shared.register.get(&job.kind) {
-        // The lease call parks unknown kinds, so this is a kind that went away by a reload: as good as handed back.
-        None => Ended::Stopped(Stop::HandedBack),
+    // A drain that began since the grant, or a cancel: a job that has not started is not started now.
+    let too_late = held.stopped.is_cancelled() || shared.stop.is_cancelled();
+    let ended = match shared.register.get(&job.kind).filter(|_| !too_late) {
+        None => Ended::Stopped(held.why()),
         Some(worker) => tokio::select! {
             biased;
             ended = call(worker.as_ref(), job, &context, timeout) => ended,

@@ -22,20 +22,10 @@ impl Engine {
     pub async fn drain(self, hurry: CancellationToken) -> Drained {
         let shared = self.shared;
         shared.stop.cancel();
-        let empty = async {
-            loop {
-                let emptied = shared.holding.emptied.notified();
-                if shared.holding.len() == 0 {
-                    break;
-                }
-                emptied.await;
-            }
-        };
         let _ = self.poller.await;
         let grace = shared.config().grace();
-        tokio::pin!(empty);
         tokio::select! {
-            () = &mut empty => {}
+            () = shared.holding.empty() => {}
             () = hurry.cancelled() => {}
             () = tokio::time::sleep(grace) => {}
         }
@@ -43,7 +33,7 @@ impl Engine {
         for held in &rest {
             held.stop(Stop::HandedBack);
         }
-        let in_time = tokio::time::timeout(LAST_SECOND, empty).await.is_ok();
+        let in_time = tokio::time::timeout(LAST_SECOND, shared.holding.empty()).await.is_ok();
         if !in_time {
             shared.gone.cancel();
         }

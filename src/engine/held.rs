@@ -67,7 +67,7 @@ pub(super) struct Holding {
     /// A slot came free, or there are more of them.
     pub(super) freed: Notify,
     /// The last lease is settled.
-    pub(super) emptied: Notify,
+    emptied: Notify,
 }
 
 impl Holding {
@@ -130,6 +130,20 @@ impl Holding {
         }
         if held.is_empty() {
             self.emptied.notify_waiters();
+        }
+    }
+
+    /// Returns once nothing is held.
+    pub(super) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Enlisted before looking, so that the last settlement cannot slip between.
+            emptied.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            emptied.await;
         }
     }
 

@@ -17,6 +17,7 @@ mod poller;
 mod pruner;
 mod reaper;
 mod runtime;
+pub mod scheduler;
 mod settle;
 mod shared;
 pub mod worker;
@@ -26,6 +27,7 @@ pub use drain::Drained;
 
 use crate::{clock::Clock, job::Settings, store, store::Store, telemetry::Metrics};
 use held::Grant;
+use scheduler::Scheduler;
 use shared::Shared;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -94,8 +96,10 @@ impl Engine {
     pub async fn start(parts: Parts) -> store::Result<Self> {
         parts.store.now().await?;
         let runner_kind = parts.config.runner;
-        let Pumps { shared, grants, beat_end, beat, poller, settler, upkeep } = pumps(parts);
+        let Pumps { shared, grants, beat_end, beat, poller, settler, mut upkeep } = pumps(parts);
+        let scheduler = Scheduler::new(shared.store.clone(), shared.metrics.clone(), shared.stop.clone());
         let tasks = TaskTracker::new();
+        upkeep.push(tokio::spawn(scheduler.run()));
         let runner = match runner_kind {
             Runner::Bare => tokio::spawn(bare::run(shared.clone(), grants, tasks.clone())),
             Runner::Apalis => tokio::spawn(runtime::run(shared.clone(), grants)),
