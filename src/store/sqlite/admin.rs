@@ -93,7 +93,7 @@ impl Tx<'_> {
         }
         let seq = self.positions(1)?;
         self.run(sql!("job_from_dead"), params![seq, id.0.as_bytes(), now.0])?;
-        self.run(sql!("dead_drop"), [id.0.as_bytes()])?;
+        let _: Option<String> = self.one(sql!("dead_drop"), [id.0.as_bytes()], |row| row.get(0))?;
         let Some(mut job) = self.waiting_seq(seq)? else { return Err(missing(id)) };
         self.take_key_again(&job)?;
         if let Some(key) = self.one(sql!("job_key"), [seq], |row| row.get::<_, Option<String>>(0))?.flatten() {

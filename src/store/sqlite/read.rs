@@ -27,25 +27,31 @@ const LOOK: usize = 10_000;
 pub(super) struct Readers {
     path: PathBuf,
     config: Config,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    /// None once the store is closed.
+    idle: Arc<Mutex<Option<Vec<Connection>>>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf, config: Config) -> Self {
-        Self { path, config, idle: Arc::default() }
+        Self { path, config, idle: Arc::new(Mutex::new(Some(Vec::new()))) }
     }
 
     pub(super) async fn call<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         let readers = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let kept = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let kept = match readers.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(idle) => idle.pop(),
+                None => return Err(Error::Unavailable("the store is closed".into())),
+            };
             let connection = match kept {
                 Some(connection) => connection,
                 None => connection::open(&readers.path, &readers.config, Purpose::Read)?,
             };
             let outcome = work(&connection);
-            if outcome.is_ok() {
-                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            if outcome.is_ok()
+                && let Some(idle) = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+            {
+                idle.push(connection);
             }
             outcome
         });
@@ -53,7 +59,7 @@ impl Readers {
     }
 
     pub(super) fn close(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
