@@ -1,10 +1,11 @@
 //! All integration tests, in one binary: linked once, run in parallel.
 
+#[macro_use]
+mod support;
 mod clients;
 mod control;
 mod job;
 mod schedules;
 mod signatures;
 mod store;
-mod support;
 mod tidy;
