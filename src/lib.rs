@@ -1,12 +1,17 @@
 //! Windlass: a durable job queue and worker daemon.
 
 pub mod cli;
+pub mod client;
 pub mod clients;
 pub mod clock;
 pub mod control;
 pub mod engine;
 pub mod job;
 pub mod sandbox;
+pub mod secret;
+pub mod signatures;
 pub mod store;
 pub mod telemetry;
 pub mod workers;
+
+pub use client::Client;

@@ -1,3 +1,13 @@
-//! Every integration test, in one binary.
+//! All integration tests, in one binary: linked once, run in parallel.
 
+#[macro_use]
+mod support;
+mod clients;
+mod control;
+mod job;
 mod sandbox;
+mod schedules;
+mod signatures;
+mod store;
+mod tidy;
+mod workers;
