@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     job::{
-        Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
+        InvalidEnvelope, Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Occurrence, ScheduleState},
     },
     store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
@@ -27,7 +27,7 @@ const LOOK: usize = 10_000;
 pub(super) struct Readers {
     path: PathBuf,
     config: Config,
-    /// None once the store is closed.
+    /// None once closed.
     idle: Arc<Mutex<Option<Vec<Connection>>>>,
 }
 
@@ -39,7 +39,7 @@ impl Readers {
     pub(super) async fn call<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         let readers = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let kept = match readers.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let kept = match &mut *readers.idle.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(idle) => idle.pop(),
                 None => return Err(Error::Unavailable("the store is closed".into())),
             };
@@ -49,7 +49,7 @@ impl Readers {
             };
             let outcome = work(&connection);
             if outcome.is_ok()
-                && let Some(idle) = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+                && let Some(idle) = &mut *readers.idle.lock().unwrap_or_else(PoisonError::into_inner)
             {
                 idle.push(connection);
             }
@@ -78,6 +78,15 @@ pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
     Ok(None)
 }
 
+/// A cursor is the id of the last job shown.
+fn cursor_id(text: &str) -> Result<[u8; 16]> {
+    let id: JobId = text.parse().map_err(|_| {
+        let message = "the cursor is none of ours; begin again without one";
+        Error::Invalid { index: 0, error: InvalidEnvelope::new("/cursor", "bad_cursor", message) }
+    })?;
+    Ok(*id.0.as_bytes())
+}
+
 /// One table's rows, newest id first, as a listing walks them.
 struct Walk<'s> {
     rows: rusqlite::Rows<'s>,
@@ -103,11 +112,7 @@ impl<'s> Walk<'s> {
 pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
     let below = match cursor {
         None => [0xff; 16],
-        Some(text) => *text
-            .parse::<JobId>()
-            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
-            .0
-            .as_bytes(),
+        Some(text) => cursor_id(text)?,
     };
     let tables: Vec<&'static str> = match filter.state {
         None => vec![sql!("list_live"), sql!("list_history"), sql!("list_dead")],
@@ -167,11 +172,7 @@ fn matches(row: &Row<'_>, filter: &Filter) -> rusqlite::Result<bool> {
 pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
     let above = match cursor {
         None => [0; 16],
-        Some(text) => *text
-            .parse::<JobId>()
-            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
-            .0
-            .as_bytes(),
+        Some(text) => cursor_id(text)?,
     };
     let mut exported = BTreeMap::new();
     for text in [sql!("export_live"), sql!("export_dead")] {
@@ -181,7 +182,8 @@ pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize
             match rows::job(row) {
                 Ok(job) => {
                     let unique = unique_of(connection, &job)?;
-                    exported.insert(job.id, Exported { job, unique });
+                    let due_at = Timestamp(row.get(rows::DUE_AT).map_err(own)?);
+                    exported.insert(job.id, Exported { job, unique, due_at });
                 }
                 Err(reason) => tracing::error!(reason, "a stored job cannot be exported"),
             }
