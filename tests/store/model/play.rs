@@ -58,7 +58,7 @@ impl Player {
             settings.queues.insert(name(queue_name), queue_settings(queue));
         }
         works("configure", store.configure(&settings).await)?;
-        let reference = Reference { now: at(0), settings, ..Reference::default() };
+        let reference = Reference::new(at(0), settings);
         let mut player = Self {
             store,
             reference,

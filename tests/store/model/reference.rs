@@ -136,6 +136,10 @@ fn without_id(job: &NewJob) -> NewJob {
 }
 
 impl Reference {
+    pub fn new(now: Timestamp, settings: Settings) -> Self {
+        Self { now, settings, ..Self::default() }
+    }
+
     pub fn find(&self, id: JobId) -> Option<&RefJob> {
         self.jobs.iter().find(|job| job.id == id)
     }
