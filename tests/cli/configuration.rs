@@ -1,0 +1,180 @@
+//! Layers, and what is said about a configuration that is wrong.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use tempfile::TempDir;
+use windlass::config::{self, Loaded, Sources};
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+fn from_text(text: &str) -> Result<Loaded, Vec<String>> {
+    let files = Files::new();
+    let file = files.write("windlass.toml", text);
+    let prefix = format!("{}/", files.0.path().display());
+    config::load(&Sources { file: Some(file), ..Sources::default() })
+        .map_err(|invalid| invalid.0.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect())
+}
+
+fn problems(text: &str) -> Vec<String> {
+    from_text(text).expect_err("this configuration is wrong")
+}
+
+fn with_environment(variables: &[(&str, &str)]) -> Result<Loaded, String> {
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    config::load(&Sources { environment, ..Sources::default() }).map_err(|invalid| invalid.to_string())
+}
+
+#[test]
+fn the_built_in_defaults_are_a_valid_configuration() {
+    let loaded = config::load(&Sources::default()).unwrap();
+    assert_eq!(loaded.config.store.url, "sqlite:windlass.db");
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_file_line_and_nearest_key() {
+    assert_eq!(problems("[store]\n\nurll = \"x\"\n"), ["windlass.toml:3: unknown key `store.urll`; did you mean `store.url`?"]);
+}
+
+#[test]
+fn an_unknown_section_is_named_with_its_nearest() {
+    assert_eq!(problems("[sotre]\nurl = \"x\"\n"), ["windlass.toml:1: unknown key `sotre`; did you mean `store`?"]);
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_shown_where_it_belongs() {
+    assert_eq!(
+        problems("[store]\ndead_hours = 3\n"),
+        ["windlass.toml:2: unknown key `store.dead_hours`; did you mean `retention.dead_hours`?"]
+    );
+}
+
+#[test]
+fn a_wrong_type_is_named_with_file_and_line() {
+    assert_eq!(
+        problems("[retention]\nfinished_hours = \"a week\"\n"),
+        ["windlass.toml:2: `retention.finished_hours` is string \"a week\"; write a whole number, 0 or more"]
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = "[store]\nurl = 5\nurll = 1\n[retention]\nfinished_hours = -1\n[log]\nformat = \"jsn\"\n[queues.mail]\nfare = true\n";
+    let found = problems(text);
+    assert_eq!(found.len(), 5, "{found:#?}");
+    for line in [2, 3, 5, 7, 9] {
+        assert!(found.iter().any(|problem| problem.starts_with(&format!("windlass.toml:{line}: "))), "line {line} in {found:#?}");
+    }
+}
+
+#[test]
+fn every_syntax_error_has_its_line() {
+    let found = problems("[store]\nurl = \n\n[log\n");
+    assert!(found[0].starts_with("windlass.toml:2: not valid TOML: "), "{found:#?}");
+    assert!(found.iter().any(|problem| problem.starts_with("windlass.toml:4: not valid TOML: ")), "{found:#?}");
+}
+
+#[test]
+fn a_wrong_word_is_answered_with_the_words_there_are() {
+    assert_eq!(
+        problems("[log]\nformat = \"jsn\"\n"),
+        ["windlass.toml:2: `log.format` is \"jsn\", which is none of text, json; did you mean \"json\"?"]
+    );
+}
+
+#[test]
+fn a_missing_file_is_one_sentence() {
+    let error = config::load(&Sources { file: Some("/nowhere/windlass.toml".into()), ..Sources::default() }).unwrap_err();
+    assert_eq!(error.to_string(), "/nowhere/windlass.toml: the configuration file cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn the_environment_is_laid_over_the_file_and_flags_over_both() {
+    let files = Files::new();
+    let file = files.write("windlass.toml", "[store]\nurl = \"sqlite:file.db\"\n[log]\nlevel = \"warn\"\n");
+    let environment = vec![("WINDLASS__LOG__LEVEL".to_owned(), "debug".to_owned())];
+    let sources = Sources { file: Some(file), environment, ..Sources::default() }.with_store(Some("sqlite:flag.db".into()));
+    let loaded = config::load(&sources).unwrap();
+    assert_eq!(loaded.config.log.level, "debug");
+    assert_eq!(loaded.config.store.url, "sqlite:flag.db");
+    assert_eq!(loaded.config.retention.finished_hours, 168);
+}
+
+#[test]
+fn environment_values_are_toml_or_else_text() {
+    let loaded = with_environment(&[
+        ("WINDLASS__RETENTION__FINISHED_HOURS", "12"),
+        ("WINDLASS__STORE__URL", "sqlite:windlass.db"),
+        ("WINDLASS__QUEUES__MAIL", "{ fair = false }"),
+        ("WINDLASS__QUEUES__WEB__RATE", "{ per_second = 2.5, burst = 5 }"),
+    ])
+    .unwrap();
+    assert_eq!(loaded.config.retention.finished_hours, 12);
+    assert!(!loaded.config.settings().queue("mail").fair);
+    assert_eq!(loaded.config.settings().queue("web").rate.unwrap().burst, 5);
+}
+
+#[test]
+fn an_environment_text_that_looks_like_a_number_is_a_text_where_one_is_wanted() {
+    assert_eq!(with_environment(&[("WINDLASS__STORE__URL", "12345")]).unwrap().config.store.url, "12345");
+    assert_eq!(with_environment(&[("WINDLASS__STORE__URL", "\"quoted\"")]).unwrap().config.store.url, "quoted");
+}
+
+#[test]
+fn an_unknown_variable_is_named_with_its_nearest_key() {
+    let error = with_environment(&[("WINDLASS__STORE__URLL", "x")]).unwrap_err();
+    assert_eq!(error, "WINDLASS__STORE__URLL: unknown key `store.urll`; did you mean `store.url`?");
+}
+
+#[test]
+fn a_section_is_merged_and_an_inline_table_replaced() {
+    let loaded = from_text("[queues.mail]\nconcurrency = 3\nrate = { per_second = 1.0, burst = 1 }\n").unwrap();
+    let mail = loaded.config.settings().queue("mail");
+    assert_eq!((mail.concurrency, mail.fair), (Some(3), true));
+    assert_eq!(problems("[queues.mail]\nrate = { per_second = 1.0 }\n"), ["windlass.toml:2: `queues.mail.rate` needs the key `burst`"]);
+}
+
+#[test]
+fn a_name_that_breaks_the_grammar_is_refused_at_its_line() {
+    let found = problems("[queues.\"two words\"]\nfair = true\n");
+    assert!(found[0].starts_with("windlass.toml:1: `queues.two words` must be 1 to 128 of"), "{found:#?}");
+}
+
+#[test]
+fn a_tenant_cap_needs_a_fair_queue() {
+    let found = problems("[queues.mail]\nfair = false\ntenant_concurrency = 2\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("windlass.toml:3: `queues.mail.tenant_concurrency` needs `fair = true`"), "{found:#?}");
+}
+
+#[test]
+fn the_configuration_in_force_names_the_origin_of_every_value() {
+    let shown = with_environment(&[("WINDLASS__LOG__LEVEL", "debug")]).unwrap().show();
+    assert!(shown.contains("level = \"debug\"  # WINDLASS__LOG__LEVEL\n"), "{shown}");
+    assert!(shown.contains("[store]\nurl = \"sqlite:windlass.db\"\n"), "{shown}");
+}
+
+#[test]
+fn a_password_in_a_store_url_is_not_shown() {
+    let shown = with_environment(&[("WINDLASS__STORE__URL", "postgres://app:hunter2@db/windlass")]).unwrap().show();
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_reload_knows_which_keys_changed() {
+    let before = with_environment(&[]).unwrap();
+    let after = with_environment(&[("WINDLASS__LOG__LEVEL", "debug"), ("WINDLASS__QUEUES__A__CONCURRENCY", "2")]).unwrap();
+    assert_eq!(after.changed_since(&before), ["log.level", "queues.a.concurrency"]);
+}
