@@ -28,6 +28,8 @@ impl Limits {
     /// Ten years: later due times are typing errors (microseconds for milliseconds).
     pub const DELAY_MS: u64 = 10 * 366 * 86_400_000;
     pub const FOLLOW_UP_DEPTH: usize = 8;
+    /// A day, as the IETF draft on Idempotency-Key suggests servers publish.
+    pub const IDEMPOTENCY_MS: u64 = 86_400_000;
     pub const CHECKPOINT_BYTES: usize = 64 << 10;
 }
 
@@ -211,6 +213,9 @@ pub struct NewJob {
     pub max_attempts: Option<u32>,
     pub unique: Option<Unique>,
     pub idempotency_key: Option<String>,
+    /// How long the idempotency key is remembered, in milliseconds; a day unless the door knows better (a webhook's
+    /// provider retries for days).
+    pub idempotency_ms: u64,
     pub concurrency_key: Option<Name>,
     pub ordered: bool,
     /// `idempotency_key`, `after`, `on_success` … kept with the job.
@@ -244,6 +249,7 @@ impl NewJob {
             max_attempts: None,
             unique: None,
             idempotency_key: None,
+            idempotency_ms: Limits::IDEMPOTENCY_MS,
             concurrency_key: None,
             ordered: false,
             extra: Extra::default(),
@@ -477,6 +483,7 @@ impl Envelope {
             max_attempts: self.max_attempts,
             unique,
             idempotency_key: self.idempotency_key.clone(),
+            idempotency_ms: Limits::IDEMPOTENCY_MS,
             concurrency_key: self.concurrency_key,
             ordered: self.ordered.unwrap_or(false),
             extra: Extra {

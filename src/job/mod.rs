@@ -116,6 +116,7 @@ impl<'de> Deserialize<'de> for Json {
 
 /// A job as a store shows it to people: everything that is known, whatever its state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Job {
     pub id: JobId,
     pub kind: Name,
@@ -164,8 +165,25 @@ pub struct Job {
     /// The newest attempts, oldest first; at most [`Attempt::KEPT`].
     pub attempts: Vec<Attempt>,
     /// Members of the envelope that only the producer and the end of the job look at.
-    #[serde(flatten)]
+    #[serde(flatten, skip_deserializing)]
     pub extra: Extra,
+}
+
+impl Serialize for Job {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// serde reads flattened members through a buffer that cannot hold raw JSON text, so `meta` and the payloads of follow-ups
+/// would be refused; reading the object twice keeps their bytes (contract P9).
+impl<'de> Deserialize<'de> for Job {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let mut job = Self::deserialize(&mut serde_json::Deserializer::from_str(text.get())).map_err(serde::de::Error::custom)?;
+        job.extra = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        Ok(job)
+    }
 }
 
 /// The rarely used members of an envelope, kept together so that a plain job pays for none of them.

@@ -14,7 +14,7 @@ pub use error::{Error, Result};
 
 use crate::job::{
     Applied, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, State, Timestamp,
-    schedule::{Occurrence, Schedule, ScheduleState},
+    schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ pub struct Enqueued {
     pub id: JobId,
     /// `queued` or `scheduled`; `parked` while dependencies are open. For a duplicate: where the holder stands.
     pub status: State,
-    /// An earlier job holds the unique key, the idempotency key or the id; `id` is that job's.
+    /// An earlier job holds the unique key or the idempotency key; `id` is that job's. The same id with the same body again
+    /// is no duplicate but the same question, and gets the same answer.
     pub duplicate: bool,
 }
 
@@ -326,17 +327,21 @@ pub trait Store: Send + Sync + 'static {
 
     async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()>;
 
-    /// Records what became of a schedule's due instants, enqueues the jobs among them and moves its `last` to `through`:
-    /// all in one step, and only if its generation and `last` are still as given. `false`: somebody else was first, nothing written.
-    async fn fire(&self, state: &ScheduleState, through: Timestamp, occurrences: Vec<Occurrence>, now: Now) -> Result<bool>;
+    /// Records `plan` of the schedule `state`: its skipped run, a job for each of its other instants, and `last` moved to
+    /// `through`; all in one step, and only if generation and `last` are still as given. A job refused because a live one
+    /// holds its unique key is recorded as skipped, `duplicate`. `false`: somebody else was first, nothing written.
+    async fn fire(&self, state: &ScheduleState, plan: Plan, now: Now) -> Result<bool>;
 
     /// What became of a schedule's instants, oldest first.
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>>;
 
     // ------------------------------------------------------------------ hints
 
-    /// Changes whenever there may be work or a cancel request. A hint only: polling is the truth.
+    /// Changes whenever there may be work. A hint only: polling is the truth.
     fn wakes(&self) -> watch::Receiver<u64>;
+
+    /// Changes whenever somebody asked to cancel a running job, so that the holder's next heartbeat need not wait its turn.
+    fn cancels(&self) -> watch::Receiver<u64>;
 
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp>;

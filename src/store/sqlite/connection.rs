@@ -1,0 +1,100 @@
+//! Opening the file: pragmas, schema, and the refusals that keep people from losing data.
+
+use super::{Config, error};
+use crate::store::{Durability, Error, Result};
+use rusqlite::{Connection, OpenFlags};
+use std::{path::Path, time::Duration};
+
+/// The schema this program knows; a file of a newer one is refused.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+const SCHEMA: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_jobs.sql")];
+/// "WNDL": tells our files from other people's databases.
+const APPLICATION_ID: i64 = 0x574e_444c;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Write,
+    Read,
+}
+
+pub(super) fn open(path: &Path, config: &Config, purpose: Purpose) -> Result<Connection> {
+    let flags = match purpose {
+        Purpose::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        Purpose::Read => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    };
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| named(path, error::before_commit(e)))?;
+    let set_up = || -> rusqlite::Result<()> {
+        connection.busy_timeout(Duration::from_millis(config.busy_timeout_ms))?;
+        connection.set_prepared_statement_cache_capacity(256);
+        connection.pragma_update(None, "cache_size", -i64::from(config.cache_kib))?;
+        connection.pragma_update(None, "foreign_keys", false)?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        if purpose == Purpose::Write {
+            connection.pragma_update(None, "journal_mode", "wal")?;
+            let synchronous = if config.durability == Durability::Strict { "full" } else { "normal" };
+            connection.pragma_update(None, "synchronous", synchronous)?;
+            connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+            connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        }
+        Ok(())
+    };
+    set_up().map_err(|e| named(path, error::before_commit(e)))?;
+    if purpose == Purpose::Write {
+        migrate(path, &connection)?;
+    }
+    Ok(connection)
+}
+
+/// Pages of log between checkpoints: 16 MiB. A checkpoint costs two fsyncs and rewrites each touched page once, so larger
+/// is cheaper per job; beyond this the gain is small and a restart reads the log for longer.
+const WAL_PAGES: i64 = 4000;
+
+fn named(path: &Path, failed: Error) -> Error {
+    let name = path.display();
+    match failed {
+        Error::Unavailable(text) => Error::Unavailable(format!("{name}: {text}")),
+        Error::Corrupt(text) => Error::Corrupt(format!("{name}: {text}")),
+        other => other,
+    }
+}
+
+fn migrate(path: &Path, connection: &Connection) -> Result<()> {
+    let pragma = |name: &str| -> Result<i64> {
+        connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| named(path, error::before_commit(e)))
+    };
+    let name = path.display();
+    let version = pragma("user_version")?;
+    if version == SCHEMA_VERSION && pragma("application_id")? == APPLICATION_ID {
+        return Ok(());
+    }
+    if version > SCHEMA_VERSION {
+        return Err(Error::Refused(format!(
+            "{name} has schema {version}, this program knows {SCHEMA_VERSION}; use the windlass that wrote it, or a newer one"
+        )));
+    }
+    let run = || -> rusqlite::Result<bool> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        // Another process may have been first while we waited for the lock.
+        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+        if version == 0 && tables > 0 {
+            connection.execute_batch("ROLLBACK")?;
+            return Ok(false);
+        }
+        for (number, script) in SCHEMA.iter().enumerate().skip(usize::try_from(version).unwrap_or(0)) {
+            connection.execute_batch(script)?;
+            connection.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(0) + 1)?;
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(true)
+    };
+    match run() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Refused(format!("{name} is another program's database; name a file of its own for windlass"))),
+        Err(failed) => {
+            let _ = connection.execute_batch("ROLLBACK");
+            Err(named(path, error::before_commit(failed)))
+        }
+    }
+}

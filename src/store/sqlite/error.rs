@@ -1,0 +1,38 @@
+//! SQLite's errors, mapped at the border into what a caller can act on.
+
+use crate::store::Error;
+use rusqlite::ErrorCode;
+
+/// Before the commit: nothing was written, so every such failure is `Unavailable` or worse, never `Unknown`.
+pub(super) fn before_commit(error: rusqlite::Error) -> Error {
+    let Some(code) = error.sqlite_error_code() else { return Error::Corrupt(error.to_string()) };
+    match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            Error::Unavailable("the database is locked by another program; it may be long in a transaction of its own".into())
+        }
+        ErrorCode::DiskFull => Error::Unavailable("the disk is full; free space and the queue goes on by itself".into()),
+        ErrorCode::ReadOnly => Error::Unavailable("the database cannot be written to; check the file's and its folder's permissions".into()),
+        ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+            Error::Unavailable("the database file cannot be opened; check that it and its folder exist and may be written".into())
+        }
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+            Error::Corrupt(format!("{error}; stop the daemon, keep a copy of the file, and restore a backup"))
+        }
+        ErrorCode::SystemIoFailure => Error::Unavailable(format!("the disk failed ({error}); see the system's log")),
+        _ => Error::Unavailable(error.to_string()),
+    }
+}
+
+/// In the commit itself: only a full disk and a lock are known to have written nothing.
+pub(super) fn in_commit(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ReadOnly) => before_commit(error),
+        _ => Error::Unknown(error.to_string()),
+    }
+}
+
+/// Whether the connection can no longer be trusted and must be opened anew (an fsync that failed must not be retried on
+/// the same file descriptor: the kernel may have dropped the pages).
+pub(super) fn wants_reopen(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::CannotOpen))
+}

@@ -1,0 +1,299 @@
+//! Gates: what holds a keyed job back. A gate knows how many of its key run (from live leases), how many stand in lines,
+//! and who waits behind it. A line never scans over a closed gate: a refused job leaves its line for the gate's own list
+//! and comes back when the gate opens.
+//!
+//! What is let into a line: a job with fewer than `limit` better or equal ones of its key before it, running or in line.
+//! So a million jobs of one key put one row into a line, and a more urgent job of the same key is never shut out by a
+//! less urgent one that merely waits.
+
+use super::tx::{Tx, sql};
+use crate::{
+    job::{Name, Rate},
+    store::{Error, Result},
+};
+use std::collections::HashMap;
+
+/// The gates that the running command has looked at; each is read once and written once.
+#[derive(Default)]
+pub(super) struct Gates(HashMap<i64, Gate>);
+
+struct Gate {
+    limit: u32,
+    rate: Option<Rate>,
+    running: u32,
+    /// In lines, by priority.
+    inline: [u32; 10],
+    waiting: i64,
+    /// The ordered job whose turn it is.
+    head: Option<i64>,
+    tat: i64,
+    opens_at: Option<i64>,
+    dirty: bool,
+}
+
+impl Gate {
+    /// Running, or in line and at least as urgent.
+    fn ahead_of(&self, priority: u8) -> u32 {
+        self.running + self.inline.iter().take(usize::from(priority) + 1).sum::<u32>()
+    }
+
+    fn in_line(&mut self, priority: u8) -> &mut u32 {
+        &mut self.inline[usize::from(priority.min(9))]
+    }
+}
+
+/// A job that is due, and where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) seq: i64,
+    pub(super) pos: i64,
+    pub(super) line: i64,
+    pub(super) priority: u8,
+    pub(super) gate: Option<i64>,
+    pub(super) ordered: bool,
+}
+
+/// GCRA: the theoretical arrival time moves on by one interval a start, and may run ahead of the clock by the burst.
+pub(super) fn rate_admits(rate: Rate, tat: i64, now: i64) -> u32 {
+    let interval = rate.interval_us();
+    let ahead = interval.saturating_mul(i64::from(rate.burst.max(1)) - 1);
+    let base = tat.max(now);
+    if base > now + ahead { 0 } else { u32::try_from((now + ahead - base) / interval + 1).unwrap_or(u32::MAX) }
+}
+
+pub(super) fn rate_spend(rate: Rate, tat: i64, now: i64, starts: u32) -> i64 {
+    tat.max(now).saturating_add(rate.interval_us().saturating_mul(i64::from(starts)))
+}
+
+/// When the next start conforms.
+pub(super) fn rate_opens(rate: Rate, tat: i64) -> i64 {
+    tat - rate.interval_us().saturating_mul(i64::from(rate.burst.max(1)) - 1)
+}
+
+impl Tx<'_> {
+    pub(super) fn gate_id(&mut self, queue: &Name, key: &Name) -> Result<i64> {
+        self.one(sql!("gate_upsert"), (queue.as_str(), key.as_str()), |row| row.get(0))?
+            .ok_or_else(|| Error::Corrupt("a gate that was just made is not there".into()))
+    }
+
+    fn gate(&mut self, gate: i64) -> Result<&mut Gate> {
+        if !self.gates.0.contains_key(&gate) {
+            let loaded = self.load_gate(gate)?;
+            self.gates.0.insert(gate, loaded);
+        }
+        self.gates.0.get_mut(&gate).ok_or_else(|| Error::Corrupt("a gate that was just read is not there".into()))
+    }
+
+    fn load_gate(&mut self, gate: i64) -> Result<Gate> {
+        let (queue, head, tat, opens_at, waiting): (String, Option<i64>, i64, Option<i64>, i64) = self
+            .one(sql!("gate_get"), [gate], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+            .ok_or_else(|| Error::Corrupt(format!("gate {gate} is missing")))?;
+        let queue = self.name(&queue).map_err(Error::Corrupt)?;
+        let settings = self.queue(&queue)?;
+        let running = self.one(sql!("gate_running"), [gate], |row| row.get(0))?.unwrap_or(0);
+        let mut inline = [0; 10];
+        for (priority, jobs) in self.all(sql!("gate_inline"), [gate], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
+            inline[priority.min(9)] = jobs;
+        }
+        Ok(Gate { limit: settings.key_concurrency.max(1), rate: settings.key_rate, running, inline, waiting, head, tat, opens_at, dirty: false })
+    }
+
+    pub(super) fn flush_gates(&mut self) -> Result<()> {
+        if self.gates.0.is_empty() {
+            return Ok(());
+        }
+        for (id, gate) in std::mem::take(&mut self.gates).0 {
+            if gate.dirty {
+                self.run(sql!("gate_put"), (id, gate.head, gate.tat, gate.opens_at, gate.waiting))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a due job into its line, or behind its gate.
+    pub(super) fn place(&mut self, waiter: &Waiter) -> Result<()> {
+        if let Some(gate) = waiter.gate
+            && !self.admit(gate, waiter)?
+        {
+            return Ok(());
+        }
+        self.run(sql!("line_job_put"), (waiter.line, waiter.pos, waiter.seq, waiter.gate))?;
+        self.line_waits(waiter.line, 1);
+        Ok(())
+    }
+
+    fn admit(&mut self, id: i64, waiter: &Waiter) -> Result<bool> {
+        let gate = self.gate(id)?;
+        let mut behind = false;
+        if waiter.ordered {
+            behind = gate.head.is_some_and(|head| head != waiter.seq);
+            if gate.head.is_none() {
+                gate.head = Some(waiter.seq);
+                gate.dirty = true;
+            }
+        }
+        if !behind && gate.opens_at.is_none() && gate.ahead_of(waiter.priority) < gate.limit {
+            *gate.in_line(waiter.priority) += 1;
+            return Ok(true);
+        }
+        self.hold_back(id, waiter, behind)?;
+        Ok(false)
+    }
+
+    fn hold_back(&mut self, id: i64, waiter: &Waiter, behind: bool) -> Result<()> {
+        let gate = self.gate(id)?;
+        gate.waiting += 1;
+        gate.dirty = true;
+        // Ordered jobs ignore priority among themselves: they stand by position alone.
+        let rank = if behind { 0 } else { waiter.priority };
+        self.run(sql!("gate_job_put"), (id, behind, rank, waiter.pos, waiter.seq, waiter.line))?;
+        Ok(())
+    }
+
+    /// A keyed job was taken out of its line: may it start? If not, it is behind its gate now.
+    pub(super) fn gate_grants(&mut self, id: i64, waiter: &Waiter, now: i64) -> Result<bool> {
+        let gate = self.gate(id)?;
+        let standing = gate.in_line(waiter.priority);
+        *standing = standing.saturating_sub(1);
+        self.gate_starts(id, waiter, now)
+    }
+
+    /// The same for a job that stood in no line (a suspect).
+    pub(super) fn gate_starts(&mut self, id: i64, waiter: &Waiter, now: i64) -> Result<bool> {
+        let gate = self.gate(id)?;
+        let slots_free = gate.running < gate.limit;
+        let conforms = gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0);
+        if slots_free && conforms {
+            gate.running += 1;
+            if let Some(rate) = gate.rate {
+                gate.tat = rate_spend(rate, gate.tat, now, 1);
+                gate.dirty = true;
+            }
+            return Ok(true);
+        }
+        if !conforms && let Some(rate) = gate.rate {
+            gate.opens_at = Some(rate_opens(rate, gate.tat));
+        }
+        self.hold_back(id, waiter, false)?;
+        Ok(false)
+    }
+
+    /// Whether a suspect of this key could start now; asked before it is taken from its place.
+    pub(super) fn gate_has_slot(&mut self, id: i64, now: i64) -> Result<bool> {
+        let gate = self.gate(id)?;
+        Ok(gate.running < gate.limit && gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0))
+    }
+
+    /// A job of this key stopped running. `head_done`: it no longer holds up the ordered jobs behind it.
+    pub(super) fn gate_slot_ended(&mut self, id: i64, seq: i64, head_done: bool, now: i64) -> Result<()> {
+        // Its lease is gone by now: a gate that is read only here does not count it any more.
+        let counted = self.gates.0.contains_key(&id);
+        let gate = self.gate(id)?;
+        if counted {
+            gate.running = gate.running.saturating_sub(1);
+        }
+        self.gate_left(id, seq, head_done, now)
+    }
+
+    /// A start that was counted did not happen; nobody is let in yet.
+    pub(super) fn gate_start_undone(&mut self, id: i64, seq: i64) -> Result<()> {
+        let gate = self.gate(id)?;
+        gate.running = gate.running.saturating_sub(1);
+        if gate.head == Some(seq) {
+            gate.head = None;
+            gate.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// Reads a gate before the rows it is counted from change.
+    pub(super) fn gate_look(&mut self, id: i64) -> Result<()> {
+        self.gate(id).map(drop)
+    }
+
+    /// A job left a line without starting.
+    pub(super) fn gate_line_left(&mut self, id: i64, priority: u8) -> Result<()> {
+        let standing = self.gate(id)?.in_line(priority);
+        *standing = standing.saturating_sub(1);
+        Ok(())
+    }
+
+    /// A job left the gate's own list.
+    pub(super) fn gate_list_left(&mut self, id: i64) -> Result<()> {
+        let gate = self.gate(id)?;
+        gate.waiting -= 1;
+        gate.dirty = true;
+        Ok(())
+    }
+
+    /// A job of this key is out of the way; lets in who may come.
+    pub(super) fn gate_left(&mut self, id: i64, seq: i64, head_done: bool, now: i64) -> Result<()> {
+        let gate = self.gate(id)?;
+        if head_done && gate.head == Some(seq) {
+            gate.head = None;
+            gate.dirty = true;
+        }
+        self.refill(id, now).map(drop)
+    }
+
+    /// Lets the best waiting jobs into their lines, as many as the gate admits; returns how many.
+    pub(super) fn refill(&mut self, id: i64, now: i64) -> Result<u64> {
+        let mut admitted = 0;
+        loop {
+            let gate = self.gate(id)?;
+            if gate.waiting <= 0 {
+                if gate.opens_at.take().is_some() {
+                    gate.dirty = true;
+                }
+                return Ok(admitted);
+            }
+            if let Some(rate) = gate.rate {
+                let standing: u32 = gate.inline.iter().sum();
+                let closed = rate_admits(rate, gate.tat, now) <= standing;
+                let opens_at = closed.then(|| rate_opens(rate, gate.tat + rate.interval_us() * i64::from(standing)).max(now + 1));
+                gate.dirty |= gate.opens_at != opens_at;
+                gate.opens_at = opens_at;
+                if closed {
+                    return Ok(admitted);
+                }
+            }
+            let headless = gate.head.is_none();
+            let Some((behind, rank, waiter)) = self.best_behind(id, headless)? else { return Ok(admitted) };
+            let gate = self.gate(id)?;
+            if gate.ahead_of(waiter.priority) >= gate.limit {
+                return Ok(admitted);
+            }
+            *gate.in_line(waiter.priority) += 1;
+            gate.waiting -= 1;
+            gate.dirty = true;
+            if behind {
+                gate.head = Some(waiter.seq);
+            }
+            self.run(sql!("gate_job_drop"), (id, behind, rank, waiter.pos))?;
+            self.run(sql!("line_job_put"), (waiter.line, waiter.pos, waiter.seq, waiter.gate))?;
+            self.line_waits(waiter.line, 1);
+            admitted += 1;
+        }
+    }
+
+    /// The most urgent job behind a gate; the first of the ordered ones only when nobody's turn stands.
+    fn best_behind(&mut self, id: i64, headless: bool) -> Result<Option<(bool, u8, Waiter)>> {
+        let mut best: Option<(bool, u8, Waiter)> = None;
+        for behind in [false, true] {
+            if behind && !headless {
+                continue;
+            }
+            let first: Option<(u8, i64, i64, i64)> = self.one(sql!("gate_job_first"), (id, behind), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            if let Some((rank, pos, seq, line)) = first {
+                let priority = self.line_of(line)?.priority;
+                let waiter = Waiter { seq, pos, line, priority, gate: Some(id), ordered: behind };
+                if best.as_ref().is_none_or(|(_, _, b)| (waiter.priority, waiter.pos) < (b.priority, b.pos)) {
+                    best = Some((behind, rank, waiter));
+                }
+            }
+        }
+        Ok(best)
+    }
+}

@@ -1,0 +1,1 @@
+DELETE FROM claims WHERE epoch = ?1 AND live <= ?2

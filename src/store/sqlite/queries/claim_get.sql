@@ -1,0 +1,1 @@
+SELECT nonce, holder FROM claims WHERE epoch = ?1

@@ -1,0 +1,1 @@
+UPDATE claims SET live = live - ?2 WHERE epoch = ?1

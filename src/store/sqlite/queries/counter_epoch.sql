@@ -1,0 +1,1 @@
+UPDATE counters SET epoch = epoch + 1 RETURNING epoch

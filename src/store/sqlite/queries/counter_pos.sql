@@ -1,0 +1,1 @@
+UPDATE counters SET pos = pos + ?1 RETURNING pos - ?1

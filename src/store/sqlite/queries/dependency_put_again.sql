@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO dependencies (parent, child) VALUES (?1, ?2)

@@ -1,0 +1,1 @@
+SELECT attempts, attempt FROM jobs WHERE seq = ?1

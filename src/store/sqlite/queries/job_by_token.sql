@@ -1,0 +1,1 @@
+SELECT seq FROM jobs WHERE token = ?1 AND state = 'parked'

@@ -1,0 +1,1 @@
+UPDATE jobs SET gate = ?2 WHERE seq = ?1

@@ -1,0 +1,1 @@
+SELECT concurrency_key FROM jobs WHERE seq = ?1

@@ -1,0 +1,1 @@
+UPDATE jobs SET attempts = ?2, deaths = deaths + ?3 WHERE seq = ?1 RETURNING deaths

@@ -1,0 +1,1 @@
+UPDATE jobs SET state = 'queued', pos = ?2, reason = NULL, token = NULL, park_until = NULL WHERE seq = ?1

@@ -1,0 +1,1 @@
+SELECT unique_key FROM jobs WHERE seq = ?1

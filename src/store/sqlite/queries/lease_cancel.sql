@@ -1,0 +1,1 @@
+UPDATE leases SET cancel = ?2 WHERE seq = (SELECT seq FROM jobs WHERE id = ?1)

@@ -1,0 +1,1 @@
+SELECT queue, priority, tenant FROM lines WHERE line = ?1

@@ -1,0 +1,1 @@
+INSERT INTO line_jobs (line, pos, seq, gate) VALUES (?1, ?2, ?3, ?4)

@@ -1,0 +1,1 @@
+UPDATE lines SET vtime = ?2 WHERE line = ?1

@@ -1,0 +1,1 @@
+UPDATE lines SET closed = 0 WHERE closed = 1

@@ -1,0 +1,1 @@
+SELECT 1 FROM pauses WHERE queue = ?1

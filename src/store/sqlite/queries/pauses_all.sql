@@ -1,0 +1,1 @@
+SELECT queue, at, by, reason FROM pauses

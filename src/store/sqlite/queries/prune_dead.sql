@@ -1,0 +1,4 @@
+-- Rows stand in the order in which they ended, so the first that is too young ends the walk.
+DELETE FROM dead WHERE seq IN (
+  SELECT seq FROM (SELECT seq, finished_at FROM dead ORDER BY seq LIMIT ?2) WHERE finished_at < ?1)
+RETURNING queue, state

@@ -1,0 +1,1 @@
+DELETE FROM idempotency WHERE (tenant, key) IN (SELECT tenant, key FROM idempotency WHERE until <= ?1 LIMIT ?2)

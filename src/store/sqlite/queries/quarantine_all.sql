@@ -1,0 +1,1 @@
+SELECT at, place, reason, data FROM quarantine ORDER BY n DESC LIMIT ?1

@@ -1,0 +1,1 @@
+SELECT tat FROM queue_limits WHERE queue = ?1

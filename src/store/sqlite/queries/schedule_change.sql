@@ -1,0 +1,1 @@
+UPDATE schedules SET schedule = ?2 WHERE name = ?1

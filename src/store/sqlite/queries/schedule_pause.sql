@@ -1,0 +1,1 @@
+UPDATE schedules SET paused = ?2 WHERE name = ?1

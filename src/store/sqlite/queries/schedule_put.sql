@@ -1,0 +1,1 @@
+INSERT INTO schedules (name, schedule, generation, last, paused) VALUES (?1, ?2, ?3, ?4, 0) ON CONFLICT DO UPDATE SET schedule = excluded.schedule, generation = excluded.generation, last = excluded.last

@@ -1,0 +1,1 @@
+SELECT settings FROM settings WHERE one = 1

@@ -1,0 +1,1 @@
+DELETE FROM suspects WHERE queue = ?1 AND pos = ?2

@@ -1,0 +1,1 @@
+SELECT pos, seq, line, gate FROM suspects WHERE queue = ?1 ORDER BY pos LIMIT 1

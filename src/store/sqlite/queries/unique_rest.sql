@@ -1,0 +1,1 @@
+UPDATE uniques SET live = 0 WHERE tenant = ?1 AND queue = ?2 AND key = ?3 AND id = ?4

@@ -1,0 +1,268 @@
+//! Reading beside the writer: a few read-only connections, each call on a blocking thread, a snapshot of its own.
+
+use super::{
+    Config,
+    connection::{self, Purpose},
+    error, rows, schedules,
+    tx::sql,
+};
+use crate::{
+    job::{
+        JobId, Job, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
+        schedule::{Occurrence, ScheduleState},
+    },
+    store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
+};
+use rusqlite::{Connection, OptionalExtension as _, Row, fallible_streaming_iterator::FallibleStreamingIterator as _, params};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Rows one listing call looks at: a page never takes long, however rare what is asked for.
+const LOOK: usize = 10_000;
+
+#[derive(Clone)]
+pub(super) struct Readers {
+    path: PathBuf,
+    config: Config,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, config: Config) -> Self {
+        Self { path, config, idle: Arc::default() }
+    }
+
+    pub(super) async fn call<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        let readers = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let kept = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => connection::open(&readers.path, &readers.config, Purpose::Read)?,
+            };
+            let outcome = work(&connection);
+            if outcome.is_ok() {
+                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            outcome
+        });
+        done.await.unwrap_or_else(|_| Err(Error::Unavailable("the reader was stopped".into())))
+    }
+
+    pub(super) fn close(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn own(e: rusqlite::Error) -> Error {
+    error::before_commit(e)
+}
+
+pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
+    for statement in [sql!("job_live"), sql!("job_history"), sql!("job_dead")] {
+        let mut statement = connection.prepare_cached(statement).map_err(own)?;
+        let found = statement.query_row([id.0.as_bytes()], |row| Ok(rows::job(row))).optional().map_err(own)?;
+        if let Some(job) = found {
+            return job.map(Some).map_err(|e| Error::Corrupt(format!("job {id}: {e}")));
+        }
+    }
+    Ok(None)
+}
+
+/// One table's rows, newest id first, as a listing walks them.
+struct Walk<'s> {
+    rows: rusqlite::Rows<'s>,
+    /// The id of the row it stands on.
+    at: Option<[u8; 16]>,
+}
+
+impl<'s> Walk<'s> {
+    fn step(&mut self) -> Result<()> {
+        self.at = match self.rows.next().map_err(own)? {
+            Some(row) => Some(row.get(0).map_err(own)?),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn row(&self) -> Option<&Row<'s>> {
+        self.rows.get()
+    }
+}
+
+/// Live jobs, history and dead letters as one list by id.
+pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+    let below = match cursor {
+        None => [0xff; 16],
+        Some(text) => *text.parse::<JobId>().map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?.0.as_bytes(),
+    };
+    let tables: Vec<&'static str> = match filter.state {
+        None => vec![sql!("list_live"), sql!("list_history"), sql!("list_dead")],
+        Some(State::Completed | State::Cancelled) => vec![sql!("list_history")],
+        Some(State::Dead) => vec![sql!("list_dead")],
+        Some(_) => vec![sql!("list_live")],
+    };
+    let mut statements = tables.iter().map(|text| connection.prepare_cached(text)).collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
+    let mut walks = Vec::new();
+    for statement in &mut statements {
+        let mut walk = Walk { rows: statement.query([below]).map_err(own)?, at: None };
+        walk.step()?;
+        walks.push(walk);
+    }
+    let mut page = Page { items: Vec::new(), next: None };
+    for _ in 0..LOOK {
+        let Some(newest) = walks.iter_mut().filter(|walk| walk.at.is_some()).max_by_key(|walk| walk.at) else {
+            return Ok(page);
+        };
+        let id = newest.at.unwrap_or_default();
+        if page.items.len() == limit {
+            // There is at least one more row; the next page begins below the last one shown.
+            return Ok(page);
+        }
+        if let Some(row) = newest.row()
+            && matches(row, filter).map_err(own)?
+        {
+            match rows::job(row) {
+                Ok(job) if filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag)) => page.items.push(job),
+                Ok(_) => {}
+                Err(reason) => tracing::error!(reason, "a stored job cannot be shown"),
+            }
+        }
+        page.next = Some(super::lease::job_id(id).to_string());
+        newest.step()?;
+        if walks.iter().all(|walk| walk.at.is_none()) {
+            page.next = None;
+        }
+    }
+    Ok(page)
+}
+
+/// The filter's plain members, on the row itself: most rows are passed over without being read.
+fn matches(row: &Row<'_>, filter: &Filter) -> rusqlite::Result<bool> {
+    let is = |column: usize, wanted: Option<&str>| -> rusqlite::Result<bool> {
+        Ok(match wanted {
+            None => true,
+            Some(wanted) => row.get_ref(column)?.as_bytes().is_ok_and(|bytes| bytes == wanted.as_bytes()),
+        })
+    };
+    Ok(is(1, filter.kind.as_deref())?
+        && is(2, filter.queue.as_deref())?
+        && is(3, filter.tenant.as_deref())?
+        && is(5, filter.state.map(State::as_str))?)
+}
+
+pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
+    let above = match cursor {
+        None => [0; 16],
+        Some(text) => *text.parse::<JobId>().map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?.0.as_bytes(),
+    };
+    let mut exported = BTreeMap::new();
+    for text in [sql!("export_live"), sql!("export_dead")] {
+        let mut statement = connection.prepare_cached(text).map_err(own)?;
+        let mut rows = statement.query(params![above, limit]).map_err(own)?;
+        while let Some(row) = rows.next().map_err(own)? {
+            match rows::job(row) {
+                Ok(job) => {
+                    let unique = unique_of(connection, &job)?;
+                    exported.insert(job.id, Exported { job, unique });
+                }
+                Err(reason) => tracing::error!(reason, "a stored job cannot be exported"),
+            }
+        }
+    }
+    let more = exported.len() >= limit;
+    let items: Vec<Exported> = exported.into_values().take(limit).collect();
+    let next = if more { items.last().map(|e| e.job.id.to_string()) } else { None };
+    Ok(Page { items, next })
+}
+
+fn unique_of(connection: &Connection, job: &Job) -> Result<Option<Unique>> {
+    let Some(key) = &job.unique_key else { return Ok(None) };
+    let mut statement = connection.prepare_cached(sql!("unique_get")).map_err(own)?;
+    let tenant = job.tenant.as_deref().unwrap_or("");
+    let held: Option<(String, i64, i64)> = statement
+        .query_row(params![tenant, job.queue.as_str(), key.as_str()], |row| Ok((row.get(1)?, row.get(2)?, row.get(4)?)))
+        .optional()
+        .map_err(own)?;
+    Ok(held.map(|(held, until, first_at)| Unique {
+        key: key.clone(),
+        held: match held.as_str() {
+            "started" => UniqueFor::UntilStarted,
+            "window" => UniqueFor::Window(Timestamp(until).since(Timestamp(first_at))),
+            _ => UniqueFor::UntilFinished,
+        },
+        on_duplicate: crate::job::OnDuplicate::default(),
+        debounce_max_ms: 0,
+    }))
+}
+
+pub(super) fn queues(connection: &Connection, now: Timestamp) -> Result<Vec<QueueStatus>> {
+    let mut queues: BTreeMap<String, QueueStatus> = BTreeMap::new();
+    let mut statement = connection.prepare_cached(sql!("counts_all")).map_err(own)?;
+    let counts = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))).map_err(own)?;
+    for count in counts {
+        let (queue, state, jobs) = count.map_err(own)?;
+        let Some(state) = State::parse(&state) else { continue };
+        let status = queues.entry(queue.clone()).or_insert_with(|| QueueStatus { name: queue, ..QueueStatus::default() });
+        status.jobs.insert(state, u64::try_from(jobs).unwrap_or(0));
+    }
+    let mut statement = connection.prepare_cached(sql!("pauses_all")).map_err(own)?;
+    let pauses = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, Pause { at: Timestamp(row.get(1)?), by: row.get(2)?, reason: row.get(3)? })))
+        .map_err(own)?;
+    for pause in pauses {
+        let (queue, pause) = pause.map_err(own)?;
+        queues.entry(queue.clone()).or_insert_with(|| QueueStatus { name: queue, ..QueueStatus::default() }).paused = Some(pause);
+    }
+    let mut oldest = connection.prepare_cached(sql!("queue_oldest")).map_err(own)?;
+    for (queue, status) in &mut queues {
+        for state in State::ALL {
+            status.jobs.entry(state).or_insert(0);
+        }
+        let due: Option<i64> = oldest.query_row([queue], |row| row.get(0)).map_err(own)?;
+        let age = |due: i64| u64::try_from(now.since(Timestamp(due)).as_millis()).unwrap_or(u64::MAX);
+        status.oldest_queued_ms = due.map(age);
+    }
+    Ok(queues.into_values().collect())
+}
+
+pub(super) fn quarantined(connection: &Connection, limit: usize) -> Result<Vec<Quarantined>> {
+    let mut statement = connection.prepare_cached(sql!("quarantine_all")).map_err(own)?;
+    let rows = statement
+        .query_map(params![limit], |row| Ok(Quarantined { at: Timestamp(row.get(0)?), place: row.get(1)?, reason: row.get(2)?, row: row.get(3)? }))
+        .map_err(own)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(own)
+}
+
+pub(super) fn record(connection: &Connection, tenant: Option<&Name>, collection: &Name, key: &str) -> Result<Option<Json>> {
+    let mut statement = connection.prepare_cached(sql!("record_get")).map_err(own)?;
+    let tenant = tenant.map_or("", |t| t.as_str());
+    let value: Option<String> = statement.query_row(params![tenant, collection.as_str(), key], |row| row.get(0)).optional().map_err(own)?;
+    Ok(value.as_deref().map(Json::trusted))
+}
+
+pub(super) fn settings(connection: &Connection) -> Result<Settings> {
+    let mut statement = connection.prepare_cached(sql!("settings_get")).map_err(own)?;
+    let text: Option<String> = statement.query_row([], |row| row.get(0)).optional().map_err(own)?;
+    text.map_or_else(
+        || Ok(Settings::default()),
+        |text| serde_json::from_str(&text).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}"))),
+    )
+}
+
+pub(super) fn schedule_states(connection: &Connection) -> Result<Vec<ScheduleState>> {
+    schedules::all(connection).map_err(own)
+}
+
+pub(super) fn occurrences(connection: &Connection, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+    schedules::occurrences(connection, name, limit).map_err(own)
+}
+
+/// For tests and `doctor`: whether the file is whole.
+pub(super) fn check(connection: &Connection) -> Result<()> {
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(own)?;
+    if verdict == "ok" { Ok(()) } else { Err(Error::Corrupt(format!("{verdict}; stop the daemon, keep a copy of the file, and restore a backup"))) }
+}

@@ -1,0 +1,169 @@
+//! What time brings: jobs become due, gates open, parks and patience end, holders die, the past is forgotten. Every call
+//! does a bounded piece and says whether there is more.
+
+use super::{
+    lease::flag,
+    settle::{self, Ended},
+    tx::{Tx, sql},
+};
+use crate::{
+    job::{HolderId, State, Timestamp},
+    store::{Advanced, Reaped, Result, Retention},
+};
+use rusqlite::params;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Rows moved by one call: some milliseconds, so that nobody else waits long for the writer.
+const BATCH: usize = 1000;
+/// Times a process may die under a job that ran as the only suspect before the job is dead (contract 1).
+const DEATHS: u32 = 3;
+
+/// A lease whose holder is gone.
+struct Orphan {
+    seq: i64,
+    epoch: i64,
+    holder: HolderId,
+    granted_at: Timestamp,
+}
+
+impl Tx<'_> {
+    pub(super) fn advance(&mut self, now: Timestamp) -> Result<Advanced> {
+        let due: Vec<i64> = self.all(sql!("due_scheduled"), params![now.0, BATCH], |row| row.get(0))?;
+        for seq in &due {
+            if let Some(job) = self.waiting_seq(*seq)? {
+                self.let_go(&job)?;
+            }
+        }
+        let gates: Vec<i64> = self.all(sql!("due_gates"), params![now.0, BATCH], |row| row.get(0))?;
+        let mut admitted = 0;
+        for gate in &gates {
+            admitted += self.refill(*gate, now.0)?;
+        }
+        let expired: Vec<i64> = self.all(sql!("due_expiries"), params![now.0, BATCH], |row| row.get(0))?;
+        for seq in &expired {
+            if let Some(job) = self.waiting_seq(*seq)? {
+                self.displace(&job, now)?;
+                self.expire(*seq, now)?;
+            }
+        }
+        let parks: Vec<i64> = self.all(sql!("due_parks"), params![now.0, BATCH], |row| row.get(0))?;
+        for seq in &parks {
+            if let Some(job) = self.waiting_seq(*seq)? {
+                self.displace(&job, now)?;
+                self.end_waiting(&job, State::Dead, "park_expired", now)?;
+            }
+        }
+        let more = [due.len(), gates.len(), expired.len(), parks.len()].contains(&BATCH);
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Ok(Advanced { due: count(due.len()), admitted, expired: count(expired.len()), park_expired: count(parks.len()), next_due: None, more })
+    }
+
+    /// Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
+    pub(super) fn reap(&mut self, now: Timestamp) -> Result<Reaped> {
+        let orphans = self.orphans(sql!("orphans_expired"), params![now.0, BATCH])?;
+        let reaped = self.take_back(orphans, false, now)?;
+        self.run(sql!("holders_drop"), [now.0])?;
+        Ok(reaped)
+    }
+
+    /// The process that held these is known to be dead: its jobs run alone from now on, until one of them proves harmless.
+    pub(super) fn take_back_all(&mut self, now: Timestamp) -> Result<Reaped> {
+        let orphans = self.orphans(sql!("orphans_all"), [])?;
+        let reaped = self.take_back(orphans, true, now)?;
+        self.run(sql!("holders_forget"), [])?;
+        Ok(reaped)
+    }
+
+    fn orphans(&self, statement: &'static str, params: impl rusqlite::Params) -> Result<Vec<Orphan>> {
+        self.all(statement, params, |row| {
+            let holder = HolderId(Uuid::from_bytes(row.get(2)?));
+            Ok(Orphan { seq: row.get(0)?, epoch: row.get(1)?, holder, granted_at: Timestamp(row.get(3)?) })
+        })
+    }
+
+    fn take_back(&mut self, orphans: Vec<Orphan>, process_died: bool, now: Timestamp) -> Result<Reaped> {
+        let mut reaped = Reaped::default();
+        let mut claims: BTreeMap<i64, i64> = BTreeMap::new();
+        for orphan in orphans {
+            let Some(ended) = self.lease_end(orphan.seq, orphan.epoch)? else { continue };
+            *claims.entry(orphan.epoch).or_default() += 1;
+            let record: Option<(Option<String>, u32)> = self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let Some((records, charged)) = record else { continue };
+            let records = settle::with_record(records.as_deref(), settle::lost(charged + 1, orphan.granted_at, now, orphan.holder));
+            let died_alone = process_died && ended.flags & flag::SUSPECT != 0;
+            let deaths: u32 = self
+                .one(sql!("job_lost"), params![orphan.seq, records, u32::from(died_alone)], |row| row.get(0))?
+                .unwrap_or_default();
+            let line = self.line_of(ended.line)?;
+            self.moved(&line.queue, State::Running, State::Queued);
+            if let Some(tenant) = &line.tenant {
+                self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
+            }
+            if deaths >= DEATHS {
+                self.poison(&orphan, ended, now)?;
+                reaped.poisoned += 1;
+            } else {
+                self.put_back(&orphan, ended, process_died, now)?;
+                reaped.requeued += 1;
+                reaped.suspects += u64::from(process_died);
+            }
+        }
+        for (epoch, ended) in claims {
+            self.claim_ended(epoch, ended)?;
+        }
+        if reaped.requeued > 0 {
+            self.hint_work();
+        }
+        Ok(reaped)
+    }
+
+    /// Back to the head of its line: the position is the one it had.
+    fn put_back(&mut self, orphan: &Orphan, ended: Ended, suspect: bool, now: Timestamp) -> Result<()> {
+        let line = self.line_of(ended.line)?;
+        if let Some(gate) = ended.gate {
+            // An ordered job keeps its turn.
+            self.gate_slot_ended(gate, orphan.seq, false, now.0)?;
+        }
+        if suspect {
+            self.run(sql!("suspect_put"), (line.queue.as_str(), ended.pos, orphan.seq, ended.line, ended.gate))?;
+            return Ok(());
+        }
+        let ordered = ended.flags & flag::ORDERED != 0;
+        let (line_id, pos, gate) = (ended.line, ended.pos, ended.gate);
+        self.place(&super::limits::Waiter { seq: orphan.seq, pos, line: line_id, priority: line.priority, gate, ordered })
+    }
+
+    fn poison(&mut self, orphan: &Orphan, ended: Ended, now: Timestamp) -> Result<()> {
+        let Some(job) = self.waiting_seq(orphan.seq)? else { return Ok(()) };
+        tracing::error!(job = %job.id, "dead: its holder's process died {DEATHS} times while it ran alone");
+        if let Some(gate) = ended.gate {
+            self.gate_slot_ended(gate, orphan.seq, true, now.0)?;
+        }
+        self.end_waiting(&job, State::Dead, "poison", now)
+    }
+
+    /// Forgets final jobs past their retention, and what only mattered for a time.
+    pub(super) fn prune(&mut self, retention: Retention, limit: usize, now: Timestamp) -> Result<u64> {
+        let hours = |h: u64| std::time::Duration::from_secs(h.saturating_mul(3600));
+        let mut pruned = self.prune_final(sql!("prune_history"), now.minus(hours(retention.finished_hours)), limit)?;
+        if retention.dead_hours > 0 {
+            pruned += self.prune_final(sql!("prune_dead"), now.minus(hours(retention.dead_hours)), limit)?;
+        }
+        for statement in [sql!("prune_idempotency"), sql!("prune_uniques"), sql!("prune_cache")] {
+            self.run(statement, params![now.0, limit])?;
+        }
+        self.run(sql!("prune_gates"), params![now.0, limit])?;
+        Ok(pruned)
+    }
+
+    fn prune_final(&mut self, statement: &'static str, before: Timestamp, limit: usize) -> Result<u64> {
+        let gone: Vec<(String, String)> = self.all(statement, params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (queue, state) in &gone {
+            if let (Ok(queue), Some(state)) = (self.name(queue), State::parse(state)) {
+                self.count(&queue, state, -1);
+            }
+        }
+        Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+    }
+}
