@@ -127,10 +127,10 @@ impl std::error::Error for Invalid {}
 /// Every problem that was found, with file and line or the variable or flag at fault.
 pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
     let mut warnings = Vec::new();
-    let mut tree = layered(sources).map_err(Invalid)?;
+    let tree = layered(sources).map_err(Invalid)?;
     warn_of_open_file(sources.file.as_deref(), &tree, &mut warnings);
     let mut problems = Vec::new();
-    secrets::read_files(&mut tree, &mut problems, &mut warnings);
+    secrets::check_files(&tree, &mut problems, &mut warnings);
     let schedules = read_schedules(&tree, &mut problems);
     let mut rest = tree.clone();
     rest.remove("schedules");

@@ -2,32 +2,32 @@
 //! systemd credential named like the key, or the environment; never a command line. What is secret is never shown.
 
 use super::tree::{self, Node, Origin, Problem, Table, Value};
-use std::{
-    fs,
-    io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use crate::secret;
+use secrecy::ExposeSecret as _;
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 /// Every key whose value is a secret, by its last word. A test holds this to the `SecretString` fields of the rooms.
-pub const SECRET_KEYS: [&str; 5] = ["api_key", "password", "secret", "secrets", "token"];
-
-/// No key, password or token is longer; a larger file is the wrong file.
-const MAX_BYTES: u64 = 64 << 10;
+pub const SECRET_KEYS: [&str; 5] = ["api_key", "forward_secret", "password", "secrets", "token"];
 
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
 }
 
-/// `token` for `token_file`.
-fn named_by_file(key: &str) -> Option<&str> {
-    key.strip_suffix("_file").filter(|secret| is_secret(secret))
+/// `token_file`, `secret_files`: keys whose values are paths of secret files.
+fn names_files(key: &str) -> bool {
+    counterpart(key).is_some_and(|other| is_secret(&other))
 }
 
-/// The other way to give the same secret.
+/// The other way to give the same secret: `token` and `token_file`, `secrets` and `secret_files`.
 fn counterpart(key: &str) -> Option<String> {
-    if is_secret(key) { Some(format!("{key}_file")) } else { named_by_file(key).map(str::to_owned) }
+    match (key, key.strip_suffix("_file")) {
+        ("secrets", _) => Some("secret_files".to_owned()),
+        ("secret_files", _) => Some("secrets".to_owned()),
+        (_, Some(secret)) if is_secret(secret) => Some(secret.to_owned()),
+        _ if is_secret(key) => Some(format!("{key}_file")),
+        _ => None,
+    }
 }
 
 /// Before `over` is laid on `base`: a secret given above in one form replaces the one given below in the other.
@@ -57,68 +57,31 @@ pub fn credentials(directory: &Path) -> Result<Table, Problem> {
         let path = entry.map_err(|e| unreadable(directory, e))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| name.contains('.')) else { continue };
         let keys: Vec<String> = name.split('.').map(str::to_owned).collect();
-        let text = contents(&path).map_err(|e| unreadable(&path, e))?;
-        let origin = Origin::SecretFile(path.display().to_string().into());
-        let value = value_of(keys.last().map_or("", String::as_str), &text, &origin);
+        let text = secret::read(&path).map_err(|error| Problem::new(path.display(), error.to_string()))?;
+        let origin = Origin::Credential(path.display().to_string().into());
+        let value = value_of(keys.last().map_or("", String::as_str), text.expose_secret(), &origin);
         tree::put(&mut table, &keys, Node { value, origin });
     }
     Ok(table)
 }
 
-/// Puts the contents of every `…_file` in the place of the secret it names. Relative paths are relative to the working
-/// directory of the process, as everywhere on a command line.
-pub fn read_files(table: &mut Table, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
-    let mut found = Vec::new();
+/// Looks at every file that a secret key names: it must be there, and nobody else should be able to read it. The room that
+/// uses the secret reads it.
+pub fn check_files(table: &Table, problems: &mut Vec<Problem>, warnings: &mut Vec<Problem>) {
     tree::leaves(table, &mut Vec::new(), &mut |path, node| {
-        if path.last().is_some_and(|key| named_by_file(key).is_some()) {
-            found.push((path.to_vec(), node.clone()));
+        if !path.last().is_some_and(|key| names_files(key)) {
+            return;
+        }
+        let items = if let Value::Array(items) = &node.value { items.as_slice() } else { std::slice::from_ref(node) };
+        for (item, file) in items.iter().filter_map(|item| item.value.text().map(|text| (item, Path::new(text)))) {
+            if let Err(error) = secret::read(file) {
+                problems.push(Problem::new(&item.origin, format!("`{}`: {error}", path.join("."))));
+            } else if is_readable_by_others(file) {
+                let advice = format!("the secret file {} can be read by everybody on this machine; run chmod 600 on it", file.display());
+                warnings.push(Problem::new(&item.origin, advice));
+            }
         }
     });
-    for (path, node) in found {
-        tree::remove(table, &path);
-        let Some(file) = node.value.text().map(Path::new) else {
-            problems.push(Problem::new(&node.origin, format!("`{}` must be the path of a file, in quotes", path.join("."))));
-            continue;
-        };
-        let mut secret_path = path.clone();
-        let key = path.last().and_then(|key| named_by_file(key)).unwrap_or_default().to_owned();
-        secret_path.pop();
-        secret_path.push(key.clone());
-        if tree::get(table, &secret_path.iter().map(String::as_str).collect::<Vec<_>>()).is_some() {
-            let (file_key, key) = (path.join("."), secret_path.join("."));
-            problems.push(Problem::new(&node.origin, format!("`{file_key}` and `{key}` are both set; keep one of them")));
-            continue;
-        }
-        match contents(file) {
-            Ok(text) => {
-                if is_readable_by_others(file) {
-                    let advice = format!("the secret file {} is readable by everybody; run chmod 600 on it", file.display());
-                    warnings.push(Problem::new(&node.origin, advice));
-                }
-                let origin = Origin::SecretFile(file.display().to_string().into());
-                let value = value_of(&key, &text, &origin);
-                tree::put(table, &secret_path, Node { value, origin });
-            }
-            Err(error) => {
-                let sentence = format!("`{}` names {}, which cannot be read: {error}", path.join("."), file.display());
-                problems.push(Problem::new(&node.origin, sentence));
-            }
-        }
-    }
-}
-
-/// The text of a secret file without the line end that editors add.
-fn contents(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let read = fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any secret; is it the right file?"));
-    }
-    if text.trim().is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
-    }
-    text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    Ok(text)
 }
 
 /// One secret, or for the plural one secret a line (while a webhook source rotates, two are valid).

@@ -43,8 +43,8 @@ pub enum Origin {
     },
     Environment(String),
     Flag(&'static str),
-    /// Read from the file that a `…_file` key or a systemd credential names.
-    SecretFile(Arc<str>),
+    /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
+    Credential(Arc<str>),
 }
 
 impl fmt::Display for Origin {
@@ -54,7 +54,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Environment(variable) => f.write_str(variable),
             Self::Flag(flag) => f.write_str(flag),
-            Self::SecretFile(path) => write!(f, "secret file {path}"),
+            Self::Credential(path) => write!(f, "credential {path}"),
         }
     }
 }
