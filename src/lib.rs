@@ -8,6 +8,8 @@ pub mod control;
 pub mod engine;
 pub mod job;
 pub mod sandbox;
+pub mod secret;
+pub mod signatures;
 pub mod store;
 pub mod telemetry;
 pub mod workers;

@@ -1,3 +1,4 @@
-//! All integration tests, in one binary.
+//! The one integration binary: a directory a room.
 
 mod cli;
+mod signatures;
