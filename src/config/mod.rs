@@ -12,6 +12,7 @@ pub use tree::Problem;
 
 use crate::{
     job::{KindSettings, Name, QueueSettings, Settings, schedule::Schedule},
+    signatures,
     store::Retention,
     telemetry::logs,
 };
@@ -34,6 +35,8 @@ pub struct Config {
     pub store: Store,
     pub log: logs::Config,
     pub retention: Retention,
+    #[serde(default)]
+    pub webhooks: signatures::Config,
     #[serde(default)]
     pub queues: BTreeMap<Name, QueueSettings>,
     #[serde(default)]
@@ -98,7 +101,7 @@ impl Sources {
 const PREFIX: &str = "WINDLASS__";
 
 /// A configuration that passed every check.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     pub config: Config,
     /// Sentences for the log: nothing that stops a start.
@@ -144,6 +147,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
             problems.append(&mut more);
             Err(Invalid(problems))
         }
+    }
+}
+
+impl fmt::Debug for Loaded {
+    /// Without the tree, which holds secrets as plain text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("config", &self.config).field("warnings", &self.warnings).finish_non_exhaustive()
     }
 }
 

@@ -178,3 +178,97 @@ fn a_reload_knows_which_keys_changed() {
     let after = with_environment(&[("WINDLASS__LOG__LEVEL", "debug"), ("WINDLASS__QUEUES__A__CONCURRENCY", "2")]).unwrap();
     assert_eq!(after.changed_since(&before), ["log.level", "queues.a.concurrency"]);
 }
+
+const SOURCE: &str = "[webhooks.sources.billing]\nscheme = \"stripe\"\n";
+
+#[test]
+fn a_secret_is_never_shown_nor_repeated_in_an_error() {
+    let loaded = from_text(&format!("{SOURCE}secrets = [\"whsec_canary\"]\nforward_secret = \"whsec_canary\"\n")).unwrap();
+    let shown = loaded.show();
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("secrets = \"***\""), "{shown}");
+    assert!(!format!("{loaded:?}").contains("canary"), "debug output holds the secret");
+    assert_eq!(
+        problems(&format!("{SOURCE}forward_secret = 4711\n")),
+        ["windlass.toml:3: `webhooks.sources.billing.forward_secret` must be a text in quotes"]
+    );
+}
+
+#[test]
+fn a_missing_secret_file_is_named_with_the_line_that_names_it() {
+    let found = problems(&format!("{SOURCE}secret_files = [\n\"/nowhere/key\",\n]\n"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(
+        found[0].starts_with("windlass.toml:4: `webhooks.sources.billing.secret_files`: cannot read the secret file /nowhere/key"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_secret_file_that_everybody_can_read_is_warned_of() {
+    let files = Files::new();
+    let key = files.write("key", "whsec_c2VjcmV0c2VjcmV0c2VjcmV0\n");
+    let text = format!("{SOURCE}secret_files = [\"{}\"]\n", key.display());
+    assert!(from_text(&text).unwrap().warnings.is_empty());
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = from_text(&text).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].to_string().contains("run chmod 600"), "{}", warnings[0]);
+}
+
+#[test]
+fn a_file_with_a_secret_of_its_own_that_everybody_can_read_is_warned_of() {
+    let files = Files::new();
+    let file = files.write("windlass.toml", &format!("{SOURCE}secrets = [\"whsec_x\"]\n"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let loaded = config::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+    assert!(loaded.warnings.iter().any(|w| w.message.contains("`webhooks.sources.billing.secrets` is a secret in a file")));
+}
+
+#[test]
+fn a_credential_fills_the_key_it_is_named_after() {
+    let files = Files::new();
+    let file = files.write("windlass.toml", SOURCE);
+    let credentials = files.0.path().join("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("webhooks.sources.billing.secrets"), "whsec_one\nwhsec_two\n").unwrap();
+    fs::write(credentials.join("unrelated"), "left alone").unwrap();
+    let loaded = config::load(&Sources { file: Some(file), credentials: Some(credentials), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.config.webhooks.sources["billing"].secrets.len(), 2);
+}
+
+#[test]
+fn a_credential_for_a_key_that_does_not_exist_is_refused() {
+    let files = Files::new();
+    fs::write(files.0.path().join("control.tokn"), "x").unwrap();
+    let error = config::load(&Sources { credentials: Some(files.0.path().into()), ..Sources::default() }).unwrap_err().to_string();
+    assert!(error.starts_with("credential ") && error.contains("unknown key `control"), "{error}");
+}
+
+#[test]
+fn every_secret_field_of_every_room_is_known_as_a_secret() {
+    let mut fields = Vec::new();
+    visit_sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut |text| {
+        for line in text.lines().map(str::trim) {
+            let Some((name, kind)) = line.strip_prefix("pub ").and_then(|field| field.split_once(": ")) else { continue };
+            if ["SecretString,", "Option<SecretString>,", "Vec<SecretString>,"].contains(&kind) {
+                fields.push(name.to_owned());
+            }
+        }
+    });
+    assert!(fields.contains(&"forward_secret".to_owned()), "the search for fields finds none: {fields:?}");
+    for field in fields {
+        assert!(config::secrets::is_secret(&field), "`{field}` holds a secret; add it to config::secrets::SECRET_KEYS");
+    }
+}
+
+fn visit_sources(directory: &std::path::Path, visit: &mut dyn FnMut(&str)) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit_sources(&path, visit);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
