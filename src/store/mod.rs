@@ -350,6 +350,40 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// How a program opens a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Leases jobs. `control`: where its control port answers, for programs that find the store taken.
+    Daemon { control: Option<std::net::SocketAddr> },
+    /// Enqueues, reads and administers.
+    Client,
+}
+
+/// What a store may be told when it is opened; each driver takes its own part.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub sqlite: sqlite::Config,
+    pub clock: crate::clock::Clock,
+}
+
+/// Opens the store that `url` names: `sqlite:windlass.db`.
+///
+/// # Errors
+/// `Refused` when the URL names no store this program has, or the store must not be used like this; otherwise the driver's.
+pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::Arc<dyn Store>> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        let scheme = url.split(':').next().unwrap_or_default();
+        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, such as sqlite:windlass.db")));
+    };
+    let path = std::path::PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+    if path.as_os_str().is_empty() {
+        return Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()));
+    }
+    let opened = tokio::task::spawn_blocking(move || sqlite::SqliteStore::open(&path, role, options.sqlite, options.clock)).await;
+    let store = opened.map_err(|_| Error::Unavailable("opening the store was cut short".into()))??;
+    Ok(std::sync::Arc::new(store))
+}
+
 /// Turns a bad item of a bulk call into the store's error.
 impl From<(usize, InvalidEnvelope)> for Error {
     fn from((index, error): (usize, InvalidEnvelope)) -> Self {

@@ -105,14 +105,15 @@ impl Tx<'_> {
         self.count(&job.queue, State::Dead, -1);
         self.count(&job.queue, State::Queued, 1);
         let line = self.line(&job.queue, job.priority, job.tenant.as_ref())?;
-        let waiter =
-            super::limits::Waiter { seq, pos: seq, line, priority: job.priority, gate: job.gate, ordered: job.ordered };
+        let waiter = super::limits::Waiter { seq, pos: seq, line, priority: job.priority, gate: job.gate, ordered: job.ordered };
         self.place(&waiter)
     }
 
     /// A redriven job needs its unique key back.
     fn take_key_again(&mut self, job: &Waiting) -> Result<()> {
-        let Some(key) = self.one(sql!("job_unique_key"), [job.seq], |row| row.get::<_, Option<String>>(0))?.flatten() else { return Ok(()) };
+        let Some(key) = self.one(sql!("job_unique_key"), [job.seq], |row| row.get::<_, Option<String>>(0))?.flatten() else {
+            return Ok(());
+        };
         let tenant = job.tenant.as_deref().unwrap_or("");
         let holder: Option<([u8; 16], bool)> =
             self.one(sql!("unique_get"), (tenant, job.queue.as_str(), &key), |row| Ok((row.get(0)?, row.get(3)?)))?;

@@ -217,10 +217,7 @@ impl Tx<'_> {
             UniqueFor::UntilStarted => ("started", 0),
             UniqueFor::Window(window) => ("window", now.plus(window).0),
         };
-        self.run(
-            sql!("unique_put"),
-            params![tenant, resolved.queue.as_str(), unique.key.as_str(), id.0.as_bytes(), held, until, now.0],
-        )?;
+        self.run(sql!("unique_put"), params![tenant, resolved.queue.as_str(), unique.key.as_str(), id.0.as_bytes(), held, until, now.0])?;
         Ok(())
     }
 

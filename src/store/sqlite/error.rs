@@ -11,7 +11,9 @@ pub(super) fn before_commit(error: rusqlite::Error) -> Error {
             Error::Unavailable("the database is locked by another program; it may be long in a transaction of its own".into())
         }
         ErrorCode::DiskFull => Error::Unavailable("the disk is full; free space and the queue goes on by itself".into()),
-        ErrorCode::ReadOnly => Error::Unavailable("the database cannot be written to; check the file's and its folder's permissions".into()),
+        ErrorCode::ReadOnly => {
+            Error::Unavailable("the database cannot be written to; check the file's and its folder's permissions".into())
+        }
         ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
             Error::Unavailable("the database file cannot be opened; check that it and its folder exist and may be written".into())
         }
@@ -34,5 +36,8 @@ pub(super) fn in_commit(error: rusqlite::Error) -> Error {
 /// Whether the connection can no longer be trusted and must be opened anew (an fsync that failed must not be retried on
 /// the same file descriptor: the kernel may have dropped the pages).
 pub(super) fn wants_reopen(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::CannotOpen))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::CannotOpen)
+    )
 }

@@ -55,7 +55,16 @@ impl Tx<'_> {
         let wanted: usize = request.queues.iter().map(|(_, n)| n).sum();
         let epoch = self.epoch()?;
         let scan_left = wanted.saturating_mul(SCAN_PER_JOB).saturating_add(SCAN_EXTRA);
-        let mut call = Call { request, now, epoch, granted: Vec::with_capacity(wanted.min(4096)), bytes: 0, scan_left, suspect: false, refill: Vec::new() };
+        let mut call = Call {
+            request,
+            now,
+            epoch,
+            granted: Vec::with_capacity(wanted.min(4096)),
+            bytes: 0,
+            scan_left,
+            suspect: false,
+            refill: Vec::new(),
+        };
         for (queue, want) in &request.queues {
             if *want > 0 && !call.full() {
                 self.lease_from(&mut call, queue, *want)?;
@@ -255,8 +264,7 @@ impl Tx<'_> {
         self.run(sql!("lease_put"), (waiter.seq, call.epoch, waiter.line, waiter.pos, waiter.gate, flags))?;
         self.moved(&line.queue, State::Queued, State::Running);
         call.bytes += job.leased.payload.as_str().len();
-        let lease =
-            Lease { job: job.leased.id, epoch: call.epoch, nonce: call.request.nonce, row: waiter.seq, granted_at: call.now };
+        let lease = Lease { job: job.leased.id, epoch: call.epoch, nonce: call.request.nonce, row: waiter.seq, granted_at: call.now };
         call.granted.push(Leased { lease, job: job.leased });
         Ok(())
     }
@@ -292,7 +300,8 @@ impl Tx<'_> {
         while let Some(row) = rows.next().map_err(error::before_commit)? {
             let own = |e| error::before_commit(e);
             let line = self.line_of(row.get(rows::lease::LINE).map_err(own)?)?;
-            let (epoch, granted_at): (i64, i64) = (row.get(rows::lease::EPOCH).map_err(own)?, row.get(rows::lease::GRANTED_AT).map_err(own)?);
+            let (epoch, granted_at): (i64, i64) =
+                (row.get(rows::lease::EPOCH).map_err(own)?, row.get(rows::lease::GRANTED_AT).map_err(own)?);
             if let Ok(job) = self.leased_job(&line, row) {
                 let row = row.get(rows::lease::SEQ).map_err(own)?;
                 let lease = Lease { job: job.leased.id, epoch, nonce, row, granted_at: Timestamp(granted_at) };
@@ -330,10 +339,8 @@ impl Tx<'_> {
         for report in progress {
             self.run(sql!("lease_progress"), (report.lease.row, report.lease.epoch, report.value.as_str()))?;
         }
-        let live: std::collections::HashMap<i64, (i64, bool)> = self
-            .all(sql!("leases_of"), [holder.0.as_bytes()], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?
-            .into_iter()
-            .collect();
+        let live: std::collections::HashMap<i64, (i64, bool)> =
+            self.all(sql!("leases_of"), [holder.0.as_bytes()], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?.into_iter().collect();
         let mut beat = crate::store::Beat::default();
         for lease in held {
             match live.get(&lease.row) {

@@ -95,7 +95,17 @@ impl Tx<'_> {
         for (priority, jobs) in self.all(sql!("gate_inline"), [gate], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
             inline[priority.min(9)] = jobs;
         }
-        Ok(Gate { limit: settings.key_concurrency.max(1), rate: settings.key_rate, running, inline, waiting, head, tat, opens_at, dirty: false })
+        Ok(Gate {
+            limit: settings.key_concurrency.max(1),
+            rate: settings.key_rate,
+            running,
+            inline,
+            waiting,
+            head,
+            tat,
+            opens_at,
+            dirty: false,
+        })
     }
 
     pub(super) fn flush_gates(&mut self) -> Result<()> {
@@ -283,9 +293,8 @@ impl Tx<'_> {
             if behind && !headless {
                 continue;
             }
-            let first: Option<(u8, i64, i64, i64)> = self.one(sql!("gate_job_first"), (id, behind), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
+            let first: Option<(u8, i64, i64, i64)> =
+                self.one(sql!("gate_job_first"), (id, behind), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
             if let Some((rank, pos, seq, line)) = first {
                 let priority = self.line_of(line)?.priority;
                 let waiter = Waiter { seq, pos, line, priority, gate: Some(id), ordered: behind };

@@ -1,1 +1,339 @@
-//! Embedded SQLite (being written).
+//! The store on an embedded SQLite file. One writer thread, a few readers; leasing is one daemon's at a time, while other
+//! processes may enqueue, read and administer by their own short transactions.
+
+mod admin;
+mod connection;
+mod enqueue;
+mod error;
+mod lease;
+mod limits;
+mod lock;
+mod read;
+mod rows;
+mod schedules;
+mod settle;
+mod tx;
+mod upkeep;
+mod waiting;
+mod wake;
+mod writer;
+
+pub use lock::control_address;
+
+use crate::{
+    clock::Clock,
+    job::{
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        schedule::{Occurrence, Plan, Schedule, ScheduleState},
+    },
+    store::{
+        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
+        Progress, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+    },
+};
+use async_trait::async_trait;
+use lock::Lock;
+use read::Readers;
+use serde::{Deserialize, Serialize};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::sync::watch;
+use tx::{Tx, sql};
+use wake::Wakes;
+use writer::Writer;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `strict`: an acknowledged job survives a power cut. `relaxed`: about a second may be lost with the machine.
+    pub durability: Durability,
+    /// Milliseconds to wait for another program's write lock before a call answers `Unavailable`.
+    pub busy_timeout_ms: u64,
+    /// Page cache of each connection in KiB; it is filled only as far as it is used.
+    pub cache_kib: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { durability: Durability::Strict, busy_timeout_ms: 10_000, cache_kib: 32 << 10 }
+    }
+}
+
+pub struct SqliteStore {
+    path: PathBuf,
+    config: Config,
+    clock: Clock,
+    writer: Writer,
+    readers: Readers,
+    wakes: Wakes,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Of a daemon; given back when the store is closed or dropped.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl SqliteStore {
+    /// Opens `path`, making the file if there is none.
+    ///
+    /// # Errors
+    /// `Refused` when another daemon leases from it, or it is not ours; `Corrupt` when it is damaged; `Unavailable` when it
+    /// cannot be opened, with the remedy.
+    pub fn open(path: &Path, role: Role, config: Config, clock: Clock) -> Result<Self> {
+        refuse_network_disk(path)?;
+        let lock = match role {
+            Role::Daemon { control } => Some(Lock::take(path, control)?),
+            Role::Client => None,
+        };
+        let wakes = Wakes::new();
+        let readers = Readers::new(path.to_owned(), config.clone());
+        let takes_back = lock.is_some();
+        let (writer, thread) = Writer::start(path.to_owned(), config.clone(), clock.clone(), wakes.clone(), |tx: &mut Tx<'_>| {
+            if takes_back {
+                let now = tx.now(None);
+                let reaped = tx.take_back_all(now)?;
+                if reaped != Reaped::default() {
+                    tracing::warn!(requeued = reaped.requeued, poisoned = reaped.poisoned, "took back the leases of a daemon that died");
+                }
+            }
+            Ok(())
+        })?;
+        let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
+        Ok(Self { path: path.to_owned(), config, clock, writer, readers, wakes, thread, lock })
+    }
+
+    /// Looks through the whole file for damage; slow on a large one.
+    ///
+    /// # Errors
+    /// `Corrupt`, with what is damaged.
+    pub async fn check(&self) -> Result<()> {
+        self.readers.call(read::check).await
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// WAL needs shared memory between the processes that open the file, which network file systems do not give.
+fn refuse_network_disk(path: &Path) -> Result<()> {
+    const NETWORK: [(i64, &str); 5] =
+        [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2"), (0x0065_735f, "FUSE"), (0x0102_1997, "9P")];
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(kind) = file_system(folder) else { return Ok(()) };
+    match NETWORK.iter().find(|(magic, name)| *magic == kind && *name != "FUSE") {
+        Some((_, name)) => Err(Error::Refused(format!("{} is on {name}; SQLite needs a local disk, name a file on one", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn file_system(folder: &Path) -> Option<i64> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `name` ends in NUL and `stat` is large enough; it is read only if the call says it was filled.
+    let filled = unsafe { libc::statfs(name.as_ptr(), stat.as_mut_ptr()) } == 0;
+    // SAFETY: as above.
+    filled.then(|| unsafe { stat.assume_init() }.f_type)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>> {
+        self.writer.call(move |tx| tx.enqueue(&jobs, tx.now(now))).await
+    }
+
+    async fn lease(&self, request: LeaseRequest, now: Now) -> Result<LeaseReply> {
+        self.may_lease()?;
+        self.writer.call(move |tx| tx.lease(&request, tx.now(now))).await
+    }
+
+    async fn leased_by(&self, nonce: Nonce) -> Result<Vec<Leased>> {
+        self.writer.call(move |tx| tx.leased_by(nonce)).await
+    }
+
+    async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat> {
+        self.writer.call(move |tx| tx.heartbeat(holder, lease, &held, &progress, tx.now(now))).await
+    }
+
+    async fn goodbye(&self, holder: HolderId) -> Result<()> {
+        self.writer.call(move |tx| tx.run(sql!("holder_drop"), [holder.0.as_bytes()]).map(drop)).await
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
+        self.writer.call(move |tx| tx.settle(&batch, tx.now(now))).await
+    }
+
+    async fn advance(&self, now: Now) -> Result<Advanced> {
+        self.writer
+            .call(move |tx| {
+                let now = tx.now(now);
+                let advanced = tx.advance(now)?;
+                let next_due = tx.next_due(&[], now)?;
+                Ok(Advanced { next_due, ..advanced })
+            })
+            .await
+    }
+
+    async fn reap(&self, now: Now) -> Result<Reaped> {
+        self.writer.call(move |tx| tx.reap(tx.now(now))).await
+    }
+
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<u64> {
+        self.writer.call(move |tx| tx.prune(retention, limit, tx.now(now))).await
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {
+        let (reason, actor) = (reason.to_owned(), actor.clone());
+        self.writer.call(move |tx| tx.cancel(id, &reason, &actor, tx.now(now))).await
+    }
+
+    async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let actor = actor.clone();
+        self.writer.call(move |tx| tx.run_now(id, &actor, tx.now(now))).await
+    }
+
+    async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let actor = actor.clone();
+        self.writer.call(move |tx| tx.redrive(id, &actor, tx.now(now))).await
+    }
+
+    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
+        let token = token.to_owned();
+        self.writer.call(move |tx| tx.unpark(&token, answer.as_ref(), tx.now(now))).await
+    }
+
+    async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
+        let kinds = kinds.to_vec();
+        self.writer.call(move |tx| tx.unpark_kinds(&kinds, tx.now(now))).await
+    }
+
+    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        let (queue, reason, actor) = (queue.clone(), reason.to_owned(), actor.clone());
+        self.writer.call(move |tx| tx.pause(&queue, &reason, &actor, tx.now(now))).await
+    }
+
+    async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
+        let (queue, actor) = (queue.clone(), actor.clone());
+        self.writer.call(move |tx| tx.resume(&queue, &actor, tx.now(now))).await
+    }
+
+    async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let actor = actor.clone();
+        self.writer.call(move |tx| tx.purge(id, &actor, tx.now(now))).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        self.readers.call(move |connection| read::get(connection, id)).await
+    }
+
+    async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+        let (filter, cursor) = (filter.clone(), cursor.map(ToOwned::to_owned));
+        self.readers.call(move |connection| read::list(connection, &filter, cursor.as_deref(), limit.clamp(1, 1000))).await
+    }
+
+    async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
+        let now = now.unwrap_or_else(|| self.clock.now());
+        self.readers.call(move |connection| read::queues(connection, now)).await
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {
+        self.readers.call(move |connection| read::quarantined(connection, limit)).await
+    }
+
+    async fn record(&self, tenant: Option<&Name>, collection: &Name, key: &str) -> Result<Option<Json>> {
+        let (tenant, collection, key) = (tenant.cloned(), collection.clone(), key.to_owned());
+        self.readers.call(move |connection| read::record(connection, tenant.as_ref(), &collection, &key)).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        // Through the writer: a store that can only be read is not healthy.
+        self.writer.call(|tx| tx.one("SELECT 1", [], |_| Ok(())).map(drop)).await?;
+        Ok(Health {
+            store: "sqlite",
+            version: rusqlite::version().to_owned(),
+            schema_version: connection::SCHEMA_VERSION,
+            durability: self.config.durability,
+        })
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        self.readers.call(read::settings).await
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<()> {
+        let settings = settings.clone();
+        self.writer.call(move |tx| tx.configure(&settings)).await
+    }
+
+    async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
+        let cursor = cursor.map(ToOwned::to_owned);
+        self.readers.call(move |connection| read::export(connection, cursor.as_deref(), limit.clamp(1, 1000))).await
+    }
+
+    async fn import(&self, jobs: Vec<Exported>, now: Now) -> Result<u64> {
+        self.writer.call(move |tx| tx.import(&jobs, tx.now(now))).await
+    }
+
+    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
+        let schedule = schedule.clone();
+        self.writer.call(move |tx| tx.put_schedule(&schedule, tx.now(now))).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleState>> {
+        self.readers.call(read::schedule_states).await
+    }
+
+    async fn delete_schedule(&self, name: &Name, actor: &Actor) -> Result<()> {
+        let (name, actor) = (name.clone(), actor.clone());
+        self.writer.call(move |tx| tx.delete_schedule(&name, &actor, tx.now(None))).await
+    }
+
+    async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()> {
+        let (name, actor) = (name.clone(), actor.clone());
+        self.writer.call(move |tx| tx.pause_schedule(&name, paused, &actor, tx.now(None))).await
+    }
+
+    async fn fire(&self, state: &ScheduleState, plan: Plan, now: Now) -> Result<bool> {
+        let state = state.clone();
+        self.writer.call(move |tx| tx.fire(&state, &plan, tx.now(now))).await
+    }
+
+    async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+        let name = name.clone();
+        self.readers.call(move |connection| read::occurrences(connection, &name, limit)).await
+    }
+
+    fn wakes(&self) -> watch::Receiver<u64> {
+        self.wakes.on_work()
+    }
+
+    fn cancels(&self) -> watch::Receiver<u64> {
+        self.wakes.on_cancel()
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.clock.now())
+    }
+
+    async fn close(&self) {
+        self.writer.stop().await;
+        self.readers.close();
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has ended; joining only collects it.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
+}
+
+impl SqliteStore {
+    fn may_lease(&self) -> Result<()> {
+        let holds = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
+        if holds { Ok(()) } else { Err(Error::Refused("only the daemon that holds the lock may lease from SQLite".into())) }
+    }
+}

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     job::{
-        JobId, Job, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
+        Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Occurrence, ScheduleState},
     },
     store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
@@ -97,7 +97,11 @@ impl<'s> Walk<'s> {
 pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
     let below = match cursor {
         None => [0xff; 16],
-        Some(text) => *text.parse::<JobId>().map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?.0.as_bytes(),
+        Some(text) => *text
+            .parse::<JobId>()
+            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
+            .0
+            .as_bytes(),
     };
     let tables: Vec<&'static str> = match filter.state {
         None => vec![sql!("list_live"), sql!("list_history"), sql!("list_dead")],
@@ -157,7 +161,11 @@ fn matches(row: &Row<'_>, filter: &Filter) -> rusqlite::Result<bool> {
 pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
     let above = match cursor {
         None => [0; 16],
-        Some(text) => *text.parse::<JobId>().map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?.0.as_bytes(),
+        Some(text) => *text
+            .parse::<JobId>()
+            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
+            .0
+            .as_bytes(),
     };
     let mut exported = BTreeMap::new();
     for text in [sql!("export_live"), sql!("export_dead")] {
@@ -202,7 +210,8 @@ fn unique_of(connection: &Connection, job: &Job) -> Result<Option<Unique>> {
 pub(super) fn queues(connection: &Connection, now: Timestamp) -> Result<Vec<QueueStatus>> {
     let mut queues: BTreeMap<String, QueueStatus> = BTreeMap::new();
     let mut statement = connection.prepare_cached(sql!("counts_all")).map_err(own)?;
-    let counts = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))).map_err(own)?;
+    let counts =
+        statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))).map_err(own)?;
     for count in counts {
         let (queue, state, jobs) = count.map_err(own)?;
         let Some(state) = State::parse(&state) else { continue };
@@ -232,7 +241,9 @@ pub(super) fn queues(connection: &Connection, now: Timestamp) -> Result<Vec<Queu
 pub(super) fn quarantined(connection: &Connection, limit: usize) -> Result<Vec<Quarantined>> {
     let mut statement = connection.prepare_cached(sql!("quarantine_all")).map_err(own)?;
     let rows = statement
-        .query_map(params![limit], |row| Ok(Quarantined { at: Timestamp(row.get(0)?), place: row.get(1)?, reason: row.get(2)?, row: row.get(3)? }))
+        .query_map(params![limit], |row| {
+            Ok(Quarantined { at: Timestamp(row.get(0)?), place: row.get(1)?, reason: row.get(2)?, row: row.get(3)? })
+        })
         .map_err(own)?;
     rows.collect::<rusqlite::Result<_>>().map_err(own)
 }
@@ -264,5 +275,9 @@ pub(super) fn occurrences(connection: &Connection, name: &Name, limit: usize) ->
 /// For tests and `doctor`: whether the file is whole.
 pub(super) fn check(connection: &Connection) -> Result<()> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(own)?;
-    if verdict == "ok" { Ok(()) } else { Err(Error::Corrupt(format!("{verdict}; stop the daemon, keep a copy of the file, and restore a backup"))) }
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(Error::Corrupt(format!("{verdict}; stop the daemon, keep a copy of the file, and restore a backup")))
+    }
 }

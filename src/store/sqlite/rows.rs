@@ -115,7 +115,15 @@ pub(super) fn job(row: &Row<'_>) -> std::result::Result<Job, String> {
     let (started_at, finished_at) = (time(12, "started_at")?, time(13, "finished_at")?);
     if let (State::Completed, Some(started_at), Some(ended_at), Some(holder)) = (state, started_at, finished_at, holder) {
         // The last attempt of a completed job is told by its own columns; only earlier ones are kept as records.
-        attempts.push(Attempt { number: attempt, started_at, ended_at, holder, outcome: AttemptOutcome::Completed, error: None, retry_at: None });
+        attempts.push(Attempt {
+            number: attempt,
+            started_at,
+            ended_at,
+            holder,
+            outcome: AttemptOutcome::Completed,
+            error: None,
+            retry_at: None,
+        });
     }
     Ok(Job {
         id: job_id(row.get(0).map_err(text("id"))?),

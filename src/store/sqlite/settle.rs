@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, Json, JobId, Lease, Name, NewJob, OnHead, Settlement, State, Timestamp, Transition,
+        Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, JobId, Json, Lease, Name, NewJob, OnHead, Settlement, State, Timestamp,
+        Transition,
     },
     store::Result,
 };
@@ -140,8 +141,7 @@ impl Tx<'_> {
         }
         if matches!(settlement.transition, Transition::Release) {
             let ordered = ended.flags & flag::ORDERED != 0;
-            let waiter =
-                Waiter { seq: lease.row, pos: ended.pos, line: ended.line, priority: line.priority, gate: ended.gate, ordered };
+            let waiter = Waiter { seq: lease.row, pos: ended.pos, line: ended.line, priority: line.priority, gate: ended.gate, ordered };
             self.place(&waiter)?;
         }
         Ok(())
@@ -181,11 +181,17 @@ impl Tx<'_> {
                 self.run(sql!("job_park"), (lease.row, reason, until.0, token))?;
             }
             Transition::Cancel { reason } => {
-                self.run(sql!("history_from_job"), params![lease.row, "cancelled", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result])?;
+                self.run(
+                    sql!("history_from_job"),
+                    params![lease.row, "cancelled", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result],
+                )?;
                 self.run(sql!("job_drop"), [lease.row])?;
             }
             Transition::Dead { reason, .. } => {
-                self.run(sql!("dead_from_job"), params![lease.row, "dead", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result])?;
+                self.run(
+                    sql!("dead_from_job"),
+                    params![lease.row, "dead", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result],
+                )?;
                 self.run(sql!("job_drop"), [lease.row])?;
             }
         }
@@ -216,7 +222,9 @@ impl Tx<'_> {
             self.enqueue_follow_up(follow_up, lease.job, tenant.as_ref(), now)?;
         }
         let to = settlement.transition.to_state();
-        if to.is_final() && let Some(extra) = extra {
+        if to.is_final()
+            && let Some(extra) = extra
+        {
             self.follow(&extra, to, lease.job, tenant.as_ref(), now)?;
         }
         Ok(())
@@ -243,7 +251,10 @@ impl Tx<'_> {
         let job = job.0.as_bytes();
         match effect {
             Effect::PutRecord { collection, key, value, event_time } => {
-                self.run(sql!("record_put"), params![tenant, collection.as_str(), key, value.as_str(), event_time.map(|t| t.0), job, now.0])?;
+                self.run(
+                    sql!("record_put"),
+                    params![tenant, collection.as_str(), key, value.as_str(), event_time.map(|t| t.0), job, now.0],
+                )?;
             }
             Effect::RecordSend { channel, key, provider_id } => {
                 self.run(sql!("send_put"), params![tenant, channel.as_str(), key, provider_id, job, now.0])?;
@@ -283,4 +294,3 @@ pub(super) fn with_record(records: Option<&str>, record: Attempt) -> String {
 pub(super) fn lost(number: u32, started_at: Timestamp, now: Timestamp, holder: HolderId) -> Attempt {
     Attempt { number, started_at, ended_at: now, holder, outcome: AttemptOutcome::Lost, error: None, retry_at: None }
 }
-

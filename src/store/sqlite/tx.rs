@@ -62,7 +62,16 @@ pub(super) struct Tx<'c> {
 
 impl<'c> Tx<'c> {
     pub(super) fn begin(connection: &'c Connection, cache: &'c mut Cache, clock: Timestamp) -> Self {
-        Self { connection, cache, clock, counts: BTreeMap::new(), lines: BTreeMap::new(), gates: super::limits::Gates::default(), work: false, cancel: false }
+        Self {
+            connection,
+            cache,
+            clock,
+            counts: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            gates: super::limits::Gates::default(),
+            work: false,
+            cancel: false,
+        }
     }
 
     pub(super) fn now(&self, given: Option<Timestamp>) -> Timestamp {
@@ -82,11 +91,21 @@ impl<'c> Tx<'c> {
         self.prepare(text)?.execute(params).map_err(error::before_commit)
     }
 
-    pub(super) fn one<T>(&self, text: &'static str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    pub(super) fn one<T>(
+        &self,
+        text: &'static str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>> {
         self.prepare(text)?.query_row(params, read).optional().map_err(error::before_commit)
     }
 
-    pub(super) fn all<T>(&self, text: &'static str, params: impl Params, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    pub(super) fn all<T>(
+        &self,
+        text: &'static str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
         let mut statement = self.prepare(text)?;
         let rows = statement.query_map(params, read).map_err(error::before_commit)?;
         rows.collect::<rusqlite::Result<_>>().map_err(error::before_commit)

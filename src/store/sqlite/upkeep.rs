@@ -56,7 +56,14 @@ impl Tx<'_> {
         }
         let more = [due.len(), gates.len(), expired.len(), parks.len()].contains(&BATCH);
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Ok(Advanced { due: count(due.len()), admitted, expired: count(expired.len()), park_expired: count(parks.len()), next_due: None, more })
+        Ok(Advanced {
+            due: count(due.len()),
+            admitted,
+            expired: count(expired.len()),
+            park_expired: count(parks.len()),
+            next_due: None,
+            more,
+        })
     }
 
     /// Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
@@ -88,13 +95,13 @@ impl Tx<'_> {
         for orphan in orphans {
             let Some(ended) = self.lease_end(orphan.seq, orphan.epoch)? else { continue };
             *claims.entry(orphan.epoch).or_default() += 1;
-            let record: Option<(Option<String>, u32)> = self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let record: Option<(Option<String>, u32)> =
+                self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let Some((records, charged)) = record else { continue };
             let records = settle::with_record(records.as_deref(), settle::lost(charged + 1, orphan.granted_at, now, orphan.holder));
             let died_alone = process_died && ended.flags & flag::SUSPECT != 0;
-            let deaths: u32 = self
-                .one(sql!("job_lost"), params![orphan.seq, records, u32::from(died_alone)], |row| row.get(0))?
-                .unwrap_or_default();
+            let deaths: u32 =
+                self.one(sql!("job_lost"), params![orphan.seq, records, u32::from(died_alone)], |row| row.get(0))?.unwrap_or_default();
             let line = self.line_of(ended.line)?;
             self.moved(&line.queue, State::Running, State::Queued);
             if let Some(tenant) = &line.tenant {

@@ -28,7 +28,6 @@ pub(super) struct Waiting {
     pub(super) ordered: bool,
     pub(super) has_key: bool,
     pub(super) extra: Option<String>,
-    pub(super) reason: Option<String>,
 }
 
 impl Tx<'_> {
@@ -45,7 +44,7 @@ impl Tx<'_> {
             Ok((
                 (row.get::<_, [u8; 16]>(0)?, name(1)?, name(2)?, row.get::<_, Option<String>>(3)?, row.get(4)?, name(5)?),
                 (row.get(6)?, row.get::<_, Option<i64>>(7)?, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?),
-                (row.get(12)?, row.get(13)?),
+                row.get(12)?,
             ))
         });
         let Some((first, second, third)) = found.optional().map_err(super::error::before_commit)? else { return Ok(None) };
@@ -66,8 +65,7 @@ impl Tx<'_> {
             gate,
             ordered,
             has_key,
-            extra: third.0,
-            reason: third.1,
+            extra: third,
         }))
     }
 

@@ -206,7 +206,8 @@ impl Thread {
             connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| (error::wants_reopen(&e), error::before_commit(e)))?;
             let own = |e: rusqlite::Error| (error::wants_reopen(&e), error::before_commit(e));
             // Another process may have committed since the last look; what is remembered of the file may be stale.
-            let version: i64 = connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0))).map_err(own)?;
+            let version: i64 =
+                connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0))).map_err(own)?;
             if version != self.seen {
                 self.seen = version;
                 cache.forget();

@@ -1,0 +1,72 @@
+//! Who may lease. One daemon at a time holds the lock on `<db>.lock`; the file names the address of its control port, so
+//! that other programs can ask it instead of opening the file. Holding the lock proves that the former daemon is dead.
+
+use crate::store::{Error, Result};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// Held for as long as the daemon may lease.
+pub(super) struct Lock {
+    _file: File,
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+impl Lock {
+    pub(super) fn take(database: &Path, control: Option<SocketAddr>) -> Result<Self> {
+        let path = lock_path(database);
+        let shown = path.display();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| Error::Unavailable(format!("{shown} cannot be written ({e}); check the folder's permissions")))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder.trim();
+                let address = if holder.is_empty() { "an unknown address".to_owned() } else { holder.replace('\n', ", ") };
+                return Err(Error::Refused(format!(
+                    "another daemon works on {} (control port {address}); SQLite has one at a time, stop that one or use another file",
+                    database.display()
+                )));
+            }
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::Unavailable(format!("{shown} cannot be locked ({e}); is it on a network disk?")));
+            }
+        }
+        let text = control.map(|address| format!("{address}\n")).unwrap_or_default();
+        let write = |file: &mut File| -> std::io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(text.as_bytes())
+        };
+        write(&mut file).map_err(|e| Error::Unavailable(format!("{shown} cannot be written ({e})")))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Where the daemon that works on `database` answers; `None` when none does.
+#[must_use]
+pub fn control_address(database: &Path) -> Option<SocketAddr> {
+    let mut file = File::open(lock_path(database)).ok()?;
+    if file.try_lock_shared().is_ok() {
+        // Nobody holds it: the address is a dead daemon's.
+        return None;
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

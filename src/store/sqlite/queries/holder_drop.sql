@@ -1,0 +1,1 @@
+DELETE FROM holders WHERE holder = ?1
