@@ -1,10 +1,13 @@
 //! What the engine and the workers say to each other. A worker gets a job and a [`Context`], and returns data: it cannot
 //! reach the store, and the engine knows no worker by name.
 
-use crate::job::{Effect, ErrorClass, JobError, JobId, Json, LeasedJob, Limits, Name, NewJob, Timestamp, Usage};
+use crate::job::{Effect, ErrorClass, JobError, Json, LeasedJob, Limits, Name, NewJob, Timestamp, Usage};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// The code that runs one kind of job.
@@ -24,24 +27,24 @@ pub struct Context {
     pub deadline: Timestamp,
     /// The start of this attempt, by the store's clock.
     pub now: Timestamp,
-    progress: Arc<watch::Sender<Option<Json>>>,
+    progress: Arc<Mutex<Option<Json>>>,
 }
 
 impl Context {
     #[must_use]
-    pub fn new(cancelled: CancellationToken, now: Timestamp, deadline: Timestamp, progress: Arc<watch::Sender<Option<Json>>>) -> Self {
+    pub fn new(cancelled: CancellationToken, now: Timestamp, deadline: Timestamp, progress: Arc<Mutex<Option<Json>>>) -> Self {
         Self { cancelled, deadline, now, progress }
     }
 
     /// For tests of a worker by itself: nobody cancels, a minute to go.
     #[must_use]
     pub fn detached(now: Timestamp) -> Self {
-        Self::new(CancellationToken::new(), now, now.plus(Duration::from_secs(60)), Arc::new(watch::channel(None).0))
+        Self::new(CancellationToken::new(), now, now.plus(Duration::from_secs(60)), Arc::default())
     }
 
     /// Shows `value` as the job's progress from the next heartbeat on. Cheap; only the newest value is kept.
     pub fn progress(&self, value: &impl serde::Serialize) {
-        self.progress.send_replace(Some(Json::of(value)));
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(Json::of(value));
     }
 }
 
@@ -166,6 +169,3 @@ impl std::fmt::Debug for Register {
         f.debug_set().entries(self.workers.keys()).finish()
     }
 }
-
-/// For logs.
-pub type AttemptKey = (JobId, u32);

@@ -51,8 +51,8 @@ impl JobError {
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
         if message.len() > Self::MAX_MESSAGE {
-            let cut = message.floor_char_boundary(Self::MAX_MESSAGE);
-            message.truncate(cut);
+            let boundary = (0..=Self::MAX_MESSAGE).rev().find(|&at| message.is_char_boundary(at));
+            message.truncate(boundary.unwrap_or(0));
             message.push('…');
         }
         Self { class, code: code.into(), message }

@@ -1,0 +1,85 @@
+//! Brings work: permits first, then a lease call for at most that many. Wake-ups are hints; a jittered poll is the truth.
+
+use super::{held::Grant, outage::Outage, shared::Shared};
+use crate::{
+    job::{Name, Nonce, Timestamp},
+    store::{self, LeaseReply, LeaseRequest},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// Leases until told to stop, and hands on whole replies. The channel is bounded: a reply waits in hand while the runner
+/// is busy, its jobs held and beaten for all the same.
+pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) {
+    let kinds = Arc::new(shared.register.kinds());
+    let mut wakes = shared.store.wakes();
+    let mut outage = Outage::new("lease");
+    while !shared.stop.is_cancelled() {
+        shared.polled();
+        let config = shared.config();
+        let free = shared.holding.free(config.lease_batch, config.flight_bytes);
+        if free.is_empty() {
+            tokio::select! {
+                () = shared.holding.freed.notified() => {}
+                () = shared.stop.cancelled() => break,
+                () = tokio::time::sleep(Duration::from_millis(config.poll_ms)) => {}
+            }
+            continue;
+        }
+        // Marked as seen before the store is asked: a wake-up that comes during the call is not lost.
+        wakes.borrow_and_update();
+        let reply = match lease(&shared, free, &kinds).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tokio::select! { () = outage.wait(&error) => {}, () = shared.stop.cancelled() => break }
+                continue;
+            }
+        };
+        outage.over();
+        let (idle, next_due) = (reply.jobs.is_empty() && !reply.more, reply.next_due);
+        if !reply.jobs.is_empty() {
+            let grants = shared.holding.take(reply.jobs);
+            // A closed channel means the runner is gone, and dropped grants come back by their lease's end.
+            if runner.send(grants).await.is_err() {
+                break;
+            }
+        }
+        if idle {
+            tokio::select! {
+                _ = wakes.changed() => {}
+                () = shared.stop.cancelled() => break,
+                () = tokio::time::sleep(nap(&shared, next_due, config.poll_ms)) => {}
+            }
+        }
+    }
+}
+
+/// Until the next due instant, or the poll interval ± a quarter, so that daemons do not poll in step.
+fn nap(shared: &Shared, next_due: Option<Timestamp>, poll_ms: u64) -> Duration {
+    let now = shared.clock.now();
+    let spread = now.0.unsigned_abs() % (poll_ms / 2 + 1);
+    let poll = Duration::from_millis(poll_ms - poll_ms / 4 + spread);
+    // A microsecond past the instant: the store's clock must have passed it too.
+    next_due.map_or(poll, |due| poll.min(due.since(now) + Duration::from_micros(1)))
+}
+
+async fn lease(shared: &Arc<Shared>, queues: Vec<(Name, usize)>, kinds: &Arc<BTreeSet<Name>>) -> store::Result<LeaseReply> {
+    let config = shared.config();
+    let nonce = Nonce::mint();
+    let request =
+        LeaseRequest { holder: shared.holder, nonce, queues, kinds: kinds.clone(), max_bytes: config.lease_bytes, lease: config.lease() };
+    match shared.store.lease(request, None).await {
+        // The answer was lost, the jobs may be ours: ask by the call's own name until the store knows.
+        Err(store::Error::Unknown(_)) => {
+            let mut outage = Outage::new("lease");
+            loop {
+                match shared.store.leased_by(nonce).await {
+                    Ok(jobs) => return Ok(LeaseReply { jobs, next_due: None, more: true }),
+                    Err(error) if shared.stop.is_cancelled() => return Err(error),
+                    Err(error) => outage.wait(&error).await,
+                }
+            }
+        }
+        other => other,
+    }
+}

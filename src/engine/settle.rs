@@ -1,0 +1,129 @@
+//! The end of attempts: deciding where a job goes, and the pump that writes decisions in natural batches. While one commit
+//! is under way the next batch gathers, so a lone job pays no delay and a thousand share one commit.
+
+use super::{
+    held::Stop,
+    outage::Outage,
+    shared::Shared,
+    worker::{Outcome, Verdict},
+};
+use crate::{
+    job::{Applied, ErrorClass, JobError, KindSettings, Lease, LeasedJob, Name, Settlement, Timestamp, Transition, jitter_seed},
+    store,
+};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How a run ended, before anyone decided what that means.
+pub(super) enum Ended {
+    Returned(Box<Outcome>),
+    Panicked(String),
+    TimedOut { timeout: Duration },
+    Stopped(Stop),
+}
+
+/// Where the job goes. Pure.
+pub(super) fn decide(
+    lease: Lease,
+    job: &LeasedJob,
+    ended: Ended,
+    kind: &KindSettings,
+    started_at: Timestamp,
+    now: Timestamp,
+) -> Settlement {
+    let outcome = match ended {
+        Ended::Returned(outcome) => *outcome,
+        Ended::Panicked(message) => failed(ErrorClass::Panic, "panic", message),
+        Ended::TimedOut { timeout } => failed(ErrorClass::Timeout, "timeout", format!("did not end within {} ms", timeout.as_millis())),
+        Ended::Stopped(Stop::Cancelled) => Outcome::new(Verdict::Cancel { reason: "cancelled".into() }),
+        Ended::Stopped(Stop::HandedBack | Stop::LeaseLost) => return Settlement::new(lease, Transition::Release, started_at),
+    };
+    let too_large = outcome.checkpoint.as_ref().is_some_and(|c| c.as_str().len() > Outcome::CHECKPOINT_BYTES);
+    let outcome =
+        if too_large { Outcome::reject("checkpoint_too_large", "the worker's checkpoint is larger than 64 KiB") } else { outcome };
+    Settlement {
+        lease,
+        transition: transition(job, outcome.verdict, kind, now),
+        started_at,
+        result: outcome.result,
+        checkpoint: outcome.checkpoint,
+        follow_ups: outcome.follow_ups,
+        effects: outcome.effects,
+        usage: outcome.usage,
+    }
+}
+
+fn failed(class: ErrorClass, code: &str, message: String) -> Outcome {
+    Outcome::new(Verdict::Retry { error: JobError::new(class, code, message), after: None })
+}
+
+fn transition(job: &LeasedJob, verdict: Verdict, kind: &KindSettings, now: Timestamp) -> Transition {
+    match verdict {
+        Verdict::Complete => Transition::Complete,
+        Verdict::Retry { error, .. } if job.attempt >= job.max_attempts => Transition::Dead { reason: "attempts_spent", error },
+        Verdict::Retry { error, after } => {
+            let wait = kind.retry.delay(job.attempt, after, jitter_seed(job.id, job.attempt));
+            Transition::Retry { at: now.plus(wait), error }
+        }
+        Verdict::Reject { error } => Transition::Dead { reason: "rejected", error },
+        Verdict::Snooze { until } => Transition::Snooze { until },
+        Verdict::Park { reason, until, token, error } => {
+            let latest = now.plus_ms(kind.park_for_ms);
+            Transition::Park { reason, until: until.unwrap_or(latest), token, error }
+        }
+        Verdict::Cancel { reason } => Transition::Cancel { reason },
+    }
+}
+
+/// A settlement on its way, with its queue for the metrics.
+pub(super) type Item = (Settlement, Name);
+
+/// Commits in flight: while the store syncs one, the next can wait in its queue, so that no commit of the store's goes
+/// half empty; more would only cut the batches smaller.
+const IN_FLIGHT: usize = 3;
+
+/// Writes settlements until the senders are gone. A store that is down delays it; nothing is dropped.
+pub(super) async fn pump(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Item>) {
+    let mut writing = FuturesUnordered::new();
+    let mut open = true;
+    while open || !writing.is_empty() {
+        let mut batch = Vec::new();
+        tokio::select! {
+            n = inbox.recv_many(&mut batch, shared.config().settle_batch), if open && writing.len() < IN_FLIGHT => {
+                if n == 0 { open = false; } else { writing.push(write(shared.clone(), batch)); }
+            }
+            Some(()) = writing.next(), if !writing.is_empty() => {}
+        }
+    }
+}
+
+async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
+    let (settlements, queues): (Vec<Settlement>, Vec<Name>) = batch.into_iter().unzip();
+    let leases: Vec<Lease> = settlements.iter().map(|s| s.lease).collect();
+    let mut outage = Outage::new("settle");
+    loop {
+        match shared.store.settle(settlements.clone(), None).await {
+            Ok(answers) => {
+                for ((answer, queue), lease) in answers.iter().zip(&queues).zip(&leases) {
+                    if *answer == Applied::LeaseLost {
+                        shared.metrics.leases_lost.with_label_values(&[queue.as_str()]).inc();
+                        tracing::warn!(job = %lease.job, epoch = lease.epoch, "settlement refused: the lease is no longer ours");
+                    }
+                }
+                outage.over();
+                break;
+            }
+            // The batch is settled again: what was written answers `AlreadyApplied`, what was not is written.
+            Err(error @ (store::Error::Unavailable(_) | store::Error::Unknown(_) | store::Error::Corrupt(_))) => outage.wait(&error).await,
+            Err(error) => {
+                tracing::error!(%error, jobs = leases.len(), "a batch of settlements was refused; the jobs come back when their leases end");
+                break;
+            }
+        }
+        if shared.gone.is_cancelled() {
+            break;
+        }
+    }
+    shared.holding.settled(leases.into_iter());
+}

@@ -1,0 +1,146 @@
+//! What all pumps of one engine share.
+
+use super::{Config, held::Holding, settle::Item, worker::Register};
+use crate::{
+    clock::Clock,
+    job::{AttemptOutcome, HolderId, KindSettings, Name, Settings, Settlement},
+    store::Store,
+    telemetry::Metrics,
+};
+use prometheus::{Histogram, IntCounter};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) register: Register,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Clock,
+    pub(super) holder: HolderId,
+    pub(super) holding: Arc<Holding>,
+    /// Lease no more.
+    pub(super) stop: CancellationToken,
+    /// The drain gave up on the store: end now.
+    pub(super) gone: CancellationToken,
+    config: RwLock<Arc<Config>>,
+    settings: RwLock<Arc<Settings>>,
+    kinds: RwLock<HashMap<Name, Arc<KindSettings>>>,
+    instruments: RwLock<HashMap<(Name, Name), Arc<Instruments>>>,
+    settlements: Mutex<Option<mpsc::UnboundedSender<Item>>>,
+    /// When the last heartbeat went through, by our clock in microseconds; 0 before the first.
+    beaten_at: AtomicI64,
+    /// When the poller last went round.
+    polled_at: AtomicI64,
+}
+
+/// One kind on one queue: its metrics, looked up once.
+pub(super) struct Instruments {
+    pub(super) wait: Histogram,
+    pub(super) duration: Histogram,
+    outcomes: [IntCounter; 8],
+}
+
+impl Instruments {
+    pub(super) fn ended(&self, outcome: AttemptOutcome) {
+        self.outcomes[outcome as usize].inc();
+    }
+}
+
+impl Shared {
+    pub(super) fn new(parts: super::Parts, settlements: mpsc::UnboundedSender<Item>) -> Self {
+        let holding = Arc::new(Holding::default());
+        holding.set_slots(&parts.config.slots);
+        Self {
+            store: parts.store,
+            register: parts.register,
+            metrics: parts.metrics,
+            clock: parts.clock,
+            holder: HolderId::mint(),
+            holding,
+            stop: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            config: RwLock::new(Arc::new(parts.config)),
+            settings: RwLock::new(Arc::new(parts.settings)),
+            kinds: RwLock::default(),
+            instruments: RwLock::default(),
+            settlements: Mutex::new(Some(settlements)),
+            beaten_at: AtomicI64::new(0),
+            polled_at: AtomicI64::new(0),
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn reload(&self, config: Config, settings: Settings) {
+        self.holding.set_slots(&config.slots);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.kinds.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(super) fn kind(&self, kind: &Name) -> Arc<KindSettings> {
+        if let Some(known) = self.kinds.read().unwrap_or_else(PoisonError::into_inner).get(kind) {
+            return known.clone();
+        }
+        let settings = Arc::new(self.settings.read().unwrap_or_else(PoisonError::into_inner).kind(kind));
+        self.kinds.write().unwrap_or_else(PoisonError::into_inner).insert(kind.clone(), settings.clone());
+        settings
+    }
+
+    /// Bounded: kinds are those of the register, queues those of the configuration.
+    pub(super) fn instruments(&self, queue: &Name, kind: &Name) -> Arc<Instruments> {
+        let key = (queue.clone(), kind.clone());
+        if let Some(known) = self.instruments.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return known.clone();
+        }
+        let outcome = |word: &str| self.metrics.job_attempts.with_label_values(&[queue.as_str(), kind.as_str(), word]);
+        let words = ["completed", "retried", "snoozed", "parked", "cancelled", "dead", "released", "lost"];
+        let made = Arc::new(Instruments {
+            wait: self.metrics.job_wait.with_label_values(&[queue.as_str()]),
+            duration: self.metrics.job_duration.with_label_values(&[queue.as_str(), kind.as_str()]),
+            outcomes: words.map(outcome),
+        });
+        self.instruments.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        made
+    }
+
+    /// Queues a settlement for the pump; after the drain has closed it there is nobody to settle for.
+    pub(super) fn settle(&self, settlement: Settlement, queue: Name) {
+        if let Some(pump) = &*self.settlements.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = pump.send((settlement, queue));
+        }
+    }
+
+    /// No settlement comes any more: the pump ends when it has written what it has.
+    pub(super) fn close_settlements(&self) {
+        self.settlements.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    pub(super) fn beaten(&self) {
+        self.beaten_at.store(self.clock.now().0, Ordering::SeqCst);
+    }
+
+    /// Whether our own leases are known to be fresh. After a pause or an outage they are renewed before anything is reaped,
+    /// or the daemon would take its own running jobs for abandoned ones.
+    pub(super) fn beats(&self) -> bool {
+        let age = self.clock.now().0.saturating_sub(self.beaten_at.load(Ordering::SeqCst));
+        u128::try_from(age).unwrap_or(0) <= self.config().lease().as_micros()
+    }
+
+    pub(super) fn polled(&self) {
+        self.polled_at.store(self.clock.now().0, Ordering::SeqCst);
+    }
+
+    pub(super) fn polled_ago(&self) -> std::time::Duration {
+        self.clock.now().since(crate::job::Timestamp(self.polled_at.load(Ordering::SeqCst)))
+    }
+}

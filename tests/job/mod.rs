@@ -1,0 +1,1 @@
+//! The words and rules of the queue, by tables and by properties.
