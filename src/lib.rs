@@ -1,6 +1,7 @@
 //! Windlass: a durable job queue and worker daemon.
 
 pub mod cli;
+pub mod client;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -13,3 +14,5 @@ pub mod signatures;
 pub mod store;
 pub mod telemetry;
 pub mod workers;
+
+pub use client::Client;

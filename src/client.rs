@@ -1,0 +1,511 @@
+//! The control port from the other side: what a Rust program, and our own command line while a daemon runs, calls instead of
+//! HTTP. Typed answers, and a typed error read from problem+json. Asking again after a lost answer is safe, because every job
+//! it enqueues has an id of its own from the start.
+
+use crate::{
+    control::wire::{
+        Because, CancelAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PreviewAnswer, ProblemDocument,
+        ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped,
+    },
+    job::{
+        Envelope, Job, JobId, Json, Name, Timestamp,
+        schedule::{Occurrence, Schedule},
+    },
+    store::{Enqueued, Filter, QueueStatus},
+};
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{sync::Arc, time::Duration};
+use url::Url;
+
+/// The port is on this machine or in this rack; what takes longer is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longer than the port's own deadline, so that its word arrives.
+const CALL_TIMEOUT: Duration = Duration::from_secs(75);
+/// A page of a thousand summaries is a megabyte, the largest job some tens.
+const ANSWER_BYTES: usize = 256 << 20;
+
+/// Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why a call has no answer, in as many variants as a caller can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    BadAddress(String),
+    /// Nobody listens there, so nothing was done.
+    #[error("no daemon answers at {base}; start it with `windlass run`, or check the address")]
+    Unreachable { base: String },
+    /// The request may have been carried out.
+    #[error("the connection to {base} broke before the answer came; ask again")]
+    Lost { base: String },
+    #[error("{}", .problem.detail)]
+    Refused { problem: Box<ProblemDocument>, retry_after: Option<Duration> },
+    /// Something answered that is not a control port, or one of another version.
+    #[error("{base} answered {status} with something that is no answer of a control port; check the address and the versions")]
+    Unreadable { base: String, status: u16 },
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The same call may work later.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Refused { problem, .. } => matches!(problem.status, 408 | 429 | 503),
+            Self::BadAddress(_) | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// The `code` of a refusal.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        if let Self::Refused { problem, .. } = self { Some(&problem.code) } else { None }
+    }
+
+    fn is_not_found(&self) -> bool {
+        self.code() == Some("not_found")
+    }
+}
+
+/// What became of a streamed bulk call.
+#[derive(Clone, Debug, Default)]
+pub struct Streamed {
+    /// One for each line, in order.
+    pub answers: Vec<ItemAnswer>,
+    /// Set when the call ended before its last line.
+    pub stopped: Option<Stopped>,
+}
+
+impl Client {
+    /// `base` is such as `http://127.0.0.1:7717`; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When `base` is no http or https URL, or the token cannot stand in a header.
+    pub fn new(base: &str, token: Option<&SecretString>) -> Result<Self> {
+        let mut url = Url::parse(base).map_err(|e| Error::BadAddress(format!("{base:?} is no URL ({e}); write http://127.0.0.1:7717")))?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(Error::BadAddress(format!("{base:?} is no http or https address; write http://127.0.0.1:7717")));
+        }
+        // So that a path such as https://ops.example/windlass is kept when routes are joined to it.
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            // The port is called directly; a proxy set for the outside world is not meant for it.
+            .no_proxy()
+            .default_headers(bearer(token)?)
+            .tls_backend_preconfigured(tls(url.scheme() == "https"))
+            .build()
+            .map_err(|e| Error::BadAddress(format!("an HTTP client for {base:?} cannot be made: {e}")))?;
+        Ok(Self { http, base: url })
+    }
+
+    // ---------------------------------------------------------------- enqueue
+
+    /// Durable in the store's declared class once it returns.
+    ///
+    /// # Errors
+    /// See [`Error`]; what is wrong with the envelope is in the problem's `errors`.
+    pub async fn enqueue(&self, envelope: &Envelope) -> Result<Enqueued> {
+        let (own, named) = with_id(envelope);
+        let enqueued: Enqueued = self.safely(Method::POST, "v1/jobs", Sent::json(&named)).await?;
+        Ok(no_echo(enqueued, own))
+    }
+
+    /// All or nothing, in one commit; at most 10,000.
+    ///
+    /// # Errors
+    /// See [`Error`]; every bad item is in the problem's `errors`.
+    pub async fn enqueue_many(&self, envelopes: &[Envelope]) -> Result<Vec<Enqueued>> {
+        let (own, named): (Vec<_>, Vec<_>) = envelopes.iter().map(with_id).unzip();
+        let enqueued: Vec<Enqueued> = self.safely(Method::POST, "v1/jobs", Sent::json(&named)).await?;
+        Ok(enqueued.into_iter().zip(own).map(|(done, own)| no_echo(done, own)).collect())
+    }
+
+    /// As [`Client::enqueue_many`], but bad items do not stop good ones: an answer per item, in order.
+    ///
+    /// # Errors
+    /// When the call as a whole failed.
+    pub async fn enqueue_each(&self, envelopes: &[Envelope]) -> Result<Vec<ItemAnswer>> {
+        let (own, named): (Vec<_>, Vec<_>) = envelopes.iter().map(with_id).unzip();
+        let answers: Vec<ItemAnswer> = self.safely(Method::POST, "v1/jobs?partial=true", Sent::json(&named)).await?;
+        let told = |(answer, own)| match answer {
+            ItemAnswer::Enqueued(done) => ItemAnswer::Enqueued(no_echo(done, own)),
+            refused @ ItemAnswer::Refused { .. } => refused,
+        };
+        Ok(answers.into_iter().zip(own).map(told).collect())
+    }
+
+    /// Envelopes as NDJSON text, one a line, a commit per thousand. With `partial`, bad lines do not stop good ones; without it
+    /// one bad line means that nothing is written. Not asked again by itself: the lines may have no ids of their own.
+    ///
+    /// # Errors
+    /// When the call as a whole failed before its first commit.
+    pub async fn enqueue_ndjson(&self, lines: impl Into<Bytes>, partial: bool) -> Result<Streamed> {
+        let path = if partial { "v1/jobs?partial=true" } else { "v1/jobs" };
+        let text = self.call(Method::POST, path, Sent::Ndjson(lines.into())).await?;
+        let mut streamed = Streamed::default();
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            if let Ok(stopped) = serde_json::from_slice::<Stopped>(line) {
+                streamed.stopped = Some(stopped);
+            } else {
+                streamed.answers.push(self.read(StatusCode::OK, line)?);
+            }
+        }
+        Ok(streamed)
+    }
+
+    // ---------------------------------------------------------------- jobs
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        found(self.safely(Method::GET, &format!("v1/jobs/{id}"), Sent::Nothing).await)
+    }
+
+    /// Newest first, at most `limit` (1 to 1000).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
+        self.safely(Method::GET, &listing("v1/jobs", filter, cursor, limit), Sent::Nothing).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn cancel(&self, id: JobId, reason: Option<&str>) -> Result<CancelAnswer> {
+        self.json(Method::POST, &format!("v1/jobs/{id}/cancel"), because(reason)).await
+    }
+
+    /// Due now if it waits, back in its queue if it is dead.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn retry(&self, id: JobId) -> Result<RetryAnswer> {
+        self.json(Method::POST, &format!("v1/jobs/{id}/retry"), Sent::Nothing).await
+    }
+
+    /// Wakes the job that was parked with `token`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn unpark(&self, token: &str, answer: Option<&Json>) -> Result<JobId> {
+        let body = answer.map_or(Sent::Nothing, Sent::json);
+        let woken: JobRef = self.json(Method::POST, &format!("v1/unpark/{}", member(token)), body).await?;
+        Ok(woken.id)
+    }
+
+    // ---------------------------------------------------------------- dead letters
+
+    /// Newest first, at most `limit` (1 to 1000). The filter's state is ignored.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dead(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
+        let filter = Filter { state: None, ..filter.clone() };
+        self.safely(Method::GET, &listing("v1/dead", &filter, cursor, limit), Sent::Nothing).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dead_letter(&self, id: JobId) -> Result<Option<Job>> {
+        found(self.safely(Method::GET, &format!("v1/dead/{id}"), Sent::Nothing).await)
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn redrive(&self, id: JobId) -> Result<RetryAnswer> {
+        self.json(Method::POST, &format!("v1/dead/{id}/redrive"), Sent::Nothing).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn redrive_many(&self, which: &RedriveRequest) -> Result<RedriveAnswer> {
+        self.json(Method::POST, "v1/dead/redrive", Sent::json(which)).await
+    }
+
+    /// Removes a dead letter for good.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn purge(&self, id: JobId) -> Result<()> {
+        self.call(Method::DELETE, &format!("v1/dead/{id}"), Sent::Nothing).await.map(drop)
+    }
+
+    // ---------------------------------------------------------------- queues
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn queues(&self) -> Result<Vec<QueueStatus>> {
+        self.safely(Method::GET, "v1/queues", Sent::Nothing).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pause(&self, queue: &Name, reason: Option<&str>) -> Result<PauseAnswer> {
+        self.json(Method::POST, &format!("v1/queues/{}/pause", member(queue)), because(reason)).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn resume(&self, queue: &Name) -> Result<PauseAnswer> {
+        self.json(Method::POST, &format!("v1/queues/{}/resume", member(queue)), Sent::Nothing).await
+    }
+
+    // ---------------------------------------------------------------- schedules
+
+    /// All of them, by name.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn schedules(&self) -> Result<Vec<ScheduleAnswer>> {
+        let (mut all, mut path) = (Vec::new(), "v1/schedules?limit=1000".to_owned());
+        loop {
+            let page: PageOf<ScheduleAnswer> = self.safely(Method::GET, &path, Sent::Nothing).await?;
+            all.extend(page.items);
+            let Some(next) = page.next else { return Ok(all) };
+            path = format!("v1/schedules?limit=1000&cursor={}", member(&next));
+        }
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn schedule(&self, name: &Name) -> Result<Option<ScheduleAnswer>> {
+        found(self.safely(Method::GET, &format!("v1/schedules/{}", member(name)), Sent::Nothing).await)
+    }
+
+    /// Creates or changes it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn put_schedule(&self, schedule: &Schedule) -> Result<ScheduleAnswer> {
+        self.json(Method::PUT, &format!("v1/schedules/{}", member(&schedule.name)), Sent::json(schedule)).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn delete_schedule(&self, name: &Name) -> Result<()> {
+        self.call(Method::DELETE, &format!("v1/schedules/{}", member(name)), Sent::Nothing).await.map(drop)
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn pause_schedule(&self, name: &Name, paused: bool) -> Result<ScheduleAnswer> {
+        let verb = if paused { "pause" } else { "resume" };
+        self.json(Method::POST, &format!("v1/schedules/{}/{verb}", member(name)), Sent::Nothing).await
+    }
+
+    /// One job of it now, besides its occurrences.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run_schedule(&self, name: &Name) -> Result<Enqueued> {
+        self.json(Method::POST, &format!("v1/schedules/{}/run", member(name)), Sent::Nothing).await
+    }
+
+    /// Its next `count` instants (1 to 1000).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn preview_schedule(&self, name: &Name, count: usize) -> Result<Vec<Timestamp>> {
+        let path = format!("v1/schedules/{}/preview?n={count}", member(name));
+        let preview: PreviewAnswer = self.safely(Method::GET, &path, Sent::Nothing).await?;
+        Ok(preview.instants)
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+        let path = format!("v1/schedules/{}/occurrences?limit={limit}", member(name));
+        self.safely(Method::GET, &path, Sent::Nothing).await
+    }
+
+    // ---------------------------------------------------------------- the daemon
+
+    /// What answers there, whether well or not.
+    ///
+    /// # Errors
+    /// When nothing does.
+    pub async fn health(&self) -> Result<HealthAnswer> {
+        self.even_if_failing("healthz").await
+    }
+
+    /// # Errors
+    /// When nothing answers.
+    pub async fn ready(&self) -> Result<ReadyAnswer> {
+        self.even_if_failing("readyz").await
+    }
+
+    /// The exposition for Prometheus.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn metrics(&self) -> Result<String> {
+        let text = self.call(Method::GET, "metrics", Sent::Nothing).await?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    // ---------------------------------------------------------------- one call
+
+    /// A call that may be made twice: reading, or enqueueing under ids of our own. A kept connection that the daemon closed
+    /// meanwhile loses the first try; the second one opens its own.
+    async fn safely<T: DeserializeOwned>(&self, method: Method, path: &str, body: Sent) -> Result<T> {
+        match self.json(method.clone(), path, body.clone()).await {
+            Err(Error::Lost { .. }) => self.json(method, path, body).await,
+            answered => answered,
+        }
+    }
+
+    async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Sent) -> Result<T> {
+        let text = self.call(method, path, body).await?;
+        self.read(StatusCode::OK, &text)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Sent) -> Result<Bytes> {
+        let (status, headers, text) = self.exchange(method, path, body).await?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        let problem: ProblemDocument = self.read(status, &text)?;
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+        Err(Error::Refused { problem: Box::new(problem), retry_after })
+    }
+
+    async fn even_if_failing<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let (status, _, text) = self.exchange(Method::GET, path, Sent::Nothing).await?;
+        if status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE {
+            return self.read(status, &text);
+        }
+        Err(Error::Refused { problem: Box::new(self.read(status, &text)?), retry_after: None })
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Sent) -> Result<(StatusCode, HeaderMap, Bytes)> {
+        let url = self.base.join(path).map_err(|e| Error::BadAddress(format!("{path:?} cannot be asked for: {e}")))?;
+        let request = match body {
+            Sent::Nothing => self.http.request(method, url),
+            Sent::Json(text) => self.http.request(method, url).header(CONTENT_TYPE, "application/json").body(text),
+            Sent::Ndjson(text) => self.http.request(method, url).header(CONTENT_TYPE, "application/x-ndjson").body(text),
+        };
+        let mut response = request.send().await.map_err(|error| self.broken(&error))?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let mut text = BytesMut::new();
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.broken(&error))? {
+            if text.len() + bytes.len() > ANSWER_BYTES {
+                return Err(self.unreadable(status));
+            }
+            text.extend_from_slice(&bytes);
+        }
+        Ok((status, headers, text.freeze()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, status: StatusCode, text: &[u8]) -> Result<T> {
+        serde_json::from_slice(text).map_err(|_| self.unreadable(status))
+    }
+
+    fn unreadable(&self, status: StatusCode) -> Error {
+        Error::Unreadable { base: self.base.to_string(), status: status.as_u16() }
+    }
+
+    fn broken(&self, error: &reqwest::Error) -> Error {
+        let base = self.base.to_string();
+        if error.is_connect() { Error::Unreachable { base } } else { Error::Lost { base } }
+    }
+}
+
+/// The body of a request.
+#[derive(Clone)]
+enum Sent {
+    Nothing,
+    Json(Bytes),
+    Ndjson(Bytes),
+}
+
+impl Sent {
+    fn json(value: &impl Serialize) -> Self {
+        Self::Json(Json::of(value).as_str().to_owned().into())
+    }
+}
+
+fn because(reason: Option<&str>) -> Sent {
+    reason.map_or(Sent::Nothing, |reason| Sent::json(&Because { reason: Some(reason.to_owned()) }))
+}
+
+/// The envelope with an id, and that id if it is ours and not the caller's.
+fn with_id(envelope: &Envelope) -> (Option<JobId>, Envelope) {
+    let own = if envelope.id.is_none() { Some(JobId::mint()) } else { None };
+    (own, Envelope { id: envelope.id.or(own), ..envelope.clone() })
+}
+
+/// When the first try was carried out and only its answer was lost, the second finds our own job: no duplicate to the caller.
+fn no_echo(done: Enqueued, own: Option<JobId>) -> Enqueued {
+    Enqueued { duplicate: done.duplicate && own != Some(done.id), ..done }
+}
+
+fn found<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: usize) -> String {
+    let limit = limit.to_string();
+    let members = [
+        ("state", filter.state.map(|state| state.as_str())),
+        ("queue", filter.queue.as_deref()),
+        ("kind", filter.kind.as_deref()),
+        ("tenant", filter.tenant.as_deref()),
+        ("tag", filter.tag.as_deref()),
+        ("cursor", cursor),
+        ("limit", Some(limit.as_str())),
+    ];
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(members.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    format!("{path}?{}", query.finish())
+}
+
+/// A text as one member of a path or query.
+fn member(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+fn bearer(token: Option<&SecretString>) -> Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = token {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| Error::BadAddress("the token has characters that no header can carry; copy it again".into()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// rustls with ring, made here rather than taken from the process, so that a program that uses the library need not install a
+/// provider first. Plain http never looks at a certificate and loads none.
+fn tls(needs_roots: bool) -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    if needs_roots {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring speaks TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}

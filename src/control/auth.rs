@@ -1,0 +1,155 @@
+//! Who may call. With a token: whoever shows it. Without one the port is on loopback only, and the caller must be a program on
+//! this machine rather than a web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or
+//! with a form that needs no preflight.
+
+use super::{Config, Problem, State, connection::Peer};
+use axum::{
+    extract::{self, Request},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use subtle::ConstantTimeEq as _;
+
+pub(super) enum Gate {
+    /// The digest of the token: digests have one length, so comparing them tells nothing about the token's.
+    Token([u8; 32]),
+    ThisMachine {
+        hosts: BTreeSet<String>,
+    },
+}
+
+impl Gate {
+    pub fn new(token: Option<&SecretString>, config: &Config) -> Self {
+        match token {
+            Some(token) => Self::Token(Sha256::digest(token.expose_secret()).into()),
+            None => {
+                let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), authority_form(config.listen.ip())];
+                let configured = config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase());
+                Self::ThisMachine { hosts: own.into_iter().chain(configured).collect() }
+            }
+        }
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        match self {
+            Self::Token(digest) => shows_token(headers, digest),
+            Self::ThisMachine { hosts } => is_no_web_page(headers, hosts),
+        }
+    }
+}
+
+fn authority_form(ip: std::net::IpAddr) -> String {
+    match ip {
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// Stands before every guarded route.
+pub(super) async fn admit(extract::State(state): extract::State<State>, request: Request, next: Next) -> Response {
+    match state.in_force().gate.admits(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// One answer for a missing, a malformed and a wrong token.
+fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> Result<(), Problem> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let shown_digest: [u8; 32] = Sha256::digest(shown.unwrap_or_default()).into();
+    if bool::from(shown_digest.ct_eq(digest)) {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "send the control token as `Authorization: Bearer …`"))
+}
+
+fn is_no_web_page(headers: &HeaderMap, hosts: &BTreeSet<String>) -> Result<(), Problem> {
+    let forbidden = |code, detail: &str| Err(Problem::new(StatusCode::FORBIDDEN, code, detail));
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !hosts.contains(&without_port(host).to_ascii_lowercase()) {
+        return forbidden(
+            "host_not_allowed",
+            "the Host header names neither this machine nor one of control.allowed_hosts; call 127.0.0.1, or add the name there",
+        );
+    }
+    let fetch_site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
+    let from_elsewhere = fetch_site.is_some_and(|site| site != b"same-origin" && site != b"none");
+    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or_default());
+    let foreign_origin = origin.is_some_and(|origin| origin.split_once("://").is_none_or(|(_, authority)| authority != host));
+    if from_elsewhere || foreign_origin {
+        return forbidden("cross_site", "this port does not answer the pages of other sites");
+    }
+    Ok(())
+}
+
+/// `[::1]:7717` → `[::1]`.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.is_empty() => host,
+        _ => authority,
+    }
+}
+
+/// Who does an administrative act, for its audit row: with one token for all there is only the address to tell callers apart.
+pub(super) fn actor(peer: Peer) -> crate::store::Actor {
+    crate::store::Actor::new(format!("http:{}", peer.0.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().expect("a header name"), value.parse().expect("a header value"))).collect()
+    }
+
+    fn gate(token: Option<&str>) -> Gate {
+        let config = Config { allowed_hosts: vec!["Jobs.Internal".into()], ..Config::default() };
+        Gate::new(token.map(SecretString::from).as_ref(), &config)
+    }
+
+    #[test]
+    fn only_the_whole_token_is_admitted_and_every_refusal_looks_the_same() {
+        let gate = gate(Some("s3cret-token"));
+        gate.admits(&headers(&[("authorization", "Bearer s3cret-token")])).expect("the token");
+        gate.admits(&headers(&[("authorization", "bearer s3cret-token")])).expect("schemes have no case");
+        let refusals: BTreeSet<String> = ["", "Bearer", "Bearer ", "Bearer s3cret-toke", "Bearer s3cret-token2", "Basic s3cret-token"]
+            .iter()
+            .map(|value| format!("{:?}", gate.admits(&headers(&[("authorization", value)])).expect_err("not the token")))
+            .chain([format!("{:?}", gate.admits(&HeaderMap::new()).expect_err("no token"))])
+            .collect();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+    }
+
+    #[test]
+    fn without_token_only_names_of_this_machine_are_answered() {
+        let gate = gate(None);
+        for host in ["localhost", "LocalHost:7717", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:7717", "jobs.internal:9"] {
+            gate.admits(&headers(&[("host", host)])).unwrap_or_else(|e| panic!("{host}: {e:?}"));
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7717", "::1", "localhost:80:80", "127.0.0.2"]
+        {
+            assert!(gate.admits(&headers(&[("host", host)])).is_err(), "{host} was admitted");
+        }
+        assert!(gate.admits(&HeaderMap::new()).is_err(), "no host at all was admitted");
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_refused_under_any_host() {
+        let gate = gate(None);
+        let own = [("host", "localhost:7717"), ("origin", "http://localhost:7717"), ("sec-fetch-site", "same-origin")];
+        gate.admits(&headers(&own)).expect("our own page");
+        for (name, value) in
+            [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+        {
+            assert!(gate.admits(&headers(&[("host", "localhost:7717"), (name, value)])).is_err(), "{name}: {value} was admitted");
+        }
+    }
+}

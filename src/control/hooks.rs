@@ -1,0 +1,124 @@
+//! `POST /hooks/{source}`: the door for other people's events. The signature is verified over the bytes as they came, the event
+//! becomes one `webhook.process` job however often it is sent, and the sender hears 200 only when the job is durable. What is
+//! done with the event is the worker's affair (reference: providers 3.1).
+
+use super::{Problem, State, body, bulk, extract::Member};
+use crate::{
+    job::{Json, Limits, Name, NewJob, Timestamp},
+    signatures::{self, Event, Verified},
+    store,
+};
+use axum::{
+    Json as JsonAnswer,
+    body::Body,
+    extract,
+    http::{HeaderMap, StatusCode},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const KIND: &str = "webhook.process";
+
+/// `hook:<source>:<event id>` must fit the 255 characters of an idempotency key beside an id of 200.
+const SOURCE_BYTES: usize = 48;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HookAnswer {
+    pub ok: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+}
+
+/// The sources of the configuration, with their secrets read.
+///
+/// # Errors
+/// One sentence about the first that cannot be used.
+pub(super) fn sources(config: &signatures::Config) -> Result<BTreeMap<Name, signatures::Source>, String> {
+    let one = |(name, source): (&String, &signatures::SourceConfig)| {
+        let named = Name::new(name).ok().filter(|name| name.len() <= SOURCE_BYTES).ok_or_else(|| {
+            format!("webhooks.sources.{name:?} is no usable name; use at most {SOURCE_BYTES} letters, digits and _ . : -")
+        })?;
+        Ok((named, source.source(name).map_err(|error| error.to_string())?))
+    };
+    config.sources.iter().map(one).collect()
+}
+
+pub(super) async fn receive(
+    extract::State(state): extract::State<State>,
+    Member(name): Member,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<JsonAnswer<HookAnswer>, Problem> {
+    let in_force = state.in_force();
+    let Some((name, source)) = in_force.sources.get_key_value(name.as_str()) else {
+        return Err(body::refuse(sent, &headers, Problem::not_found("this webhook source")));
+    };
+    let counted = |result: &str| state.metrics.webhooks_received.with_label_values(&[name.as_str(), result]).inc();
+    if let Err(problem) = body::not_encoded(&headers) {
+        counted("rejected");
+        return Err(body::refuse(sent, &headers, problem));
+    }
+    let read = body::read(&state, &headers, sent, in_force.config.max_hook_bytes).await.inspect_err(|_| counted("rejected"))?;
+    let now = state.clock.now();
+    let verified = source.verify(&headers, &read.bytes, now.to_utc()).map_err(|rejection| {
+        counted("rejected");
+        state.metrics.webhook_rejections.with_label_values(&[name.as_str(), rejection.reason()]).inc();
+        tracing::debug!(source = %name, reason = rejection.reason(), "a webhook was not believed");
+        // One answer for every reason: saying more would help nobody but a forger.
+        Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", "the signature does not verify")
+    })?;
+    let event = Event::new(name, verified.clone(), now.to_utc(), &headers, &read.bytes);
+    let taken = take(&state, &job(name, &verified, &event)?, &event).await;
+    counted(match &taken {
+        Ok(Taken::New) => "accepted",
+        Ok(Taken::Repeat) => "duplicate",
+        Ok(Taken::Changed) => "changed",
+        Err(_) => "failed",
+    });
+    let taken = taken?;
+    if taken == Taken::Changed {
+        tracing::warn!(source = %name, event_id = verified.event_id, "an event came again with another body; the first one is kept");
+    }
+    Ok(JsonAnswer(HookAnswer { ok: true, duplicate: taken != Taken::New }))
+}
+
+fn job(source: &Name, verified: &Verified, event: &Event) -> Result<NewJob, Problem> {
+    let payload = Json::of(event);
+    if payload.as_str().len() > Limits::PAYLOAD_HARD {
+        return Err(body::too_large(Limits::PAYLOAD_HARD as u64));
+    }
+    let key = format!("hook:{source}:{}", verified.event_id);
+    let mut job = NewJob::new(Name::literal(KIND), payload);
+    job.idempotency_key = Some(key.clone());
+    job.extra.idempotency_key = Some(key);
+    job.extra.event_time = verified.event_time.map(Timestamp::from_utc);
+    Ok(job)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    New,
+    /// The same event again.
+    Repeat,
+    /// The same id with another body. Stripe counts its pending deliveries in the body, so this is no reason to refuse it, and a
+    /// refusal would only be tried again for days.
+    Changed,
+}
+
+/// Durable once it returns `Ok`.
+async fn take(state: &State, job: &NewJob, event: &Event) -> Result<Taken, Problem> {
+    let label = state.labels().label(job);
+    match state.store.enqueue(vec![job.clone()], None).await {
+        Ok(enqueued) => {
+            bulk::count_enqueued(state, &[label], &enqueued);
+            Ok(if enqueued.iter().any(|done| done.duplicate) { Taken::Repeat } else { Taken::New })
+        }
+        // The payload says when the event was received, so a repeat is never the same job text; the body decides.
+        Err(store::Error::Conflict { id, .. }) => {
+            let first = state.store.get(id).await?.and_then(|first| first.payload.read::<Event>().ok());
+            let same = first.is_none_or(|first| first.body == event.body);
+            Ok(if same { Taken::Repeat } else { Taken::Changed })
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,174 @@
+//! `/v1/schedules`: recurring rules, shown and changed. When they are due is `job::schedule`'s word, firing them the engine's.
+
+use super::{
+    Problem, State, auth, body, bulk,
+    connection::Peer,
+    extract::{Asked, Named, rows},
+    wire::{ItemError, PageOf, PreviewAnswer, ScheduleAnswer},
+};
+use crate::{
+    job::{
+        Name, Timestamp,
+        schedule::{Occurrence, Schedule, ScheduleState},
+    },
+    store::Enqueued,
+};
+use axum::{Extension, Json, body::Body, extract, http::HeaderMap, http::StatusCode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Listing {
+    /// The last name of the page before.
+    cursor: Option<Name>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/schedules`, by name.
+pub(super) async fn list(
+    extract::State(state): extract::State<State>,
+    Asked(asked): Asked<Listing>,
+) -> Result<Json<PageOf<ScheduleAnswer>>, Problem> {
+    let limit = rows(asked.limit)?;
+    let mut states = state.store.schedules().await?;
+    states.sort_by(|a, b| a.schedule.name.cmp(&b.schedule.name));
+    states.retain(|s| asked.cursor.as_ref().is_none_or(|cursor| s.schedule.name > *cursor));
+    let next = states.get(limit).and_then(|_| states.get(limit - 1)).map(|last| last.schedule.name.to_string());
+    states.truncate(limit);
+    let now = state.store.now().await?;
+    // Searching a calendar for the next leap day is work; a thousand of them would hold up everybody on this thread.
+    let items = blocking(move || states.into_iter().map(|s| answer(s, now)).collect()).await?;
+    Ok(Json(PageOf { items, next }))
+}
+
+/// `GET /v1/schedules/{name}`.
+pub(super) async fn show(extract::State(state): extract::State<State>, Named(name): Named) -> Result<Json<ScheduleAnswer>, Problem> {
+    let found = find(&state, &name).await?;
+    let now = state.store.now().await?;
+    blocking(move || answer(found, now)).await.map(Json)
+}
+
+fn answer(state: ScheduleState, now: Timestamp) -> ScheduleAnswer {
+    let next = if state.paused { None } else { state.schedule.check().ok().and_then(|timetable| timetable.next_after(now)) };
+    ScheduleAnswer { schedule: state.schedule, generation: state.generation, last: state.last, paused: state.paused, next }
+}
+
+async fn find(state: &State, name: &Name) -> Result<ScheduleState, Problem> {
+    let mut states = state.store.schedules().await?.into_iter();
+    states.find(|s| s.schedule.name == *name).ok_or_else(|| Problem::not_found(format!("schedule {name}")))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    bulk::off_the_way(usize::MAX, work).await
+}
+
+/// `PUT /v1/schedules/{name}`: creates it, or changes its rule or job. `name` may be left out of the body.
+pub(super) async fn put(
+    extract::State(state): extract::State<State>,
+    Named(name): Named,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    let members: BTreeMap<String, Box<RawValue>> = body::json(&state, &headers, sent).await?;
+    let schedule = named(members, &name)?;
+    let limits = state.in_force().config.limits();
+    let schedule = blocking(move || {
+        schedule.check()?;
+        // The check allows any payload that fits the contract; this door has its own limit.
+        schedule.job.clone().check(limits).map_err(|error| ItemError::new(&format!("/job{}", error.pointer), error.code, error.message))?;
+        Ok::<_, Problem>(schedule)
+    })
+    .await??;
+    state.store.put_schedule(&schedule, None).await?;
+    show(extract::State(state), Named(name)).await
+}
+
+/// Reads the body member by member, so that the job's payload keeps its bytes.
+fn named(mut members: BTreeMap<String, Box<RawValue>>, name: &Name) -> Result<Schedule, Problem> {
+    let in_path = serde_json::value::to_raw_value(name).map_err(|error| Problem::bad_request("bad_name", error.to_string()))?;
+    let in_body = members.insert("name".into(), in_path);
+    if in_body.is_some_and(|own| serde_json::from_str::<&str>(own.get()).ok() != Some(name.as_str())) {
+        return Err(ItemError::new("/name", "conflict", "differs from the name in the path; leave it out").into());
+    }
+    let text = serde_json::to_string(&members).unwrap_or_default();
+    serde_json::from_str(&text).map_err(|error| {
+        let said = error.to_string();
+        // The place is one in a text that the caller never saw.
+        let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(sentence, _)| sentence);
+        ItemError::new("", "wrong_type", said).into()
+    })
+}
+
+/// `DELETE /v1/schedules/{name}`: jobs that it made stay.
+pub(super) async fn remove(
+    extract::State(state): extract::State<State>,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+) -> Result<StatusCode, Problem> {
+    state.store.delete_schedule(&name, &auth::actor(peer)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/schedules/{name}/pause`.
+pub(super) async fn pause(
+    extract::State(state): extract::State<State>,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    state.store.pause_schedule(&name, true, &auth::actor(peer)).await?;
+    show(extract::State(state), Named(name)).await
+}
+
+/// `POST /v1/schedules/{name}/resume`.
+pub(super) async fn resume(
+    extract::State(state): extract::State<State>,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    state.store.pause_schedule(&name, false, &auth::actor(peer)).await?;
+    show(extract::State(state), Named(name)).await
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Previewed {
+    n: Option<usize>,
+}
+
+/// Instants shown when nobody says how many: enough to see a pattern.
+const PREVIEWED: usize = 10;
+
+/// `GET /v1/schedules/{name}/preview?n=`: the next instants, paused or not.
+pub(super) async fn preview(
+    extract::State(state): extract::State<State>,
+    Named(name): Named,
+    Asked(asked): Asked<Previewed>,
+) -> Result<Json<PreviewAnswer>, Problem> {
+    let count = rows(asked.n.or(Some(PREVIEWED)))?;
+    let schedule = find(&state, &name).await?.schedule;
+    let now = state.store.now().await?;
+    let instants = blocking(move || schedule.check().map(|timetable| timetable.preview(now, count))).await??;
+    Ok(Json(PreviewAnswer { name, instants }))
+}
+
+/// `GET /v1/schedules/{name}/occurrences?limit=`: what became of its instants.
+pub(super) async fn occurrences(
+    extract::State(state): extract::State<State>,
+    Named(name): Named,
+    Asked(asked): Asked<Listing>,
+) -> Result<Json<Vec<Occurrence>>, Problem> {
+    find(&state, &name).await?;
+    Ok(Json(state.store.occurrences(&name, rows(asked.limit)?).await?))
+}
+
+/// `POST /v1/schedules/{name}/run`: one job now, besides its occurrences.
+pub(super) async fn run(extract::State(state): extract::State<State>, Named(name): Named) -> Result<(StatusCode, Json<Enqueued>), Problem> {
+    let job = find(&state, &name).await?.schedule.job.check(state.in_force().config.limits())?;
+    let label = state.labels().label(&job);
+    let enqueued = state.store.enqueue(vec![job], None).await.map_err(|error| Problem::from(error).about_one_item())?;
+    bulk::count_enqueued(&state, &[label], &enqueued);
+    let done = enqueued.into_iter().next().ok_or_else(|| Problem::not_found(format!("schedule {name}")))?;
+    Ok((if done.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(done)))
+}

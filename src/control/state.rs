@@ -1,0 +1,169 @@
+//! What every request shares: the store, the metrics, and the settings in force, which a reload swaps as a whole.
+
+use super::{Config, auth::Gate, hooks};
+use crate::{
+    clock::Clock,
+    job::{Name, NewJob, Settings},
+    secret, signatures,
+    store::Store,
+    telemetry::Metrics,
+};
+use secrecy::ExposeSecret as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+use tokio::sync::{Mutex, Semaphore};
+
+/// Cheap to clone: a handle.
+#[derive(Clone)]
+pub struct State(Arc<Shared>);
+
+pub struct Shared {
+    pub store: Arc<dyn Store>,
+    pub metrics: Metrics,
+    pub clock: Clock,
+    pub(super) started: Instant,
+    pub(super) body_budget: BodyBudget,
+    /// One scrape at a time, so that none sees the gauges of another half filled.
+    pub(super) scraping: Mutex<()>,
+    pub(super) log_gate: super::observe::LogGate,
+    draining: AtomicBool,
+    stalled: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    in_force: RwLock<Arc<InForce>>,
+    labels: RwLock<Arc<Labels>>,
+}
+
+/// Settings as of the last start or reload. A request keeps the ones it began with.
+pub(super) struct InForce {
+    pub config: Config,
+    pub gate: Gate,
+    pub sources: BTreeMap<Name, signatures::Source>,
+}
+
+/// Memory for request bodies, in KiB, so that the count fits a semaphore.
+pub(super) struct BodyBudget {
+    pub free_kib: Arc<Semaphore>,
+    pub whole_kib: u32,
+}
+
+impl State {
+    /// Reads the files that `config` and `webhooks` name, once. `stalled` names the loops of the daemon that stopped ticking,
+    /// and is asked by every probe.
+    ///
+    /// # Errors
+    /// One sentence about the first setting or file that cannot be used.
+    pub fn new(
+        config: &Config,
+        webhooks: &signatures::Config,
+        store: Arc<dyn Store>,
+        metrics: Metrics,
+        clock: Clock,
+        stalled: impl Fn() -> Vec<String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let in_force = Arc::new(InForce::of(config, webhooks)?);
+        let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
+        Ok(Self(Arc::new(Shared {
+            store,
+            metrics,
+            clock,
+            started: Instant::now(),
+            body_budget: BodyBudget { free_kib: Arc::new(Semaphore::new(whole_kib as usize)), whole_kib },
+            scraping: Mutex::new(()),
+            log_gate: super::observe::LogGate::default(),
+            draining: AtomicBool::new(false),
+            stalled: Box::new(stalled),
+            in_force: RwLock::new(in_force),
+            labels: RwLock::default(),
+        })))
+    }
+
+    /// Puts a changed configuration in force for the requests that begin from now on. `listen`, `max_connections`,
+    /// `max_buffered_bytes` and the connection deadlines stay as they were at start.
+    ///
+    /// # Errors
+    /// As [`State::new`]; the old settings stay in force.
+    pub fn reload(&self, config: &Config, webhooks: &signatures::Config) -> Result<(), String> {
+        let next = Arc::new(InForce::of(config, webhooks)?);
+        *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// Tells which kinds and queues are known and may stand in a metric label. Called at start and after every change of
+    /// the settings.
+    pub fn know(&self, settings: &Settings) {
+        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Labels::of(settings));
+    }
+
+    /// From now on `/readyz` says no, so that nobody sends new work here; what comes is still taken.
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stalled(&self) -> Vec<String> {
+        (self.stalled)()
+    }
+
+    pub(super) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn labels(&self) -> Arc<Labels> {
+        Arc::clone(&self.labels.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl std::ops::Deref for State {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl InForce {
+    fn of(config: &Config, webhooks: &signatures::Config) -> Result<Self, String> {
+        config.check()?;
+        let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
+        if let Some(token) = &token {
+            super::config::token_is_usable(token.expose_secret())?;
+        }
+        Ok(Self { gate: Gate::new(token.as_ref(), config), sources: hooks::sources(webhooks)?, config: config.clone() })
+    }
+}
+
+/// Which names may be metric labels. A producer can invent kinds and queues without end; a label cannot.
+#[derive(Default)]
+pub(super) struct Labels {
+    /// Known kinds with the queue that their jobs go to.
+    kinds: BTreeMap<Name, Name>,
+    queues: BTreeSet<Name>,
+}
+
+/// Queue and kind of a job as a label shows them.
+pub(super) type Label = (Option<Name>, Option<Name>);
+
+impl Labels {
+    pub const OTHER: &'static str = "other";
+
+    fn of(settings: &Settings) -> Self {
+        let kinds: BTreeMap<_, _> = settings.kinds.iter().map(|(kind, is)| (kind.clone(), is.queue.clone())).collect();
+        let queues = settings.queues.keys().chain(kinds.values()).cloned().chain([Name::literal("default")]).collect();
+        Self { kinds, queues }
+    }
+
+    /// None stands for [`Labels::OTHER`].
+    pub fn label(&self, job: &NewJob) -> Label {
+        let known = self.kinds.get_key_value(&job.kind);
+        let queue = job.queue.as_ref().or(known.map(|(_, queue)| queue)).and_then(|queue| self.queues.get(queue)).cloned();
+        (queue, known.map(|(kind, _)| kind.clone()))
+    }
+}

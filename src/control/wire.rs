@@ -1,0 +1,309 @@
+//! What crosses the wire besides the words of `job` and `store`: the control port writes these, `client.rs` reads them.
+
+use super::error;
+use crate::{
+    job::{InvalidEnvelope, Job, JobError, JobId, Name, State, Timestamp, schedule::Schedule},
+    store::{self, Enqueued, Filter},
+};
+use serde::{Deserialize, Serialize};
+
+/// RFC 9457, with our stable `code` and the parts of the input at fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemDocument {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    pub code: String,
+    pub detail: String,
+    /// Names the log line that tells the inside story.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ItemError>,
+}
+
+/// One thing that is wrong with the input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemError {
+    /// Place of the item in a bulk call, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
+    /// RFC 6901 as a URI fragment, as in RFC 9457's own example: `#/payload`, `#/3/kind`; `#` is the whole document.
+    pub pointer: String,
+    pub code: String,
+    pub message: String,
+    /// The job in the way, for `duplicate` and `conflict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+}
+
+impl ItemError {
+    #[must_use]
+    pub fn new(pointer: &str, code: &str, message: impl Into<String>) -> Self {
+        Self { index: None, pointer: fragment(pointer), code: code.into(), message: message.into(), job: None }
+    }
+
+    /// The error of item `index` of a bulk call; the pointer of `error` begins at the item.
+    #[must_use]
+    pub fn at(index: usize, error: InvalidEnvelope) -> Self {
+        let pointer = format!("/{index}{}", error.pointer);
+        Self { index: Some(index), ..Self::new(&pointer, error.code, error.message) }
+    }
+
+    /// What the store holds against item `index`.
+    #[must_use]
+    pub fn of(error: &store::Error, index: usize) -> Self {
+        let (code, message) = error::outside(error);
+        let job = match error {
+            store::Error::Duplicate { holder, .. } => Some(*holder),
+            store::Error::Conflict { id, .. } => Some(*id),
+            _ => None,
+        };
+        let within = if let store::Error::Invalid { error, .. } = error { error.pointer.as_str() } else { "" };
+        Self { index: Some(index), job, ..Self::new(&format!("/{index}{within}"), code, message) }
+    }
+}
+
+impl From<InvalidEnvelope> for ItemError {
+    fn from(error: InvalidEnvelope) -> Self {
+        Self::new(&error.pointer, error.code, error.message)
+    }
+}
+
+/// `pointer` as a URI fragment (RFC 6901, section 6): a member name that a producer invented may hold anything.
+fn fragment(pointer: &str) -> String {
+    let mut text = String::with_capacity(pointer.len() + 1);
+    text.push('#');
+    for byte in pointer.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// The answer to one item of a bulk call that answers per item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ItemAnswer {
+    Enqueued(Enqueued),
+    Refused { error: ItemError },
+}
+
+/// The last line of a streamed bulk answer that could not be finished: items before `stopped_at` were answered, those from
+/// there on were not written, or not known to be (`outcome_unknown`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    pub stopped_at: usize,
+    pub error: ItemError,
+}
+
+/// A page of a list, and where the next begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PageOf<T> {
+    pub items: Vec<T>,
+    pub next: Option<String>,
+}
+
+/// A job in a list: everything but its payload, result, checkpoint and attempts, of which a thousand could be gigabytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobSummary {
+    pub id: JobId,
+    pub kind: Name,
+    pub queue: Name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Name>,
+    pub priority: u8,
+    pub state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    pub created_at: Timestamp,
+    pub run_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Name>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<Name>,
+    /// Of the newest attempt that had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobError>,
+}
+
+impl From<Job> for JobSummary {
+    fn from(job: Job) -> Self {
+        Self {
+            id: job.id,
+            kind: job.kind,
+            queue: job.queue,
+            tenant: job.tenant,
+            priority: job.priority,
+            state: job.state,
+            reason: job.reason,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            created_at: job.created_at,
+            run_at: job.run_at,
+            expires_at: job.expires_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            unique_key: job.unique_key,
+            concurrency_key: job.concurrency_key,
+            tags: job.extra.tags,
+            error: job.attempts.into_iter().rev().find_map(|attempt| attempt.error),
+        }
+    }
+}
+
+/// Why somebody cancels or pauses. The body may be left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Because {
+    pub reason: Option<String>,
+}
+
+/// What `POST /v1/jobs/{id}/cancel` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelAnswer {
+    pub id: JobId,
+    /// `now`, `asked`, `already_final`.
+    pub cancelled: String,
+}
+
+/// What `POST /v1/jobs/{id}/retry` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryAnswer {
+    pub id: JobId,
+    pub done: Retried,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retried {
+    /// It waited and is due now.
+    MadeDue,
+    /// It was dead and is back in its queue.
+    Redriven,
+}
+
+/// Which dead letters to redrive. Without a filter, `all` must be said: a call that leaves the filter out by mistake must not
+/// move ten thousand jobs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedriveRequest {
+    pub all: bool,
+    pub queue: Option<Name>,
+    pub kind: Option<Name>,
+    pub tenant: Option<Name>,
+    pub tag: Option<Name>,
+    /// At most so many in this call, 1 to 1000; 1000 when left out.
+    pub limit: Option<usize>,
+}
+
+impl RedriveRequest {
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter {
+            state: Some(State::Dead),
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            tenant: self.tenant.clone(),
+            tag: self.tag.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RedriveAnswer {
+    pub redriven: usize,
+    pub items: Vec<RedrivenItem>,
+    /// More dead letters fit the filter; call again.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RedrivenItem {
+    pub id: JobId,
+    /// None: it is back in its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ItemError>,
+}
+
+/// The job that a call woke or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRef {
+    pub id: JobId,
+}
+
+/// Body of `/healthz`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HealthAnswer {
+    /// `ok`, `draining`, `failing`.
+    pub status: String,
+    pub version: String,
+    pub uptime_seconds: u64,
+    /// What a positive enqueue answer survives: `strict`, `relaxed`. None while the store cannot be asked.
+    pub durability: Option<store::Durability>,
+    pub checks: Checks,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checks {
+    pub store: StoreCheck,
+    /// Loops of the daemon that stopped ticking.
+    pub stalled: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StoreCheck {
+    pub ok: bool,
+    pub latency_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<i64>,
+}
+
+/// Body of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyAnswer {
+    pub ready: bool,
+    /// Which checks failed: `store`, `draining`, `stalled:<loop>`.
+    pub failed: Vec<String>,
+}
+
+/// A schedule with what the store remembers of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleAnswer {
+    pub schedule: Schedule,
+    pub generation: i64,
+    pub last: Timestamp,
+    pub paused: bool,
+    /// None while it is paused.
+    pub next: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewAnswer {
+    pub name: Name,
+    pub instants: Vec<Timestamp>,
+}
+
+/// A queue as a pause or a resume leaves it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PauseAnswer {
+    pub name: Name,
+    pub paused: Option<store::Pause>,
+}
