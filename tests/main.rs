@@ -1,6 +1,7 @@
 //! The one integration binary: a directory a room.
 
 mod cli;
+mod clients;
 mod control;
 mod job;
 mod schedules;

@@ -15,7 +15,7 @@ pub(super) fn verify(keys: &[Key], headers: &HeaderMap, body: &[u8], window: Win
         return Err(Rejection::EmptyBody);
     }
     let entries = || header.split(',').filter_map(|entry| entry.split_once('='));
-    let timestamp = entries().filter(|(name, _)| *name == "t").next_back().map(|(_, value)| value).ok_or(Rejection::NoTimestamp)?;
+    let timestamp = entries().rfind(|(name, _)| *name == "t").map(|(_, value)| value).ok_or(Rejection::NoTimestamp)?;
     let candidates: Vec<&str> = entries().filter(|(name, _)| *name == "v1").map(|(_, value)| value).take(MAX_SIGNATURES).collect();
     if candidates.is_empty() {
         return Err(Rejection::NoSignature);
