@@ -1,7 +1,7 @@
 //! What the process ends with: an exit code after sysexits(3), so that scripts can tell what to do, and one sentence on
 //! standard error, so that people can.
 
-use crate::{config, store};
+use crate::{client, config, control::wire::ProblemDocument, secret, store};
 use std::{io, process::ExitCode};
 
 /// The codes this program ends with, and no others.
@@ -58,6 +58,12 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<store::Error>() {
             return Some(Self::of_store(error));
         }
+        if let Some(error) = cause.downcast_ref::<client::Error>() {
+            return Some(Self::of_client(error));
+        }
+        if cause.is::<secret::Error>() {
+            return Some(Self::Configuration);
+        }
         cause.downcast_ref::<io::Error>().map(|_| Self::Unavailable)
     }
 
@@ -72,13 +78,37 @@ impl Exit {
             store::Error::Corrupt(_) | store::Error::Refused(_) => Self::Unavailable,
         }
     }
+
+    fn of_client(error: &client::Error) -> Self {
+        match error {
+            client::Error::Lost { .. } => Self::TryAgain,
+            client::Error::Unreachable { .. } | client::Error::Unreadable { .. } => Self::Unavailable,
+            client::Error::BadAddress(_) => Self::Configuration,
+            client::Error::Refused { problem, .. } => match problem.status {
+                401 | 403 => Self::Configuration,
+                408 | 429 | 503 => Self::TryAgain,
+                400..=499 => Self::Data,
+                _ => Self::Unavailable,
+            },
+        }
+    }
+}
+
+/// A refusal says in its list what is wrong with which item; without one its own sentence is all there is.
+#[must_use]
+pub fn refusal(problem: &ProblemDocument) -> String {
+    let about = |item: &crate::control::wire::ItemError| match item.pointer.trim_start_matches('#') {
+        "" => item.message.clone(),
+        pointer => format!("{pointer}: {}", item.message),
+    };
+    if problem.errors.is_empty() { problem.detail.clone() } else { problem.errors.iter().map(about).collect::<Vec<_>>().join("; ") }
 }
 
 /// The whole error in one sentence: what was tried, then why it failed. A cause that only repeats what was said is left out.
 #[must_use]
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut said = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in error.chain().map(of_cause) {
         if said.is_empty() {
             said = cause;
         } else if !said.contains(&cause) {
@@ -86,4 +116,11 @@ pub fn sentence(error: &anyhow::Error) -> String {
         }
     }
     said
+}
+
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> String {
+    match cause.downcast_ref::<client::Error>() {
+        Some(client::Error::Refused { problem, .. }) => refusal(problem),
+        _ => cause.to_string(),
+    }
 }

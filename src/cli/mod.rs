@@ -1,20 +1,21 @@
 //! Every command on one screen. A command is one file; `door.rs` is how it reaches the jobs, `output.rs` how it answers,
 //! `exit.rs` how it ends.
 
+pub mod bench;
 mod check;
 mod dead;
-mod demo;
 mod door;
 mod enqueue;
 pub mod exit;
 mod jobs;
+mod lines;
 mod output;
 mod queues;
 mod run;
-mod sandbox;
 mod schedules;
 mod transfer;
 
+use crate::config::Sources;
 use clap::{Parser, Subcommand, error::ErrorKind};
 use exit::Exit;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
@@ -47,10 +48,6 @@ pub struct Place {
 enum Command {
     /// Run the daemon
     Run(run::Args),
-    /// See everything at work: a store in a temporary folder, stand-in providers, real jobs
-    Demo(demo::Args),
-    /// Run the stand-in providers: an AI, a SERP and a mail server and a webhook receiver on loopback
-    Sandbox(sandbox::Args),
     /// Enqueue one job, or many from standard input
     Enqueue(Box<enqueue::Args>),
     /// Look at jobs, cancel them, make them due
@@ -67,6 +64,8 @@ enum Command {
     Schedules(schedules::Command),
     /// Check the configuration and show what is in force
     Check(check::Args),
+    /// Measure the throughput and latency of a store
+    Bench(BenchArgs),
     /// Write all live jobs and dead letters as NDJSON
     Export(transfer::Export),
     /// Take in what `export` wrote
@@ -93,17 +92,37 @@ impl Command {
     fn run(self, place: &Place) -> anyhow::Result<()> {
         match self {
             Self::Run(args) => run::run(place, &args),
-            Self::Demo(args) => demo::run(&args),
-            Self::Sandbox(args) => sandbox::run(place, &args),
             Self::Enqueue(args) => enqueue::run(place, *args),
             Self::Jobs(command) => jobs::run(place, command),
             Self::Dead(command) => dead::run(place, command),
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),
             Self::Check(args) => check::run(place, &args),
+            Self::Bench(args) => measure(place, &args),
             Self::Export(args) => transfer::export(place, &args),
             Self::Import(args) => transfer::import(place, &args),
         }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    bench: bench::Bench,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+fn measure(place: &Place, args: &BenchArgs) -> anyhow::Result<()> {
+    let config = crate::config::load(&place.sources())?.config;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let figures = runtime.block_on(bench::run(&args.bench, &config.store.url, config.store_options()))?;
+    Ok(args.format.show(&figures, output::members)?)
+}
+
+impl Place {
+    fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone()).with_store(self.store.clone()).with_listen(self.listen)
     }
 }
 

@@ -84,6 +84,16 @@ impl std::fmt::Display for Rows {
     }
 }
 
+/// An answer of single values as a table of its members, a row each.
+pub fn members(answer: &impl Serialize) -> String {
+    let members = serde_json::to_value(answer).unwrap_or_default();
+    let mut rows = Rows::new(&["figure", "value"]);
+    for (name, value) in members.as_object().into_iter().flatten() {
+        rows.row([name.replace('_', " "), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]);
+    }
+    rows.to_string()
+}
+
 /// Without the characters that move a cursor or ring a bell.
 #[must_use]
 pub fn plain(text: &str) -> String {

@@ -9,7 +9,7 @@ use crate::{
     control::wire::ScheduleAnswer,
     job::{
         Name,
-        schedule::{Fate, Occurrence, Rule},
+        schedule::{Fate, Occurrence, Rule, SkipReason},
     },
 };
 
@@ -117,11 +117,17 @@ fn history(occurrences: &[Occurrence]) -> String {
     for occurrence in occurrences {
         let fate = match &occurrence.fate {
             Fate::Job { id } => format!("job {id}"),
-            Fate::Skipped { reason, .. } => format!("skipped: {reason}"),
+            Fate::Skipped { reason, through, count } if *count > 1 => format!("{count} up to {through} skipped: {}", word(reason)),
+            Fate::Skipped { reason, .. } => format!("skipped: {}", word(reason)),
         };
         rows.row([occurrence.due.to_string(), fate]);
     }
     rows.or("nothing yet")
+}
+
+/// As it stands in JSON.
+fn word(reason: &SkipReason) -> String {
+    serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn lines(mut lines: impl Iterator<Item = String>, nothing: &str) -> String {

@@ -3,11 +3,11 @@
 
 use super::{
     Place, door,
-    door::{Door, MayMake},
+    door::{MOST_ROWS, MayMake},
     exit::Exit,
     lines::Lines,
 };
-use crate::store::Exported;
+use crate::store::{Exported, Store};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
@@ -31,21 +31,21 @@ pub struct Import {
 const CHUNK: usize = 1000;
 
 pub fn export(place: &Place, args: &Export) -> anyhow::Result<()> {
-    door::with(place, async |door| {
+    door::with_store(place, MayMake::Nothing, async |store| {
         let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &args.output {
             Some(path) => Box::new(File::create_new(path).map_err(|error| cannot("written", path, &error))?),
             None => Box::new(io::stdout().lock()),
         });
-        let written = write_all(door, &mut out).await?;
+        let written = write_all(store, &mut out).await?;
         eprintln!("exported {written} jobs");
         Ok(())
     })
 }
 
-async fn write_all(door: &Door, out: &mut impl Write) -> anyhow::Result<u64> {
+async fn write_all(store: &dyn Store, out: &mut impl Write) -> anyhow::Result<u64> {
     let (mut written, mut cursor) = (0, None);
     loop {
-        let page = door.export(cursor.as_deref()).await?;
+        let page = store.export(cursor.as_deref(), MOST_ROWS).await?;
         for exported in &page.items {
             serde_json::to_writer(&mut *out, exported).map_err(io::Error::from)?;
             out.write_all(b"\n")?;
@@ -60,7 +60,7 @@ async fn write_all(door: &Door, out: &mut impl Write) -> anyhow::Result<u64> {
 }
 
 pub fn import(place: &Place, args: &Import) -> anyhow::Result<()> {
-    door::enter(place, MayMake::Store, async |door| {
+    door::with_store(place, MayMake::Store, async |store| {
         let mut lines = Lines::open(&args.file).map_err(|error| cannot("read", &args.file, &error))?;
         let (mut new, mut seen) = (0, 0);
         loop {
@@ -70,7 +70,7 @@ pub fn import(place: &Place, args: &Import) -> anyhow::Result<()> {
                 break;
             }
             seen += chunk.len() as u64;
-            new += door.import(chunk).await.map_err(|error| error.context(before(first)))?;
+            new += store.import(chunk, None).await.map_err(|error| anyhow::Error::from(error).context(before(first)))?;
         }
         eprintln!("imported {new} jobs; {} were there before", seen - new);
         Ok(())

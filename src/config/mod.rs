@@ -11,9 +11,11 @@ pub mod tree;
 pub use tree::Problem;
 
 use crate::{
-    job::{KindSettings, Name, QueueSettings, Settings, schedule::Schedule},
-    signatures,
-    store::Retention,
+    clients,
+    clock::Clock,
+    control, engine,
+    job::{KindSettings, Limits, Name, QueueSettings, Settings, schedule::Schedule},
+    signatures, store,
     telemetry::logs,
 };
 use serde::Deserialize;
@@ -33,10 +35,13 @@ pub const MANUAL: &str = include_str!("../../config/default.toml");
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
     pub store: Store,
-    pub log: logs::Config,
-    pub retention: Retention,
+    pub control: control::Config,
+    pub engine: engine::Config,
+    pub outbound: clients::http::Config,
+    pub providers: clients::Config,
     #[serde(default)]
     pub webhooks: signatures::Config,
+    pub log: logs::Config,
     #[serde(default)]
     pub queues: BTreeMap<Name, QueueSettings>,
     #[serde(default)]
@@ -46,9 +51,11 @@ pub struct Config {
     pub schedules: Vec<Schedule>,
 }
 
+/// `[store]`: which store, and each driver's own part.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Store {
     pub url: String,
+    pub sqlite: store::sqlite::Config,
 }
 
 impl Config {
@@ -56,6 +63,17 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings { queues: self.queues.clone(), kinds: self.kinds.clone() }
+    }
+
+    #[must_use]
+    pub fn store_options(&self) -> store::Options {
+        store::Options { sqlite: self.store.sqlite.clone(), clock: Clock::System }
+    }
+
+    /// What every door of this installation lets in.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits { payload_bytes: self.control.max_payload_bytes }
     }
 }
 

@@ -29,7 +29,10 @@ fn section(text: &mut String, path: &mut Vec<String>, table: &Table) {
             path.iter().map(|key| key_text(key)).collect::<Vec<_>>().join(".")
         );
         for (key, node) in values {
-            let _ = writeln!(text, "{} = {}{}", key_text(key), value_text(key, &node.value), remark(node));
+            // What goes into a request's header may well be a key.
+            let is_header = path.last().is_some_and(|section| section == "headers");
+            let value = if is_header { quoted(HIDDEN) } else { value_text(key, &node.value) };
+            let _ = writeln!(text, "{} = {value}{}", key_text(key), remark(node));
         }
     }
     for (key, node) in table {
