@@ -122,9 +122,7 @@ impl Client {
     /// # Errors
     /// See [`Error`]; what is wrong with the envelope is in the problem's `errors`.
     pub async fn enqueue(&self, envelope: &Envelope) -> Result<Enqueued> {
-        let (own, named) = with_id(envelope);
-        let enqueued: Enqueued = self.safely(Method::POST, "v1/jobs", Sent::json(&named)).await?;
-        Ok(no_echo(enqueued, own))
+        self.safely(Method::POST, "v1/jobs", Sent::json(&with_id(envelope))).await
     }
 
     /// All or nothing, in one commit; at most 10,000.
@@ -132,9 +130,8 @@ impl Client {
     /// # Errors
     /// See [`Error`]; every bad item is in the problem's `errors`.
     pub async fn enqueue_many(&self, envelopes: &[Envelope]) -> Result<Vec<Enqueued>> {
-        let (own, named): (Vec<_>, Vec<_>) = envelopes.iter().map(with_id).unzip();
-        let enqueued: Vec<Enqueued> = self.safely(Method::POST, "v1/jobs", Sent::json(&named)).await?;
-        Ok(enqueued.into_iter().zip(own).map(|(done, own)| no_echo(done, own)).collect())
+        let named: Vec<Envelope> = envelopes.iter().map(with_id).collect();
+        self.safely(Method::POST, "v1/jobs", Sent::json(&named)).await
     }
 
     /// As [`Client::enqueue_many`], but bad items do not stop good ones: an answer per item, in order.
@@ -142,13 +139,8 @@ impl Client {
     /// # Errors
     /// When the call as a whole failed.
     pub async fn enqueue_each(&self, envelopes: &[Envelope]) -> Result<Vec<ItemAnswer>> {
-        let (own, named): (Vec<_>, Vec<_>) = envelopes.iter().map(with_id).unzip();
-        let answers: Vec<ItemAnswer> = self.safely(Method::POST, "v1/jobs?partial=true", Sent::json(&named)).await?;
-        let told = |(answer, own)| match answer {
-            ItemAnswer::Enqueued(done) => ItemAnswer::Enqueued(no_echo(done, own)),
-            refused @ ItemAnswer::Refused { .. } => refused,
-        };
-        Ok(answers.into_iter().zip(own).map(told).collect())
+        let named: Vec<Envelope> = envelopes.iter().map(with_id).collect();
+        self.safely(Method::POST, "v1/jobs?partial=true", Sent::json(&named)).await
     }
 
     /// Envelopes as NDJSON text, one a line, a commit per thousand. With `partial`, bad lines do not stop good ones; without it
@@ -445,15 +437,9 @@ fn because(reason: Option<&str>) -> Sent {
     reason.map_or(Sent::Nothing, |reason| Sent::json(&Because { reason: Some(reason.to_owned()) }))
 }
 
-/// The envelope with an id, and that id if it is ours and not the caller's.
-fn with_id(envelope: &Envelope) -> (Option<JobId>, Envelope) {
-    let own = if envelope.id.is_none() { Some(JobId::mint()) } else { None };
-    (own, Envelope { id: envelope.id.or(own), ..envelope.clone() })
-}
-
-/// When the first try was carried out and only its answer was lost, the second finds our own job: no duplicate to the caller.
-fn no_echo(done: Enqueued, own: Option<JobId>) -> Enqueued {
-    Enqueued { duplicate: done.duplicate && own != Some(done.id), ..done }
+/// Sent twice, a job with an id is the same question twice, and gets the same answer (contract 2).
+fn with_id(envelope: &Envelope) -> Envelope {
+    Envelope { id: envelope.id.or_else(|| Some(JobId::mint())), ..envelope.clone() }
 }
 
 fn found<T>(answer: Result<T>) -> Result<Option<T>> {

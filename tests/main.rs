@@ -1,4 +1,7 @@
-//! The one integration binary: a directory a room.
+//! All integration tests, in one binary: linked once, run in parallel.
+
+#[macro_use]
+mod support;
 
 mod cli;
 mod clients;
@@ -6,3 +9,5 @@ mod control;
 mod job;
 mod schedules;
 mod signatures;
+mod store;
+mod tidy;

@@ -22,6 +22,9 @@ const KIND: &str = "webhook.process";
 /// `hook:<source>:<event id>` must fit the 255 characters of an idempotency key beside an id of 200.
 const SOURCE_BYTES: usize = 48;
 
+/// Event ids are remembered for longer than the longest retry and redelivery window of any sender (reference: providers 3.4).
+const REMEMBERED_MS: u64 = 35 * 86_400_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HookAnswer {
     pub ok: bool,
@@ -89,6 +92,7 @@ fn job(source: &Name, verified: &Verified, event: &Event) -> Result<NewJob, Prob
     }
     let key = format!("hook:{source}:{}", verified.event_id);
     let mut job = NewJob::new(Name::literal(KIND), payload);
+    job.idempotency_ms = REMEMBERED_MS;
     job.idempotency_key = Some(key.clone());
     job.extra.idempotency_key = Some(key);
     job.extra.event_time = verified.event_time.map(Timestamp::from_utc);

@@ -240,3 +240,41 @@ fn said(panic: &(dyn Any + Send)) -> String {
     let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", words.unwrap_or("without words"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        job::schedule::Schedule,
+        store::{Role, sqlite::SqliteStore},
+    };
+
+    #[tokio::test]
+    async fn a_calendar_that_panics_stops_no_other_schedule() {
+        let folder = tempfile::tempdir().unwrap();
+        let role = Role::Daemon { control: None };
+        let store = Arc::new(SqliteStore::open(&folder.path().join("s.db"), role, Default::default(), Clock::System).unwrap());
+        let begun = Timestamp::from_secs(1_893_456_000);
+        for name in ["bomb", "sound"] {
+            let text = format!(r#"{{"name":"{name}","every_ms":60000,"job":{{"kind":"k","payload":0}}}}"#);
+            store.put_schedule(&serde_json::from_str::<Schedule>(&text).unwrap(), Some(begun)).await.unwrap();
+        }
+        let metrics = Metrics::new();
+        let mut scheduler = Scheduler::new(store.clone(), metrics.clone(), CancellationToken::new());
+        scheduler.tick(Some(begun)).await.unwrap();
+        // Divides by zero when asked for its next instant: once while looking, once while planning.
+        let bomb = Arc::new(Timetable::Every { every_us: 0, anchor: Timestamp(0) });
+        let name = Name::literal("bomb");
+        scheduler.watched.get_mut(&name).unwrap().timetable = Some(Arc::clone(&bomb));
+        scheduler.tick(Some(begun.plus_ms(60_000))).await.unwrap();
+        scheduler.watched.get_mut(&name).unwrap().last = begun.plus_ms(1);
+        scheduler.tick(Some(begun.plus_ms(120_000))).await.unwrap();
+
+        assert_eq!(store.occurrences(&Name::literal("sound"), 10).await.unwrap().len(), 2);
+        assert!(store.occurrences(&name, 10).await.unwrap().is_empty());
+        let trouble = scheduler.watched[&name].trouble.as_deref();
+        assert_eq!(trouble, Some("panicked: attempt to divide by zero"));
+        assert_eq!(metrics.schedule_occurrences.with_label_values(&["broken"]).get(), 1, "said once");
+    }
+}

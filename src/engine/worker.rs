@@ -153,6 +153,20 @@ impl Register {
         self
     }
 
+    /// For programs that run handlers of their own (`engine::backend`): says which kinds they take.
+    #[must_use]
+    pub fn for_kinds(kinds: impl IntoIterator<Item = Name>) -> Self {
+        struct Elsewhere;
+        #[async_trait]
+        impl Worker for Elsewhere {
+            async fn run(&self, _: &LeasedJob, _: &Context) -> Outcome {
+                Outcome::reject("no_worker", "this kind is run by a handler outside the engine")
+            }
+        }
+        let elsewhere: Arc<dyn Worker> = Arc::new(Elsewhere);
+        Self { workers: kinds.into_iter().map(|kind| (kind, elsewhere.clone())).collect() }
+    }
+
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&Arc<dyn Worker>> {
         self.workers.get(kind)

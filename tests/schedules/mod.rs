@@ -6,6 +6,7 @@ mod lives;
 mod oracle;
 mod plans;
 mod rules;
+mod scheduler;
 
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};

@@ -27,6 +27,7 @@ pub(super) fn open(path: &Path, config: &Config, purpose: Purpose) -> Result<Con
         connection.busy_timeout(Duration::from_millis(config.busy_timeout_ms))?;
         connection.set_prepared_statement_cache_capacity(256);
         connection.pragma_update(None, "cache_size", -i64::from(config.cache_kib))?;
+        rusqlite::vtab::array::load_module(&connection)?;
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "temp_store", "memory")?;
         if purpose == Purpose::Write {

@@ -11,6 +11,7 @@ use crate::{
     job::{HolderId, JobId, Lease, Leased, LeasedJob, Name, Nonce, QueueSettings, State, Timestamp},
     store::{LeaseReply, LeaseRequest, Result},
 };
+use rusqlite::CachedStatement;
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ const SCAN_EXTRA: usize = 1000;
 /// One lease call in progress.
 struct Call<'r> {
     request: &'r LeaseRequest,
+    /// Held open for the whole call.
+    put: CachedStatement<'r>,
     now: Timestamp,
     epoch: i64,
     granted: Vec<Leased>,
@@ -48,15 +51,17 @@ impl Call<'_> {
     }
 }
 
-impl Tx<'_> {
+impl<'c> Tx<'c> {
     pub(super) fn lease(&mut self, request: &LeaseRequest, now: Timestamp) -> Result<LeaseReply> {
         let advanced = self.advance(now)?;
         self.flush_lines()?;
         let wanted: usize = request.queues.iter().map(|(_, n)| n).sum();
         let epoch = self.epoch()?;
         let scan_left = wanted.saturating_mul(SCAN_PER_JOB).saturating_add(SCAN_EXTRA);
+        let put = self.prepare(sql!("lease_put"))?;
         let mut call = Call {
             request,
+            put,
             now,
             epoch,
             granted: Vec::with_capacity(wanted.min(4096)),
@@ -143,6 +148,7 @@ impl Tx<'_> {
         self.grant_row(call, &line_info, &waiter, row, flag::SUSPECT)?;
         self.refill_unused(call)?;
         let granted = call.granted.len() - before;
+        self.started(queue, granted);
         call.suspect |= granted > 0;
         Ok(granted)
     }
@@ -224,6 +230,7 @@ impl Tx<'_> {
             // Everything up to here was dealt with, so the rows go in one range.
             self.run(sql!("line_jobs_drop"), (line, last))?;
             self.line_waits(line, -i64::try_from(looked).unwrap_or(0));
+            self.started(&info.queue, call.granted.len() - before);
             self.refill_unused(call)?;
         }
         Ok((call.granted.len() - before, looked))
@@ -261,12 +268,17 @@ impl Tx<'_> {
         if let Some(expires_at) = job.expires_at {
             self.run(sql!("expiry_drop"), (expires_at.0, waiter.seq))?;
         }
-        self.run(sql!("lease_put"), (waiter.seq, call.epoch, waiter.line, waiter.pos, waiter.gate, flags))?;
-        self.moved(&line.queue, State::Queued, State::Running);
+        call.put.execute((waiter.seq, call.epoch, waiter.line, waiter.pos, waiter.gate, flags)).map_err(error::before_commit)?;
         call.bytes += job.leased.payload.as_str().len();
         let lease = Lease { job: job.leased.id, epoch: call.epoch, nonce: call.request.nonce, row: waiter.seq, granted_at: call.now };
         call.granted.push(Leased { lease, job: job.leased });
         Ok(())
+    }
+
+    fn started(&mut self, queue: &Name, jobs: usize) {
+        let jobs = i64::try_from(jobs).unwrap_or(0);
+        self.count(queue, State::Queued, -jobs);
+        self.count(queue, State::Running, jobs);
     }
 
     /// The gate counted a start that did not happen. Others come in later: now, a row let into this very line would be

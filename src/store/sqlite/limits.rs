@@ -194,17 +194,6 @@ impl Tx<'_> {
         Ok(gate.running < gate.limit && gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0))
     }
 
-    /// A job of this key stopped running. `head_done`: it no longer holds up the ordered jobs behind it.
-    pub(super) fn gate_slot_ended(&mut self, id: i64, seq: i64, head_done: bool, now: i64) -> Result<()> {
-        // Its lease is gone by now: a gate that is read only here does not count it any more.
-        let counted = self.gates.0.contains_key(&id);
-        let gate = self.gate(id)?;
-        if counted {
-            gate.running = gate.running.saturating_sub(1);
-        }
-        self.gate_left(id, seq, head_done, now)
-    }
-
     /// A start that was counted did not happen; nobody is let in yet.
     pub(super) fn gate_start_undone(&mut self, id: i64, seq: i64) -> Result<()> {
         let gate = self.gate(id)?;
@@ -236,7 +225,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// A job of this key is out of the way; lets in who may come.
+    /// A job of this key is out of the way (its lease, if it had one, dropped before any gate was looked at); lets in who
+    /// may come. `head_done`: it no longer holds up the ordered jobs behind it.
     pub(super) fn gate_left(&mut self, id: i64, seq: i64, head_done: bool, now: i64) -> Result<()> {
         let gate = self.gate(id)?;
         if head_done && gate.head == Some(seq) {

@@ -2,19 +2,23 @@
 
 use super::{
     enqueue::ms,
+    error,
     lease::flag,
     limits::Waiter,
     tx::{Tx, sql},
 };
 use crate::{
     job::{
-        Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, JobId, Json, Lease, Name, NewJob, OnHead, Settlement, State, Timestamp,
-        Transition,
+        Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, JobId, Json, Lease, Name, NewJob, Nonce, OnHead, Settlement, State,
+        Timestamp, Transition,
     },
     store::Result,
 };
-use rusqlite::params;
-use std::collections::HashMap;
+use rusqlite::{params, types::Value};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 use uuid::Uuid;
 
 /// What a lease row says once it is gone.
@@ -26,28 +30,81 @@ pub(super) struct Ended {
     pub(super) flags: i64,
 }
 
-/// The claims that a batch settles for: looked up once, counted down once.
-#[derive(Default)]
-struct Claims(HashMap<i64, Claim>);
-
-struct Claim {
-    nonce: [u8; 16],
-    holder: HolderId,
-    ended: i64,
+/// One settlement whose lease was good, and what ended with it.
+struct Good<'s> {
+    settlement: &'s Settlement,
+    ended: Ended,
 }
 
 impl Tx<'_> {
+    /// In four steps over the whole batch, so that a plain completion costs one statement of its own: the leases go, each
+    /// job takes its next form, the rows of ended jobs go, and what hangs on an end is looked after.
     pub(super) fn settle(&mut self, batch: &[Settlement], now: Timestamp) -> Result<Vec<Applied>> {
-        let mut claims = Claims::default();
-        let has_children = self.one(sql!("dependencies_any"), [], |_| Ok(()))?.is_some();
+        let mut ended = self.end_leases(batch)?;
         let mut answers = Vec::with_capacity(batch.len());
+        let mut good = Vec::with_capacity(batch.len());
+        let mut gone = Vec::with_capacity(batch.len());
+        let mut completed: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut complete = self.prepare(sql!("history_complete"))?;
         for settlement in batch {
-            answers.push(self.settle_one(settlement, &mut claims, has_children, now)?);
+            let lease = settlement.lease;
+            let Some((ended, holder)) = ended.remove(&(lease.row, lease.epoch)) else {
+                answers.push(self.told_before(lease)?);
+                continue;
+            };
+            answers.push(Applied::Applied);
+            let transition = &settlement.transition;
+            if matches!(transition, Transition::Complete) {
+                let result = settlement.result.as_ref().map(Json::as_str);
+                let (holder, nonce) = (holder.0.as_bytes(), lease.nonce.0.as_bytes());
+                complete
+                    .execute(params![lease.row, settlement.started_at.0, now.0, holder, lease.epoch, nonce, result])
+                    .map_err(error::before_commit)?;
+                *completed.entry(ended.line).or_default() += 1;
+            } else {
+                self.settle_unusual(settlement, transition, holder, now)?;
+                let queue = self.line_of(ended.line)?.queue.clone();
+                self.moved(&queue, State::Running, transition.to_state());
+            }
+            if transition.to_state().is_final() {
+                gone.push(Value::Integer(lease.row));
+            }
+            good.push(Good { settlement, ended });
         }
-        for (epoch, claim) in claims.0 {
-            self.claim_ended(epoch, claim.ended)?;
+        if !gone.is_empty() {
+            self.run(sql!("jobs_drop"), [Rc::new(gone)])?;
         }
+        for (line, jobs) in completed {
+            let queue = self.line_of(line)?.queue.clone();
+            self.count(&queue, State::Running, -jobs);
+            self.count(&queue, State::Completed, jobs);
+        }
+        self.look_after(&good, now)?;
         Ok(answers)
+    }
+
+    /// Drops the leases of the batch whose proof is right, claim by claim.
+    fn end_leases(&mut self, batch: &[Settlement]) -> Result<HashMap<(i64, i64), (Ended, HolderId)>> {
+        let mut rows: BTreeMap<i64, (Nonce, Vec<Value>)> = BTreeMap::new();
+        for Settlement { lease, .. } in batch {
+            let (nonce, rows) = rows.entry(lease.epoch).or_insert_with(|| (lease.nonce, Vec::new()));
+            // An epoch belongs to one claim and that claim has one nonce: another one proves nothing.
+            if *nonce == lease.nonce {
+                rows.push(Value::Integer(lease.row));
+            }
+        }
+        let mut ended = HashMap::with_capacity(batch.len());
+        for (epoch, (nonce, rows)) in rows {
+            let claim: Option<([u8; 16], [u8; 16])> = self.one(sql!("claim_get"), [epoch], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let Some((_, holder)) = claim.filter(|(known, _)| known == nonce.0.as_bytes()) else { continue };
+            let holder = HolderId(Uuid::from_bytes(holder));
+            let dropped = self.all(sql!("leases_drop"), params![epoch, Rc::new(rows)], |row| {
+                Ok((row.get(0)?, Ended { line: row.get(1)?, pos: row.get(2)?, gate: row.get(3)?, flags: row.get(4)? }))
+            })?;
+            self.claim_ended(epoch, i64::try_from(dropped.len()).unwrap_or(0))?;
+            ended.extend(dropped.into_iter().map(|(seq, end)| ((seq, epoch), (end, holder))));
+        }
+        Ok(ended)
     }
 
     /// `ended` leases of a claim are gone; the last one takes the claim with it.
@@ -58,42 +115,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn claim<'m>(&self, claims: &'m mut Claims, epoch: i64) -> Result<Option<&'m mut Claim>> {
-        if let std::collections::hash_map::Entry::Vacant(free) = claims.0.entry(epoch) {
-            let found: Option<([u8; 16], [u8; 16])> = self.one(sql!("claim_get"), [epoch], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            match found {
-                None => return Ok(None),
-                Some((nonce, holder)) => {
-                    free.insert(Claim { nonce, holder: HolderId(Uuid::from_bytes(holder)), ended: 0 });
-                }
-            }
-        }
-        Ok(claims.0.get_mut(&epoch))
-    }
-
-    fn settle_one(&mut self, settlement: &Settlement, claims: &mut Claims, has_children: bool, now: Timestamp) -> Result<Applied> {
-        let lease = settlement.lease;
-        let Some(claim) = self.claim(claims, lease.epoch)? else { return self.told_before(lease) };
-        if claim.nonce != *lease.nonce.0.as_bytes() {
-            return self.told_before(lease);
-        }
-        let Some(ended) = self.lease_end(lease.row, lease.epoch)? else { return self.told_before(lease) };
-        claim.ended += 1;
-        let holder = claim.holder;
-        self.settle_row(settlement, ended, holder, now)?;
-        self.settle_beside(settlement, ended, now)?;
-        if has_children && settlement.transition.to_state().is_final() {
-            self.tell_children(lease.job, now)?;
-        }
-        Ok(Applied::Applied)
-    }
-
-    pub(super) fn lease_end(&self, seq: i64, epoch: i64) -> Result<Option<Ended>> {
-        self.one(sql!("lease_drop"), (seq, epoch), |row| {
-            Ok(Ended { line: row.get(0)?, pos: row.get(1)?, gate: row.get(2)?, flags: row.get(3)? })
-        })
-    }
-
     /// The lease is not there: was it this very settlement that ended it?
     fn told_before(&self, lease: Lease) -> Result<Applied> {
         let nonce = lease.nonce.0.as_bytes();
@@ -101,48 +122,37 @@ impl Tx<'_> {
         Ok(if seen.is_some() { Applied::AlreadyApplied } else { Applied::LeaseLost })
     }
 
-    fn settle_row(&mut self, settlement: &Settlement, ended: Ended, holder: HolderId, now: Timestamp) -> Result<()> {
-        let lease = settlement.lease;
-        let line = self.line_of(ended.line)?;
-        let to = settlement.transition.to_state();
-        self.moved(&line.queue, State::Running, to);
-        if let (Some(tenant), Some(_)) = (&line.tenant, self.queue(&line.queue)?.tenant_concurrency) {
-            self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
-            self.hint_work();
-        }
-        match &settlement.transition {
-            Transition::Complete => {
-                self.run(
-                    sql!("history_complete"),
-                    params![
-                        lease.row,
-                        settlement.started_at.0,
-                        now.0,
-                        holder.0.as_bytes(),
-                        lease.epoch,
-                        lease.nonce.0.as_bytes(),
-                        settlement.result.as_ref().map(Json::as_str),
-                    ],
-                )?;
-                self.run(sql!("job_drop"), [lease.row])?;
+    /// What hangs on an end: unique keys, gates, places in line, children, and what is written beside the job. For a plain
+    /// job there is nothing.
+    fn look_after(&mut self, good: &[Good<'_>], now: Timestamp) -> Result<()> {
+        let has_children = self.one(sql!("dependencies_any"), [], |_| Ok(()))?.is_some();
+        for Good { settlement, ended, .. } in good {
+            let lease = settlement.lease;
+            let to = settlement.transition.to_state();
+            let line = self.line_of(ended.line)?;
+            if let Some(tenant) = &line.tenant
+                && self.queue(&line.queue)?.tenant_concurrency.is_some()
+            {
+                self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
+                self.hint_work();
             }
-            other => self.settle_unusual(settlement, other, holder, now)?,
-        }
-        if to.is_final() && ended.flags & flag::UNIQUE != 0 {
-            self.unique_ended(lease.job, &line.queue, line.tenant.as_ref(), now)?;
-        }
-        if let Some(gate) = ended.gate {
-            let head_done = match settlement.transition {
-                Transition::Release => false,
-                _ if to.is_final() => true,
-                _ => self.queue(&line.queue)?.on_head == OnHead::Skip,
-            };
-            self.gate_slot_ended(gate, lease.row, head_done, now.0)?;
-        }
-        if matches!(settlement.transition, Transition::Release) {
-            let ordered = ended.flags & flag::ORDERED != 0;
-            let waiter = Waiter { seq: lease.row, pos: ended.pos, line: ended.line, priority: line.priority, gate: ended.gate, ordered };
-            self.place(&waiter)?;
+            if to.is_final() && ended.flags & flag::UNIQUE != 0 {
+                self.unique_ended(lease.job, &line.queue, line.tenant.as_ref(), now)?;
+            }
+            if let Some(gate) = ended.gate {
+                let released = matches!(settlement.transition, Transition::Release);
+                let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
+                self.gate_left(gate, lease.row, head_done, now.0)?;
+            }
+            if matches!(settlement.transition, Transition::Release) {
+                let ordered = ended.flags & flag::ORDERED != 0;
+                let (pos, gate) = (ended.pos, ended.gate);
+                self.place(&Waiter { seq: lease.row, pos, line: ended.line, priority: line.priority, gate, ordered })?;
+            }
+            self.settle_beside(settlement, *ended, now)?;
+            if has_children && to.is_final() {
+                self.tell_children(lease.job, now)?;
+            }
         }
         Ok(())
     }
@@ -185,14 +195,12 @@ impl Tx<'_> {
                     sql!("history_from_job"),
                     params![lease.row, "cancelled", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result],
                 )?;
-                self.run(sql!("job_drop"), [lease.row])?;
             }
             Transition::Dead { reason, .. } => {
                 self.run(
                     sql!("dead_from_job"),
                     params![lease.row, "dead", reason, settlement.started_at.0, now.0, holder.0.as_bytes(), result],
                 )?;
-                self.run(sql!("job_drop"), [lease.row])?;
             }
         }
         Ok(())

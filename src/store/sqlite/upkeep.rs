@@ -82,6 +82,12 @@ impl Tx<'_> {
         Ok(reaped)
     }
 
+    fn lease_end(&self, seq: i64, epoch: i64) -> Result<Option<Ended>> {
+        self.one(sql!("lease_drop"), (seq, epoch), |row| {
+            Ok(Ended { line: row.get(0)?, pos: row.get(1)?, gate: row.get(2)?, flags: row.get(3)? })
+        })
+    }
+
     fn orphans(&self, statement: &'static str, params: impl rusqlite::Params) -> Result<Vec<Orphan>> {
         self.all(statement, params, |row| {
             let holder = HolderId(Uuid::from_bytes(row.get(2)?));
@@ -92,9 +98,15 @@ impl Tx<'_> {
     fn take_back(&mut self, orphans: Vec<Orphan>, process_died: bool, now: Timestamp) -> Result<Reaped> {
         let mut reaped = Reaped::default();
         let mut claims: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut ends = Vec::with_capacity(orphans.len());
         for orphan in orphans {
-            let Some(ended) = self.lease_end(orphan.seq, orphan.epoch)? else { continue };
-            *claims.entry(orphan.epoch).or_default() += 1;
+            if let Some(ended) = self.lease_end(orphan.seq, orphan.epoch)? {
+                *claims.entry(orphan.epoch).or_default() += 1;
+                ends.push((orphan, ended));
+            }
+        }
+        // All leases are gone before any gate counts what runs.
+        for (orphan, ended) in ends {
             let record: Option<(Option<String>, u32)> =
                 self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let Some((records, charged)) = record else { continue };
@@ -130,7 +142,7 @@ impl Tx<'_> {
         let line = self.line_of(ended.line)?;
         if let Some(gate) = ended.gate {
             // An ordered job keeps its turn.
-            self.gate_slot_ended(gate, orphan.seq, false, now.0)?;
+            self.gate_left(gate, orphan.seq, false, now.0)?;
         }
         if suspect {
             self.run(sql!("suspect_put"), (line.queue.as_str(), ended.pos, orphan.seq, ended.line, ended.gate))?;
@@ -145,7 +157,7 @@ impl Tx<'_> {
         let Some(job) = self.waiting_seq(orphan.seq)? else { return Ok(()) };
         tracing::error!(job = %job.id, "dead: its holder's process died {DEATHS} times while it ran alone");
         if let Some(gate) = ended.gate {
-            self.gate_slot_ended(gate, orphan.seq, true, now.0)?;
+            self.gate_left(gate, orphan.seq, true, now.0)?;
         }
         self.end_waiting(&job, State::Dead, "poison", now)
     }

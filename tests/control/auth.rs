@@ -1,0 +1,154 @@
+//! Who may call what.
+
+use super::*;
+use secrecy::SecretString;
+
+const TOKEN: &str = "a-token-of-some-length-4f9d";
+
+/// Every route and method of the port, so that a new one cannot be forgotten here: the count is asserted below.
+const GUARDED: [(&str, &str); 25] = [
+    ("GET", "/readyz"),
+    ("GET", "/healthz"),
+    ("GET", "/metrics"),
+    ("GET", "/v1/jobs"),
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs/{id}"),
+    ("POST", "/v1/jobs/{id}/cancel"),
+    ("POST", "/v1/jobs/{id}/retry"),
+    ("POST", "/v1/unpark/{token}"),
+    ("GET", "/v1/dead"),
+    ("POST", "/v1/dead/redrive"),
+    ("GET", "/v1/dead/{id}"),
+    ("DELETE", "/v1/dead/{id}"),
+    ("POST", "/v1/dead/{id}/redrive"),
+    ("GET", "/v1/queues"),
+    ("POST", "/v1/queues/{queue}/pause"),
+    ("POST", "/v1/queues/{queue}/resume"),
+    ("GET", "/v1/schedules"),
+    ("GET", "/v1/schedules/{name}"),
+    ("PUT", "/v1/schedules/{name}"),
+    ("DELETE", "/v1/schedules/{name}"),
+    ("GET", "/v1/schedules/{name}/occurrences"),
+    ("POST", "/v1/schedules/{name}/pause"),
+    ("GET", "/v1/schedules/{name}/preview"),
+    ("POST", "/v1/schedules/{name}/run"),
+];
+
+fn with_token() -> Config {
+    Config { token: Some(SecretString::from(TOKEN)), ..Config::default() }
+}
+
+#[test]
+fn the_list_of_guarded_routes_is_the_router_s() {
+    let source = include_str!("../../src/control/mod.rs");
+    let routes: Vec<&str> = source.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    for route in routes.iter().filter(|route| !["/livez", "/hooks/{source}", "/v1/schedules/{name}/resume"].contains(route)) {
+        assert!(GUARDED.iter().any(|(_, listed)| listed == route), "{route} is in the router but not in this table");
+    }
+}
+
+#[tokio::test]
+async fn with_a_token_every_route_but_livez_needs_it() {
+    let port = Port::with(with_token()).await;
+    for (method, route) in GUARDED.iter().chain(&[("POST", "/v1/schedules/{name}/resume")]) {
+        let path = route.replace("{id}", &JobId::mint().to_string()).replace(['{', '}'], "");
+        let request = || port.request(method.parse().expect("a method"), &path).header("content-type", "application/json").body("{}");
+        for shown in ["", "Bearer wrong", "Bearer", "Basic YTpi", &format!("Bearer {TOKEN}x"), TOKEN] {
+            let answer = Answer::of(request().header("authorization", shown)).await;
+            answer.problem(401, "unauthorized");
+            assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"windlass\"", "{method} {path}");
+        }
+        Answer::of(request()).await.problem(401, "unauthorized");
+        let admitted = Answer::of(request().bearer_auth(TOKEN)).await;
+        assert_ne!(admitted.status, StatusCode::UNAUTHORIZED, "{method} {path}: {admitted:?}");
+    }
+    assert_eq!(port.get("/livez").await.status, StatusCode::OK);
+    assert_eq!(port.get("/livez").await.text, "ok\n");
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_gets_around_the_token() {
+    let port = Port::with(with_token()).await;
+    for path in [
+        "/livez/../v1/jobs",
+        "/livez/..%2fv1/jobs",
+        "/livez%2f..%2fv1%2fjobs",
+        "//v1/jobs",
+        "/v1//jobs",
+        "/V1/jobs",
+        "/v1/jobs?/livez",
+        "/v1/jobs?livez",
+        "/v1/jobs#/livez",
+        "/hooks/../v1/jobs",
+        "/hooks/%2e%2e/v1/jobs",
+        "/v1/jobs;/livez",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", port.address);
+        let answer = port.raw(request.as_bytes()).await;
+        let status: u16 = answer.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a status");
+        assert!([400, 401, 404, 405].contains(&status), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn without_token_a_page_that_points_its_name_at_this_machine_is_refused() {
+    let port = Port::with(Config { allowed_hosts: vec!["jobs.internal".into()], ..Config::default() }).await;
+    let ask = |host: &'static str| port.request(Method::GET, "/v1/queues").header("host", host);
+    for host in ["127.0.0.1", "localhost:7717", "[::1]:7717", "jobs.internal"] {
+        assert_eq!(Answer::of(ask(host)).await.status, StatusCode::OK, "{host}");
+    }
+    for host in ["evil.example", "evil.example:7717", "127.0.0.1.evil.example", "169.254.169.254"] {
+        Answer::of(ask(host)).await.problem(403, "host_not_allowed");
+    }
+    let form = port.request(Method::POST, "/v1/queues/q/pause").header("origin", "http://evil.example");
+    Answer::of(form).await.problem(403, "cross_site");
+    let preflight = Answer::of(port.request(Method::OPTIONS, "/v1/jobs").header("origin", "http://evil.example")).await;
+    preflight.problem(405, "wrong_method");
+    assert!(preflight.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{preflight:?}");
+}
+
+#[tokio::test]
+async fn a_changed_token_is_in_force_after_a_reload() {
+    let port = Port::with(with_token()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "another-token\n").expect("written");
+    let config = Config { token_file: Some(file), ..Config::default() };
+    port.state.reload(&config, &signatures::Config::default()).expect("a good configuration");
+    Answer::of(port.request(Method::GET, "/v1/queues").bearer_auth(TOKEN)).await.problem(401, "unauthorized");
+    assert_eq!(Answer::of(port.request(Method::GET, "/v1/queues").bearer_auth("another-token")).await.status, StatusCode::OK);
+    let broken = Config { token_file: Some("/does/not/exist".into()), ..Config::default() };
+    let error = port.state.reload(&broken, &signatures::Config::default()).expect_err("no such file");
+    assert!(error.contains("/does/not/exist"), "{error}");
+    assert_eq!(Answer::of(port.request(Method::GET, "/v1/queues").bearer_auth("another-token")).await.status, StatusCode::OK);
+}
+
+#[test]
+fn a_port_that_others_can_reach_needs_a_token() {
+    let open: SocketAddr = "0.0.0.0:7717".parse().expect("an address");
+    let error = Config { listen: open, ..Config::default() }.check().expect_err("open to all");
+    assert!(error.contains("needs a token") && !error.contains('\n'), "{error}");
+    Config { listen: open, ..with_token() }.check().expect("with a token");
+    Config { listen: "[::1]:0".parse().expect("an address"), ..Config::default() }.check().expect("loopback");
+    let empty = Config { listen: open, token: Some(SecretString::from("")), ..Config::default() };
+    empty.check().expect_err("an empty token is none");
+}
+
+#[test]
+fn settings_that_cannot_work_are_named() {
+    let broken = [
+        ("token", Config { token: Some(SecretString::from("has space")), ..Config::default() }),
+        ("token_file", Config { token_file: Some("/tmp/x".into()), ..with_token() }),
+        ("allowed_hosts", Config { allowed_hosts: vec!["*".into()], ..Config::default() }),
+        ("max_connections", Config { max_connections: 0, ..Config::default() }),
+        ("max_payload_bytes", Config { max_payload_bytes: 17 << 20, ..Config::default() }),
+        ("max_hook_bytes", Config { max_hook_bytes: 1 << 40, ..Config::default() }),
+        ("max_buffered_bytes", Config { max_buffered_bytes: 1024, ..Config::default() }),
+        ("idle_deadline_ms", Config { idle_deadline_ms: 0, ..Config::default() }),
+    ];
+    for (setting, config) in broken {
+        let error = config.check().expect_err(setting);
+        assert!(error.contains(setting), "{setting}: {error}");
+        assert!(!format!("{config:?}").contains("has space"), "a secret was printed");
+    }
+}

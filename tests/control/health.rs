@@ -1,0 +1,102 @@
+//! Probes and metrics.
+
+use super::*;
+
+#[tokio::test]
+async fn a_healthy_port_says_what_it_is() {
+    let port = Port::start().await;
+    assert_eq!(port.get("/livez").await.text, "ok\n");
+    assert_eq!(port.get("/readyz").await.json(), json!({"ready": true, "failed": []}));
+    let health = port.get("/healthz").await.json();
+    assert_eq!((&health["status"], &health["durability"]), (&json!("ok"), &json!("strict")));
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    assert!(health["uptime_seconds"].is_u64());
+    let store = &health["checks"]["store"];
+    assert_eq!((&store["ok"], &store["store"]), (&json!(true), &json!("sqlite")));
+    assert!(store["latency_ms"].is_f64() && store["schema_version"].is_i64(), "{store}");
+}
+
+#[tokio::test]
+async fn a_draining_port_is_not_ready_and_still_takes_work() {
+    let port = Port::start().await;
+    port.state.begin_drain();
+    let ready = port.get("/readyz").await;
+    assert_eq!((ready.status, ready.json()), (StatusCode::SERVICE_UNAVAILABLE, json!({"ready": false, "failed": ["draining"]})));
+    let health = port.get("/healthz").await;
+    assert_eq!((health.status, health.json()["status"].clone()), (StatusCode::OK, json!("draining")));
+    assert_eq!(port.get("/livez").await.status, StatusCode::OK);
+    assert_eq!(port.enqueue(1, &json!({"kind": "k", "payload": 1})).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_not_ready_but_alive() {
+    let port = Port::start().await;
+    port.store.close().await;
+    let ready = port.get("/readyz").await;
+    assert_eq!((ready.status, ready.json()["failed"].clone()), (StatusCode::SERVICE_UNAVAILABLE, json!(["store"])));
+    let health = port.get("/healthz").await;
+    assert_eq!((health.status, health.json()["status"].clone()), (StatusCode::SERVICE_UNAVAILABLE, json!("failing")));
+    assert_eq!(port.get("/livez").await.status, StatusCode::OK);
+    assert_eq!(port.get("/metrics").await.status, StatusCode::OK, "the metrics tell of the outage");
+}
+
+#[tokio::test]
+async fn a_loop_that_stopped_ticking_is_neither_alive_nor_ready() {
+    let port = Port::start().await;
+    let stalled = || vec!["poller".to_owned()];
+    let webhooks = signatures::Config::default();
+    let state = State::new(&Config::default(), &webhooks, port.store.clone(), Metrics::new(), Clock::System, stalled).expect("a state");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(control::serve(listener, state, shutdown.clone()));
+    let ask = |path: &str| Answer::of(port.http.get(format!("http://{address}{path}")));
+    assert_eq!(ask("/livez").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ask("/readyz").await.json()["failed"], json!(["stalled:poller"]));
+    assert_eq!(ask("/healthz").await.json()["checks"]["stalled"], json!(["poller"]));
+    shutdown.cancel();
+    serving.await.expect("no panic").expect("served");
+}
+
+#[tokio::test]
+async fn metrics_mirror_the_queues_as_they_are_now() {
+    let port = Port::start().await;
+    port.enqueue(3, &json!({"kind": "k", "payload": 1, "queue": "q"})).await;
+    port.post("/v1/queues/q/pause", &json!({})).await;
+    let answer = port.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    for line in [
+        r#"windlass_queue_jobs{queue="q",state="queued"} 3"#,
+        r#"windlass_queue_jobs{queue="q",state="dead"} 0"#,
+        r#"windlass_queue_paused{queue="q"} 1"#,
+        "windlass_jobs_quarantined 0",
+    ] {
+        assert!(answer.text.contains(line), "{line} is not in\n{}", answer.text);
+    }
+    assert!(answer.text.contains(r#"windlass_queue_oldest_ready_age_seconds{queue="q"}"#));
+    port.post("/v1/queues/q/resume", &json!({})).await;
+    port.lease("q", "k", 1).await;
+    let text = port.get("/metrics").await.text;
+    for line in [r#"windlass_queue_jobs{queue="q",state="running"} 1"#, r#"windlass_queue_paused{queue="q"} 0"#] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_template_and_never_by_path() {
+    let port = Port::start().await;
+    for _ in 0..3 {
+        port.get(&format!("/v1/jobs/{}", JobId::mint())).await;
+        port.get("/no/such/route").await;
+    }
+    Answer::of(port.request("BREW".parse().expect("a method"), "/livez")).await.problem(405, "wrong_method");
+    let text = port.get("/metrics").await.text;
+    for line in [
+        r#"windlass_http_requests_total{method="GET",route="/v1/jobs/{id}",status="4xx"} 3"#,
+        r#"windlass_http_requests_total{method="GET",route="unmatched",status="4xx"} 3"#,
+        r#"windlass_http_requests_total{method="other",route="/livez",status="4xx"} 1"#,
+        r#"windlass_http_request_seconds_count{route="/v1/jobs/{id}"} 3"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}

@@ -1,0 +1,19 @@
+//! The conformance suite: what the trait promises, as functions that run on every store. One file a noun, named as a
+//! driver's files are. `model/` plays random histories against a model of the same promises.
+
+// A function that is not in its file's list would never run.
+#![deny(dead_code)]
+
+mod admin;
+mod dependencies;
+mod enqueue;
+mod export;
+mod lease;
+mod limits;
+mod listing;
+mod model;
+mod rescue;
+mod schedules;
+mod settle;
+mod unique;
+mod upkeep;

@@ -1,0 +1,13 @@
+//! What tests share: throw-away stores of every driver, jobs written in one line, instants that are passed in.
+//! Waits for nothing and reads no clock; a test that needs either says so itself.
+
+mod daemon;
+mod jobs;
+mod report;
+mod stores;
+
+pub use daemon::{Daemon, LEASE, ids};
+pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
+pub(crate) use report::note;
+pub use stores::TestStore;
+pub(crate) use stores::on_every_store;

@@ -1,0 +1,230 @@
+//! Throw-away stores, by name. Every conformance function runs once on each; `WINDLASS_TEST_STORES=sqlite,…` leaves others
+//! out, and the closing lines of the run say so.
+
+use super::{Daemon, at, ids, note};
+use std::{
+    collections::BTreeMap,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::TempDir;
+use windlass::{
+    clock::Clock,
+    job::{Applied, Job, JobId, Leased, Name, NewJob, Settings, Settlement, State, Transition},
+    store::{self, Durability, Filter, Now, Options, QueueStatus, Role, Store, sqlite},
+};
+
+/// Makes one test of each named function and store: `store::lease::sqlite::oldest_due_job_is_leased_first`.
+/// A function that is missing from the list is dead code, which `tests/store/mod.rs` denies.
+macro_rules! on_every_store {
+    ($($function:ident),+ $(,)?) => {
+        $crate::support::on_every_store!(in sqlite: $($function)+);
+    };
+    (in $store:ident: $($function:ident)+) => {
+        mod $store {
+            $(
+                #[tokio::test]
+                async fn $function() {
+                    let name = stringify!($store);
+                    if let Some(mut store) = $crate::support::TestStore::open_for_test(name).await {
+                        super::$function(&mut store).await;
+                        store.assert_sound().await;
+                    }
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_every_store;
+
+/// The stores that this package can be tested on.
+const KNOWN: [&str; 1] = ["sqlite"];
+
+/// Whether `WINDLASS_TEST_STORES` lets tests run on store `name`.
+///
+/// # Panics
+/// When the variable names a store that nobody knows: a run that tests nothing must not pass.
+fn is_wanted(name: &str) -> bool {
+    let Ok(wanted) = std::env::var("WINDLASS_TEST_STORES") else { return true };
+    let wanted: Vec<&str> = wanted.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    for asked in &wanted {
+        assert!(KNOWN.contains(asked), "WINDLASS_TEST_STORES names `{asked}`; it takes a list of {}", KNOWN.join(", "));
+    }
+    wanted.is_empty() || wanted.contains(&name)
+}
+
+/// A store of one test alone, gone with it.
+pub struct TestStore {
+    name: &'static str,
+    /// None only between a crash and the reopening.
+    store: Option<Arc<dyn Store>>,
+    directory: TempDir,
+    /// The test damages rows on purpose.
+    damaged: bool,
+}
+
+impl Deref for TestStore {
+    type Target = dyn Store;
+    fn deref(&self) -> &Self::Target {
+        self.store.as_deref().expect("a store is open except while it crashes")
+    }
+}
+
+impl TestStore {
+    /// None: the run leaves this store out.
+    pub async fn open_for_test(name: &'static str) -> Option<Self> {
+        if is_wanted(name) {
+            note(&format!("conformance functions ran on {name}"), 1);
+            Some(Self::open(name).await)
+        } else {
+            note(&format!("conformance functions left out on {name}, by WINDLASS_TEST_STORES"), 1);
+            None
+        }
+    }
+
+    pub async fn open(name: &'static str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut store = Self { name, store: None, directory, damaged: false };
+        store.reopen().await;
+        store
+    }
+
+    /// The process dies: nobody says goodbye, nothing is flushed by hand, and another process opens the store.
+    pub async fn crash(&mut self) {
+        self.store = None;
+        self.reopen().await;
+    }
+
+    async fn reopen(&mut self) {
+        self.store = Some(open_sqlite(&self.sqlite_file()).await);
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn sqlite_file(&self) -> PathBuf {
+        self.directory.path().join("windlass.db")
+    }
+
+    /// What the store said before and after must be told apart: the test is going to break rows by hand.
+    pub fn expect_damage(&mut self) {
+        self.damaged = true;
+    }
+}
+
+/// Durability is relaxed: the page cache outlives a crash of the process, which is all that a test can cause, and an fsync a
+/// commit would be most of the run.
+async fn open_sqlite(file: &Path) -> Arc<dyn Store> {
+    let sqlite = sqlite::Config { durability: Durability::Relaxed, ..sqlite::Config::default() };
+    let options = Options { sqlite, clock: Clock::manual(at(0)) };
+    let url = format!("sqlite:{}", file.display());
+    store::open(&url, Role::Daemon { control: None }, options).await.expect("the store opens")
+}
+
+/// What many tests do to a store.
+impl TestStore {
+    pub async fn put(&self, jobs: Vec<NewJob>, now: Now) -> Vec<JobId> {
+        let answers = self.enqueue(jobs, now).await.expect("the store takes the jobs");
+        answers.into_iter().map(|answer| answer.id).collect()
+    }
+
+    pub async fn put_one(&self, job: NewJob, now: Now) -> JobId {
+        self.put(vec![job], now).await[0]
+    }
+
+    pub async fn configure_with(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.settings().await.expect("settings can be read");
+        change(&mut settings);
+        self.configure(&settings).await.expect("settings can be written");
+    }
+
+    pub async fn job(&self, id: JobId) -> Job {
+        self.get(id).await.expect("a job can be read").unwrap_or_else(|| panic!("job {id} does not exist"))
+    }
+
+    pub async fn state(&self, id: JobId) -> State {
+        self.job(id).await.state
+    }
+
+    pub async fn states(&self, ids: &[JobId]) -> Vec<State> {
+        let mut states = Vec::new();
+        for id in ids {
+            states.push(self.state(*id).await);
+        }
+        states
+    }
+
+    /// Ends an attempt that began when it was granted.
+    pub async fn end(&self, leased: &Leased, transition: Transition, now: Now) -> Applied {
+        self.settle_one(Settlement::new(leased.lease, transition, leased.lease.granted_at), now).await
+    }
+
+    pub async fn settle_one(&self, settlement: Settlement, now: Now) -> Applied {
+        self.settle(vec![settlement], now).await.expect("the store settles")[0]
+    }
+
+    pub async fn complete(&self, jobs: &[Leased], now: Now) {
+        let batch = jobs.iter().map(|leased| Settlement::new(leased.lease, Transition::Complete, leased.lease.granted_at)).collect();
+        let answers = self.settle(batch, now).await.expect("the store settles");
+        assert!(answers.iter().all(|answer| *answer == Applied::Applied), "a live lease was not accepted: {answers:?}");
+    }
+
+    /// Leases and completes one job at a time until nothing is left; the order in which they came.
+    pub async fn drain(&self, daemon: &Daemon, queue: &str, now: Now) -> Vec<JobId> {
+        let mut order = Vec::new();
+        loop {
+            let jobs = daemon.lease_from(&**self, queue, 1, now).await;
+            if jobs.is_empty() {
+                return order;
+            }
+            order.extend(ids(&jobs));
+            self.complete(&jobs, now).await;
+        }
+    }
+
+    /// Every job, newest first, read page by page.
+    pub async fn all(&self) -> Vec<Job> {
+        self.all_of(&Filter::default(), 100).await
+    }
+
+    pub async fn all_of(&self, filter: &Filter, limit: usize) -> Vec<Job> {
+        let (mut jobs, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.list(filter, cursor.as_deref(), limit).await.expect("jobs can be listed");
+            assert!(page.items.len() <= limit, "a page of {limit} has {} jobs", page.items.len());
+            jobs.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return jobs;
+            }
+        }
+    }
+
+    pub async fn queue_status(&self, queue: &str, now: Now) -> QueueStatus {
+        let queues = self.queues(now).await.expect("queues can be listed");
+        queues.into_iter().find(|status| status.name == queue).unwrap_or_default()
+    }
+
+    /// What must hold after any test: counters equal a recount, and no row was put aside that the test did not damage.
+    pub async fn assert_sound(&self) {
+        if self.damaged {
+            return;
+        }
+        let mut recount: BTreeMap<(Name, State), u64> = BTreeMap::new();
+        for job in self.all().await {
+            *recount.entry((job.queue, job.state)).or_default() += 1;
+        }
+        let mut counted = BTreeMap::new();
+        for status in self.queues(None).await.expect("queues can be listed") {
+            for (state, jobs) in status.jobs {
+                counted.insert((super::name(&status.name), state), jobs);
+            }
+        }
+        counted.retain(|_, jobs| *jobs > 0);
+        assert_eq!(counted, recount, "the counters (left) differ from a recount (right)");
+        let quarantined = self.quarantined(10).await.expect("the quarantine can be read");
+        assert!(quarantined.is_empty(), "the store put rows of its own making into quarantine: {quarantined:?}");
+    }
+}
