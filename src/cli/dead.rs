@@ -66,11 +66,7 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             Ok(format.show(&job, jobs::details)?)
         }
         Command::Redrive { ids, all, which, format } => {
-            let answer = if ids.is_empty() {
-                redrive_matching(door, all, &which).await?
-            } else {
-                door.redrive_these(&ids).await?
-            };
+            let answer = if ids.is_empty() { redrive_matching(door, all, &which).await? } else { door.redrive_these(&ids).await? };
             format.show(&answer, told)?;
             refuse_if_any_stayed(&answer)
         }

@@ -147,7 +147,8 @@ impl Args {
     fn envelope(&self) -> anyhow::Result<Envelope> {
         let kind = Name::new(&self.kind).map_err(|error| Exit::Data.because(format!("the kind {error}")))?;
         let payload = self.payload.as_deref().ok_or_else(|| {
-            Exit::Usage.because(format!("the payload is missing; write `windlass enqueue {kind} '{{}}'`, or `windlass enqueue -` for NDJSON"))
+            Exit::Usage
+                .because(format!("the payload is missing; write `windlass enqueue {kind} '{{}}'`, or `windlass enqueue -` for NDJSON"))
         })?;
         let m = self.members.clone();
         let list = |given: bool| given.then_some(());
@@ -297,9 +298,8 @@ fn about_line(error: anyhow::Error, chunk: &Chunk, through: usize) -> anyhow::Er
         Ok(store::Error::Duplicate { index, holder }) => {
             Exit::Data.because(format!("line {}: the unique key is held by job {holder}\n{so_far}", line(index)))
         }
-        Ok(store::Error::Conflict { index, id }) => {
-            Exit::Data.because(format!("line {}: job {id} exists with another body; use a fresh id or idempotency key\n{so_far}", line(index)))
-        }
+        Ok(store::Error::Conflict { index, id }) => Exit::Data
+            .because(format!("line {}: job {id} exists with another body; use a fresh id or idempotency key\n{so_far}", line(index))),
         Ok(error) => anyhow::Error::from(error).context(so_far),
         Err(error) => error.context(so_far),
     }

@@ -1,7 +1,7 @@
 //! What the process ends with: an exit code after sysexits(3), so that scripts can tell what to do, and one sentence on
 //! standard error, so that people can.
 
-use crate::{client, config, control::wire::ProblemDocument, secret, store};
+use crate::{client, config, control::wire::ProblemDocument, daemon, secret, store};
 use std::{io, process::ExitCode};
 
 /// The codes this program ends with, and no others.
@@ -60,6 +60,13 @@ impl Exit {
         }
         if let Some(error) = cause.downcast_ref::<client::Error>() {
             return Some(Self::of_client(error));
+        }
+        if let Some(error) = cause.downcast_ref::<daemon::Error>() {
+            return Some(match error {
+                daemon::Error::PortInUse(_) | daemon::Error::Port { .. } => Self::Unavailable,
+                daemon::Error::Store(error) => Self::of_store(error),
+                daemon::Error::Configuration(_) => Self::Configuration,
+            });
         }
         if cause.is::<secret::Error>() {
             return Some(Self::Configuration);

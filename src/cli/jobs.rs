@@ -118,7 +118,9 @@ pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format)
 }
 
 pub async fn found(door: &Door, id: JobId) -> anyhow::Result<Job> {
-    door.get(id).await?.ok_or_else(|| Exit::Data.because(format!("job {id} does not exist; it may have been removed after its retention time")))
+    door.get(id)
+        .await?
+        .ok_or_else(|| Exit::Data.because(format!("job {id} does not exist; it may have been removed after its retention time")))
 }
 
 fn table(page: &PageOf<JobSummary>) -> String {

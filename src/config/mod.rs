@@ -17,6 +17,7 @@ use crate::{
     job::{KindSettings, Limits, Name, QueueSettings, Settings, schedule::Schedule},
     signatures, store,
     telemetry::logs,
+    workers,
 };
 use serde::Deserialize;
 use std::{
@@ -39,6 +40,8 @@ pub struct Config {
     pub engine: engine::Config,
     pub outbound: clients::http::Config,
     pub providers: clients::Config,
+    #[serde(default)]
+    pub workers: workers::Config,
     #[serde(default)]
     pub webhooks: signatures::Config,
     pub log: logs::Config,

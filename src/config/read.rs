@@ -76,7 +76,7 @@ impl Fault {
         let message = match self.kind {
             Kind::Unknown => format!("unknown key `{key}`; {}", suggestion(path, self.expected)),
             Kind::Missing => format!("`{key}` needs the key `{}`", self.message),
-            Kind::Wrong if path.last().is_some_and(|key| secrets::is_secret(key)) => format!("`{key}` must be a text in quotes"),
+            Kind::Wrong if secrets::is_hidden(path) => format!("`{key}` must be a text in quotes"),
             Kind::Wrong => format!("`{key}` {}", self.message),
         };
         Problem::new(place, message)
@@ -204,7 +204,8 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor.visit_some(self)
+        // TOML has no null: an empty text takes an optional setting away that a lower layer gives.
+        if self.0.text() == Some("") { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {

@@ -7,11 +7,18 @@ use secrecy::ExposeSecret as _;
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 /// Every key whose value is a secret, by its last word. A test holds this to the `SecretString` fields of the rooms.
-pub const SECRET_KEYS: [&str; 5] = ["api_key", "forward_secret", "password", "secrets", "token"];
+pub const SECRET_KEYS: [&str; 9] =
+    ["api_key", "dataforseo_password", "forward_secret", "http_secret", "openai_key", "password", "secrets", "token", "webhook_secrets"];
 
 #[must_use]
 pub fn is_secret(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
+}
+
+/// A key may also stand below one that is secret as a whole, and what goes into a request's header may well be a key.
+#[must_use]
+pub fn is_hidden<'a>(path: impl IntoIterator<Item = &'a String>) -> bool {
+    path.into_iter().any(|key| is_secret(key) || key == "headers")
 }
 
 /// `token_file`, `secret_files`: keys whose values are paths of secret files.

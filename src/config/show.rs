@@ -29,9 +29,7 @@ fn section(text: &mut String, path: &mut Vec<String>, table: &Table) {
             path.iter().map(|key| key_text(key)).collect::<Vec<_>>().join(".")
         );
         for (key, node) in values {
-            // What goes into a request's header may well be a key.
-            let is_header = path.last().is_some_and(|section| section == "headers");
-            let value = if is_header { quoted(HIDDEN) } else { value_text(key, &node.value) };
+            let value = if secrets::is_hidden(path.iter().chain([key])) { quoted(HIDDEN) } else { value_text(key, &node.value) };
             let _ = writeln!(text, "{} = {value}{}", key_text(key), remark(node));
         }
     }

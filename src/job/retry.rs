@@ -57,6 +57,7 @@ pub enum Jitter {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
     pub curve: Curve,
     pub jitter: Jitter,

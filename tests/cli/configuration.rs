@@ -57,21 +57,21 @@ fn an_unknown_section_is_named_with_its_nearest() {
 fn a_key_in_the_wrong_section_is_shown_where_it_belongs() {
     assert_eq!(
         problems("[store]\ndead_hours = 3\n"),
-        ["windlass.toml:2: unknown key `store.dead_hours`; did you mean `retention.dead_hours`?"]
+        ["windlass.toml:2: unknown key `store.dead_hours`; did you mean `engine.retention.dead_hours`?"]
     );
 }
 
 #[test]
 fn a_wrong_type_is_named_with_file_and_line() {
     assert_eq!(
-        problems("[retention]\nfinished_hours = \"a week\"\n"),
-        ["windlass.toml:2: `retention.finished_hours` is string \"a week\"; write a whole number, 0 or more"]
+        problems("[engine.retention]\nfinished_hours = \"a week\"\n"),
+        ["windlass.toml:2: `engine.retention.finished_hours` is string \"a week\"; write a whole number, 0 or more"]
     );
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let text = "[store]\nurl = 5\nurll = 1\n[retention]\nfinished_hours = -1\n[log]\nformat = \"jsn\"\n[queues.mail]\nfare = true\n";
+    let text = "[store]\nurl = 5\nurll = 1\n[engine.retention]\nfinished_hours = -1\n[log]\nformat = \"jsn\"\n[queues.mail]\nfare = true\n";
     let found = problems(text);
     assert_eq!(found.len(), 5, "{found:#?}");
     for line in [2, 3, 5, 7, 9] {
@@ -109,19 +109,19 @@ fn the_environment_is_laid_over_the_file_and_flags_over_both() {
     let loaded = config::load(&sources).unwrap();
     assert_eq!(loaded.config.log.level, "debug");
     assert_eq!(loaded.config.store.url, "sqlite:flag.db");
-    assert_eq!(loaded.config.retention.finished_hours, 168);
+    assert_eq!(loaded.config.engine.retention.finished_hours, 168);
 }
 
 #[test]
 fn environment_values_are_toml_or_else_text() {
     let loaded = with_environment(&[
-        ("WINDLASS__RETENTION__FINISHED_HOURS", "12"),
+        ("WINDLASS__ENGINE__RETENTION__FINISHED_HOURS", "12"),
         ("WINDLASS__STORE__URL", "sqlite:windlass.db"),
         ("WINDLASS__QUEUES__MAIL", "{ fair = false }"),
         ("WINDLASS__QUEUES__WEB__RATE", "{ per_second = 2.5, burst = 5 }"),
     ])
     .unwrap();
-    assert_eq!(loaded.config.retention.finished_hours, 12);
+    assert_eq!(loaded.config.engine.retention.finished_hours, 12);
     assert!(!loaded.config.settings().queue("mail").fair);
     assert_eq!(loaded.config.settings().queue("web").rate.unwrap().burst, 5);
 }
@@ -251,7 +251,7 @@ fn every_secret_field_of_every_room_is_known_as_a_secret() {
     visit_sources(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut |text| {
         for line in text.lines().map(str::trim) {
             let Some((name, kind)) = line.strip_prefix("pub ").and_then(|field| field.split_once(": ")) else { continue };
-            if ["SecretString,", "Option<SecretString>,", "Vec<SecretString>,"].contains(&kind) {
+            if kind.ends_with(',') && kind.contains("SecretString") {
                 fields.push(name.to_owned());
             }
         }
@@ -271,4 +271,73 @@ fn visit_sources(directory: &std::path::Path, visit: &mut dyn FnMut(&str)) {
             visit(&fs::read_to_string(&path).unwrap());
         }
     }
+}
+
+#[test]
+fn the_manual_says_the_defaults_that_the_rooms_have() {
+    let config = config::load(&Sources::default()).unwrap().config;
+    let same = |said: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| assert_eq!(format!("{said:#?}"), format!("{is:#?}"));
+    same(&config.store.sqlite, &windlass::store::sqlite::Config::default());
+    same(&config.control, &windlass::control::Config::default());
+    same(&config.engine, &windlass::engine::Config::default());
+    same(&config.outbound, &windlass::clients::http::Config::default());
+    same(&config.providers, &windlass::clients::Config::default());
+    same(&config.workers, &windlass::workers::Config::default());
+    same(&config.log, &windlass::telemetry::logs::Config::default());
+    let mut kinds = windlass::workers::default_kinds();
+    kinds.retain(|kind, _| config.kinds.contains_key(kind));
+    same(&config.kinds, &kinds);
+}
+
+/// The keys that stand in the manual with a `#`, because they have no default, are those that exist, and their examples fit.
+#[test]
+fn the_manual_can_be_uncommented_as_a_whole() {
+    let found = from_text(&config::uncommented_manual()).expect_err("it names secret files that are not there");
+    let wrong: Vec<_> =
+        found.iter().filter(|problem| !problem.contains("cannot read the secret file") && !problem.contains("both set")).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_manual_names_every_key_there_is() {
+    let manual: toml::Table = config::uncommented_manual().parse().unwrap();
+    let mut sections = Vec::new();
+    collect_sections(&manual, String::new(), &mut sections);
+    let mut asked = 0;
+    for (section, _) in &sections {
+        // Among the sections of one kind, one that shows a key is enough.
+        let free = ["queues", "kinds", "schedules", "webhooks.sources"].into_iter().find(|free| section.starts_with(free));
+        let siblings = sections.iter().filter(|(other, _)| other == section || free.is_some_and(|free| other.starts_with(free)));
+        let keys: Vec<&String> = siblings.flat_map(|(_, keys)| keys).collect();
+        // A section that takes any name has no list of known ones.
+        let found = match from_text(&format!("[{section}]\nzzzzzzzz = 1\n")) {
+            Err(found) => found,
+            Ok(_) => continue,
+        };
+        let Some(known) = found.iter().find_map(|problem| problem.split_once("known here are ")) else { continue };
+        asked += 1;
+        for key in known.1.split(", ") {
+            assert!(keys.iter().any(|written| *written == key), "[{section}] {key} is not in config/default.toml");
+        }
+    }
+    assert!(asked > 15, "only {asked} sections were compared");
+}
+
+fn collect_sections(table: &toml::Table, path: String, sections: &mut Vec<(String, Vec<String>)>) {
+    if !path.is_empty() {
+        sections.push((path.clone(), table.keys().cloned().collect()));
+    }
+    for (key, value) in table {
+        if let toml::Value::Table(below) = value {
+            let key = if key.contains('.') { format!("{key:?}") } else { key.clone() };
+            collect_sections(below, if path.is_empty() { key } else { format!("{path}.{key}") }, sections);
+        }
+    }
+}
+
+#[test]
+fn an_empty_text_leaves_an_optional_setting_unset() {
+    assert!(from_text("").unwrap().config.providers.openai.temperature.is_some());
+    assert!(from_text("[providers.openai]\ntemperature = \"\"\n").unwrap().config.providers.openai.temperature.is_none());
+    assert!(with_environment(&[("WINDLASS__CONTROL__TOKEN", "")]).unwrap().config.control.token.is_none());
 }
