@@ -142,7 +142,8 @@ impl CallError {
 
 impl From<CallError> for ProviderError {
     fn from(error: CallError) -> Self {
-        Self::new(error.class(), error.code(), error.to_string())
+        let unanswered = matches!(error, CallError::Timeout(_) | CallError::Broken(_));
+        Self { unanswered, ..Self::new(error.class(), error.code(), error.to_string()) }
     }
 }
 

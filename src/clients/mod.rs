@@ -42,11 +42,13 @@ pub struct ProviderError {
     pub retry_after: Option<Duration>,
     /// The provider asked us to slow down and did not look at the request: such an answer never costs an attempt.
     pub throttled: bool,
+    /// The request may have been received, done and billed all the same: the answer is what was lost.
+    pub unanswered: bool,
 }
 
 impl ProviderError {
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { class, code: code.into(), message: message.into(), retry_after: None, throttled: false }
+        Self { class, code: code.into(), message: message.into(), retry_after: None, throttled: false, unanswered: false }
     }
 
     /// The credential or the address is not configured: an operator must act before any call makes sense.

@@ -45,13 +45,14 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// Long enough for a provider's sentence, short enough that ten thousand dead letters stay a small table.
+    /// Bytes: long enough for a provider's sentence, short enough that ten thousand dead letters stay a small table.
     pub const MAX_MESSAGE: usize = 2048;
 
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
         if message.len() > Self::MAX_MESSAGE {
-            let boundary = (0..=Self::MAX_MESSAGE).rev().find(|&at| message.is_char_boundary(at));
+            let longest = Self::MAX_MESSAGE - '…'.len_utf8();
+            let boundary = (0..=longest).rev().find(|&at| message.is_char_boundary(at));
             message.truncate(boundary.unwrap_or(0));
             message.push('…');
         }

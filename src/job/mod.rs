@@ -20,7 +20,7 @@ pub use queue::{KindSettings, OnExpire, OnHead, QueueSettings, Rate, Settings};
 pub use retry::{Curve, Jitter, RetryPolicy, jitter_seed};
 pub use settle::{Effect, Settlement, Transition, Usage};
 pub use state::State;
-pub use time::Timestamp;
+pub use time::{InvalidTimestamp, Timestamp};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -218,6 +218,8 @@ pub struct Health {
 pub struct Exported {
     pub job: Job,
     pub unique: Option<crate::job::Unique>,
+    /// When it is due; for a parked job that is not when its park ends.
+    pub due_at: Timestamp,
 }
 
 #[async_trait]

@@ -165,6 +165,7 @@ async fn every_forgery_gets_the_same_401_and_the_metric_says_why() {
         String::new(),
         "t=,v1=".into(),
         format!("t={NOW_SECS},v1="),
+        format!("t={NOW_SECS},v0=00"),
         format!("t={NOW_SECS},v1=00"),
         signed(NOW_SECS - 301, body),
         signed(NOW_SECS + 301, body),
@@ -184,7 +185,7 @@ async fn every_forgery_gets_the_same_401_and_the_metric_says_why() {
     for reason in ["missing_header", "no_signature", "mismatch", "too_old", "too_new"] {
         assert!(text.contains(&format!(r#"windlass_webhook_rejections_total{{reason="{reason}",source="stripe"}}"#)), "{reason}: {text}");
     }
-    assert!(text.contains(r#"windlass_webhooks_received_total{result="rejected",source="stripe"} 9"#), "{text}");
+    assert!(text.contains(r#"windlass_webhooks_received_total{result="rejected",source="stripe"} 10"#), "{text}");
 }
 
 #[tokio::test]

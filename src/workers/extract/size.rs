@@ -1,0 +1,60 @@
+//! How long an input is, in tokens, before anyone pays for it. Bytes bound tokens from above, so most inputs are never
+//! counted; the rest are counted with o200k_base, which is exact for some models and near for the others.
+
+/// Far longer than any word, short enough that a run without spaces costs milliseconds.
+const CHUNK_BYTES: usize = 4096;
+
+/// Whether `text` has at most `max_tokens`; `Err` with the count if it has more.
+///
+/// The vocabulary (50 MB) is loaded by the first text that needs counting, on a blocking thread.
+pub(super) async fn at_most(text: &str, max_tokens: usize) -> Result<(), usize> {
+    // No token is shorter than a byte.
+    if text.len() <= max_tokens {
+        return Ok(());
+    }
+    let owned = text.to_owned();
+    // A panic in the tokeniser counts as too long: the bound above is all that is known then.
+    let counted = tokio::task::spawn_blocking(move || count(&owned)).await.unwrap_or(text.len());
+    if counted <= max_tokens { Ok(()) } else { Err(counted) }
+}
+
+/// Counted in pieces, because the tokeniser's time grows with the square of a run without spaces; a token cut by a border
+/// counts twice, which errs on the safe side.
+fn count(text: &str) -> usize {
+    let tokenizer = tiktoken_rs::o200k_base_singleton();
+    let mut rest = text;
+    let mut tokens = 0;
+    while !rest.is_empty() {
+        let end = (0..=CHUNK_BYTES.min(rest.len())).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(rest.len());
+        let (chunk, after) = rest.split_at(end.max(1));
+        tokens += tokenizer.encode_ordinary(chunk).len();
+        rest = after;
+    }
+    tokens
+}
+
+/// What a text about costs when nobody counted: four bytes a token, as English has it.
+pub(super) const fn estimated(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_texts_over_the_bound_are_counted_and_the_count_decides() {
+        assert_eq!(at_most("short", 5).await, Ok(()));
+        let words = "the quick brown fox ".repeat(1000);
+        let tokens = count(&words);
+        assert!((4_000..4_100).contains(&tokens), "{tokens}");
+        assert_eq!(at_most(&words, tokens).await, Ok(()));
+        assert_eq!(at_most(&words, tokens - 1).await, Err(tokens));
+    }
+
+    #[test]
+    fn borders_between_pieces_fall_between_characters() {
+        assert!(count(&"漢".repeat(5000)) > 0);
+        assert!(count(&"🚀".repeat(5000)) > 0);
+    }
+}
