@@ -2,6 +2,8 @@
 
 #[macro_use]
 mod support;
+
+mod cli;
 mod clients;
 mod control;
 mod crash;
