@@ -2,9 +2,13 @@
 
 #[macro_use]
 mod support;
+
+mod cli;
 mod clients;
 mod control;
+mod crash;
 mod job;
+mod sandbox;
 mod schedules;
 mod signatures;
 mod store;

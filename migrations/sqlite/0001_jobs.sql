@@ -102,6 +102,7 @@ CREATE TABLE leases (
   pos     INTEGER NOT NULL,
   gate    INTEGER,
   flags   INTEGER NOT NULL,               -- what its end must look at: see sqlite/lease.rs
+  tag     INTEGER NOT NULL,               -- the last eight bytes of the job's id
   cancel  TEXT,                           -- somebody asked to cancel it, and why
   progress TEXT
 ) STRICT;

@@ -79,7 +79,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(Tc
 
 fn builder(header_deadline: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(header_deadline).max_buf_size(HEADER_BYTES).max_headers(HEADERS);
+    builder.timer(TokioTimer::new()).header_read_timeout(header_deadline).max_header_size(HEADER_BYTES).max_headers(HEADERS);
     builder
 }
 

@@ -5,7 +5,7 @@ use super::{
     body::Form,
     bulk,
     connection::Peer,
-    extract::{Asked, Id, MOST_ROWS, Member, rows},
+    extract::{Asked, Id, Member, rows},
     ndjson,
     wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
 };
@@ -210,10 +210,15 @@ pub(super) async fn page(
     cursor: Option<&str>,
     limit: Option<usize>,
 ) -> Result<PageOf<JobSummary>, Problem> {
+    let no_cursor = || Problem::bad_request("bad_cursor", "the cursor is not one of ours; begin again without it");
     if cursor.is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
-        return Err(Problem::bad_request("bad_cursor", "the cursor is not one of ours; begin again without it"));
+        return Err(no_cursor());
     }
-    let page = state.store.list(filter, cursor, rows(limit)?.min(MOST_ROWS)).await?;
+    let page = state.store.list(filter, cursor, rows(limit)?).await.map_err(|error| match error {
+        // A list is allowed in every state of everything; only the cursor can be at fault.
+        store::Error::NotAllowed(_) => no_cursor(),
+        error => error.into(),
+    })?;
     Ok(PageOf { items: page.items.into_iter().map(JobSummary::from).collect(), next: page.next })
 }
 

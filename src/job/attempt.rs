@@ -45,13 +45,14 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// Long enough for a provider's sentence, short enough that ten thousand dead letters stay a small table.
+    /// Bytes: long enough for a provider's sentence, short enough that ten thousand dead letters stay a small table.
     pub const MAX_MESSAGE: usize = 2048;
 
     pub fn new(class: ErrorClass, code: impl Into<String>, message: impl Into<String>) -> Self {
         let mut message: String = message.into();
         if message.len() > Self::MAX_MESSAGE {
-            let boundary = (0..=Self::MAX_MESSAGE).rev().find(|&at| message.is_char_boundary(at));
+            let longest = Self::MAX_MESSAGE - '…'.len_utf8();
+            let boundary = (0..=longest).rev().find(|&at| message.is_char_boundary(at));
             message.truncate(boundary.unwrap_or(0));
             message.push('…');
         }
@@ -59,6 +60,7 @@ impl JobError {
     }
 }
 
+/// How an attempt ended, in the words of [`super::Transition`], and one that only others can record of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
@@ -73,8 +75,10 @@ pub enum AttemptOutcome {
     Lost,
 }
 
+/// One run of a job, as it stays with the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
+    /// From 1; the same number again after a run that was not charged.
     pub number: u32,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,

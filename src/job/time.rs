@@ -9,6 +9,8 @@ use std::{fmt, time::Duration};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// The first instant that RFC 3339 can write (year 0).
+    const MIN: Self = Self(-62_167_219_200_000_000);
     /// The last instant that RFC 3339 can write (year 9999); later ones are cut to it.
     pub const MAX: Self = Self(253_402_300_799_999_999);
 
@@ -60,10 +62,20 @@ impl Timestamp {
     }
 
     /// # Errors
-    /// When `text` is not an RFC 3339 instant with an offset.
-    pub fn parse(text: &str) -> Result<Self, chrono::ParseError> {
-        DateTime::parse_from_rfc3339(text).map(|t| Self(t.timestamp_micros()))
+    /// When `text` is not an RFC 3339 instant with an offset, or lies outside the years 0 to 9999 in UTC, which RFC 3339
+    /// could not write back.
+    pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
+        let instant = DateTime::parse_from_rfc3339(text).ok().map(|instant| Self(instant.timestamp_micros()));
+        instant
+            .filter(|instant| (Self::MIN..=Self::MAX).contains(instant))
+            .ok_or_else(|| InvalidTimestamp { shown: text.chars().take(40).collect() })
     }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{shown}` is not an RFC 3339 time with an offset, such as 2026-12-01T09:00:00Z")]
+pub struct InvalidTimestamp {
+    shown: String,
 }
 
 impl fmt::Display for Timestamp {
@@ -94,7 +106,6 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text)
-            .map_err(|_| D::Error::custom(format!("`{text}` is not an RFC 3339 time with an offset, such as 2026-12-01T09:00:00Z")))
+        Self::parse(&text).map_err(D::Error::custom)
     }
 }

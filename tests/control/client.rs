@@ -98,6 +98,7 @@ async fn the_daemon_s_state_is_read_even_when_it_is_bad() {
     let port = Port::start().await;
     let client = client(&port);
     assert!(client.ready().await.expect("answered").ready);
+    port.enqueue(1, &json!({"kind": "k", "payload": 1})).await;
     assert!(client.metrics().await.expect("answered").contains("windlass_queue_jobs"));
     port.store.close().await;
     assert_eq!(client.ready().await.expect("answered").failed, ["store"]);

@@ -151,6 +151,15 @@ async fn the_same_event_id_with_another_body_keeps_the_first_and_is_counted() {
     assert!(text.contains(r#"windlass_webhooks_received_total{result="changed",source="stripe"} 1"#), "{text}");
 }
 
+#[tokio::test]
+async fn the_counters_of_a_known_source_begin_at_zero() {
+    let port = door().await;
+    let text = metrics(&port).await;
+    for result in ["accepted", "duplicate", "changed", "rejected", "failed"] {
+        assert!(text.contains(&format!(r#"windlass_webhooks_received_total{{result="{result}",source="github"}} 0"#)), "{text}");
+    }
+}
+
 async fn metrics(port: &Port) -> String {
     Answer::of(port.request(Method::GET, "/metrics").bearer_auth("hooks-need-no-token")).await.text
 }
@@ -165,6 +174,7 @@ async fn every_forgery_gets_the_same_401_and_the_metric_says_why() {
         String::new(),
         "t=,v1=".into(),
         format!("t={NOW_SECS},v1="),
+        format!("t={NOW_SECS},v0=00"),
         format!("t={NOW_SECS},v1=00"),
         signed(NOW_SECS - 301, body),
         signed(NOW_SECS + 301, body),
@@ -184,7 +194,7 @@ async fn every_forgery_gets_the_same_401_and_the_metric_says_why() {
     for reason in ["missing_header", "no_signature", "mismatch", "too_old", "too_new"] {
         assert!(text.contains(&format!(r#"windlass_webhook_rejections_total{{reason="{reason}",source="stripe"}}"#)), "{reason}: {text}");
     }
-    assert!(text.contains(r#"windlass_webhooks_received_total{result="rejected",source="stripe"} 9"#), "{text}");
+    assert!(text.contains(r#"windlass_webhooks_received_total{result="rejected",source="stripe"} 10"#), "{text}");
 }
 
 #[tokio::test]

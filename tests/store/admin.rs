@@ -296,7 +296,7 @@ async fn answer_of_an_unpark_reaches_the_next_attempt(store: &mut TestStore) {
     ended(store, park(Some("bare"))).await;
     store.unpark("bare", Some(json(r#"{"ok":true}"#)), now(5)).await.unwrap();
     let leased = daemon.lease_one(&**store, now(5)).await;
-    assert_eq!(read(&leased), serde_json::json!({"answer": {"ok": true}}));
+    assert_eq!(read(&leased)["answer"], serde_json::json!({"ok": true}));
     let end = windlass::job::Settlement {
         checkpoint: Some(json(r#"{"step":2}"#)),
         ..windlass::job::Settlement::new(leased.lease, park(Some("kept")), at(6))

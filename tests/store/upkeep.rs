@@ -202,7 +202,7 @@ async fn damaged_row_is_quarantined_and_blocks_nobody(store: &mut TestStore) {
 
 async fn damaged_row_behind_a_gate_blocks_nobody(store: &mut TestStore) {
     let jobs = store.put((0..4).map(|_| work().key("k")).collect(), now(0)).await;
-    damage(store, jobs[0], "payload", &"not json at all".as_bytes());
+    damage(store, jobs[0], "attempt", &-5);
     damage(store, jobs[2], "kind", &"");
     assert_eq!(store.drain(&Daemon::new(), "default", now(1)).await, [jobs[1], jobs[3]]);
     assert_eq!(store.quarantined(10).await.unwrap().len(), 2);

@@ -93,7 +93,7 @@ impl Tx<'_> {
         }
         let seq = self.positions(1)?;
         self.run(sql!("job_from_dead"), params![seq, id.0.as_bytes(), now.0])?;
-        self.run(sql!("dead_drop"), [id.0.as_bytes()])?;
+        self.one(sql!("dead_drop"), [id.0.as_bytes()], |_| Ok(()))?;
         let Some(mut job) = self.waiting_seq(seq)? else { return Err(missing(id)) };
         self.take_key_again(&job)?;
         if let Some(key) = self.one(sql!("job_key"), [seq], |row| row.get::<_, Option<String>>(0))?.flatten() {
@@ -206,7 +206,7 @@ impl Tx<'_> {
                 job.max_attempts,
                 job.timeout_ms.map(super::enqueue::ms),
                 job.created_at.0,
-                job.run_at.0,
+                exported.due_at.0,
                 job.expires_at.map(|t| t.0),
                 gate,
                 job.concurrency_key.as_deref(),
@@ -218,7 +218,7 @@ impl Tx<'_> {
                 extra_text(&job.extra),
                 job.checkpoint.as_ref().map(Json::as_str),
                 attempts.as_ref().map(Json::as_str),
-                (state == State::Parked).then(|| now.plus_ms(7 * 86_400_000).0),
+                (state == State::Parked).then_some(job.run_at.0),
             ],
         )?;
         if let Some(unique) = &exported.unique

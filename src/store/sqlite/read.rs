@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     job::{
-        Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
+        InvalidEnvelope, Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Occurrence, ScheduleState},
     },
     store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
@@ -27,25 +27,31 @@ const LOOK: usize = 10_000;
 pub(super) struct Readers {
     path: PathBuf,
     config: Config,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    /// None once closed.
+    idle: Arc<Mutex<Option<Vec<Connection>>>>,
 }
 
 impl Readers {
     pub(super) fn new(path: PathBuf, config: Config) -> Self {
-        Self { path, config, idle: Arc::default() }
+        Self { path, config, idle: Arc::new(Mutex::new(Some(Vec::new()))) }
     }
 
     pub(super) async fn call<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
         let readers = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let kept = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let kept = match &mut *readers.idle.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(idle) => idle.pop(),
+                None => return Err(Error::Unavailable("the store is closed".into())),
+            };
             let connection = match kept {
                 Some(connection) => connection,
                 None => connection::open(&readers.path, &readers.config, Purpose::Read)?,
             };
             let outcome = work(&connection);
-            if outcome.is_ok() {
-                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            if outcome.is_ok()
+                && let Some(idle) = &mut *readers.idle.lock().unwrap_or_else(PoisonError::into_inner)
+            {
+                idle.push(connection);
             }
             outcome
         });
@@ -53,7 +59,7 @@ impl Readers {
     }
 
     pub(super) fn close(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -70,6 +76,15 @@ pub(super) fn get(connection: &Connection, id: JobId) -> Result<Option<Job>> {
         }
     }
     Ok(None)
+}
+
+/// A cursor is the id of the last job shown.
+fn cursor_id(text: &str) -> Result<[u8; 16]> {
+    let id: JobId = text.parse().map_err(|_| {
+        let message = "the cursor is none of ours; begin again without one";
+        Error::Invalid { index: 0, error: InvalidEnvelope::new("/cursor", "bad_cursor", message) }
+    })?;
+    Ok(*id.0.as_bytes())
 }
 
 /// One table's rows, newest id first, as a listing walks them.
@@ -97,11 +112,7 @@ impl<'s> Walk<'s> {
 pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
     let below = match cursor {
         None => [0xff; 16],
-        Some(text) => *text
-            .parse::<JobId>()
-            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
-            .0
-            .as_bytes(),
+        Some(text) => cursor_id(text)?,
     };
     let tables: Vec<&'static str> = match filter.state {
         None => vec![sql!("list_live"), sql!("list_history"), sql!("list_dead")],
@@ -161,11 +172,7 @@ fn matches(row: &Row<'_>, filter: &Filter) -> rusqlite::Result<bool> {
 pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
     let above = match cursor {
         None => [0; 16],
-        Some(text) => *text
-            .parse::<JobId>()
-            .map_err(|_| Error::NotAllowed("the cursor is none of ours; begin again without one".into()))?
-            .0
-            .as_bytes(),
+        Some(text) => cursor_id(text)?,
     };
     let mut exported = BTreeMap::new();
     for text in [sql!("export_live"), sql!("export_dead")] {
@@ -175,7 +182,8 @@ pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize
             match rows::job(row) {
                 Ok(job) => {
                     let unique = unique_of(connection, &job)?;
-                    exported.insert(job.id, Exported { job, unique });
+                    let due_at = Timestamp(row.get(rows::DUE_AT).map_err(own)?);
+                    exported.insert(job.id, Exported { job, unique, due_at });
                 }
                 Err(reason) => tracing::error!(reason, "a stored job cannot be exported"),
             }

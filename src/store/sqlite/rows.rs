@@ -83,14 +83,19 @@ impl Tx<'_> {
     }
 
     /// Puts a live row that cannot be read out of everybody's way.
-    pub(super) fn quarantine(&mut self, seq: i64, queue: &Name, state: State, reason: &str, now: Timestamp) -> Result<()> {
+    pub(super) fn quarantine(&mut self, seq: i64, queue: Option<&Name>, state: State, reason: &str, now: Timestamp) -> Result<()> {
         tracing::error!(seq, reason, "a row of jobs cannot be read; it is quarantined");
         self.run(sql!("quarantine_put"), (seq, reason, now.0))?;
         self.run(sql!("job_drop"), [seq])?;
-        self.count(queue, state, -1);
+        if let Some(queue) = queue {
+            self.count(queue, state, -1);
+        }
         Ok(())
     }
 }
+
+/// The column behind the shared ones, of the export queries.
+pub(super) const DUE_AT: usize = 26;
 
 /// The shared columns of `job_live`, `job_history` and `job_dead`, in this order.
 ///
@@ -125,6 +130,8 @@ pub(super) fn job(row: &Row<'_>) -> std::result::Result<Job, String> {
             retry_at: None,
         });
     }
+    let excess = attempts.len().saturating_sub(Attempt::KEPT);
+    attempts.drain(..excess);
     Ok(Job {
         id: job_id(row.get(0).map_err(text("id"))?),
         kind: name(row, 1, "kind")?.ok_or("kind: missing")?,

@@ -3,7 +3,7 @@
 use super::{
     enqueue::ms,
     error,
-    lease::flag,
+    lease::{self, flag},
     limits::Waiter,
     tx::{Tx, sql},
 };
@@ -16,23 +16,28 @@ use crate::{
 };
 use rusqlite::{params, types::Value};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     rc::Rc,
 };
 use uuid::Uuid;
 
 /// What a lease row says once it is gone.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Ended {
     pub(super) line: i64,
     pub(super) pos: i64,
     pub(super) gate: Option<i64>,
     pub(super) flags: i64,
+    /// Somebody asked to cancel the job while it ran.
+    pub(super) cancel: Option<String>,
 }
 
 /// One settlement whose lease was good, and what ended with it.
 struct Good<'s> {
     settlement: &'s Settlement,
+    /// What was asked for, unless somebody asked to cancel the job and it did not end by itself.
+    transition: Cow<'s, Transition>,
     ended: Ended,
 }
 
@@ -53,8 +58,11 @@ impl Tx<'_> {
                 continue;
             };
             answers.push(Applied::Applied);
-            let transition = &settlement.transition;
-            if matches!(transition, Transition::Complete) {
+            let transition = match &ended.cancel {
+                Some(reason) if !settlement.transition.to_state().is_final() => Cow::Owned(Transition::Cancel { reason: reason.clone() }),
+                _ => Cow::Borrowed(&settlement.transition),
+            };
+            if matches!(*transition, Transition::Complete) {
                 let result = settlement.result.as_ref().map(Json::as_str);
                 let (holder, nonce) = (holder.0.as_bytes(), lease.nonce.0.as_bytes());
                 complete
@@ -62,14 +70,14 @@ impl Tx<'_> {
                     .map_err(error::before_commit)?;
                 *completed.entry(ended.line).or_default() += 1;
             } else {
-                self.settle_unusual(settlement, transition, holder, now)?;
+                self.settle_unusual(settlement, &transition, holder, now)?;
                 let queue = self.line_of(ended.line)?.queue.clone();
                 self.moved(&queue, State::Running, transition.to_state());
             }
             if transition.to_state().is_final() {
                 gone.push(Value::Integer(lease.row));
             }
-            good.push(Good { settlement, ended });
+            good.push(Good { settlement, transition, ended });
         }
         if !gone.is_empty() {
             self.run(sql!("jobs_drop"), [Rc::new(gone)])?;
@@ -93,16 +101,26 @@ impl Tx<'_> {
                 rows.push(Value::Integer(lease.row));
             }
         }
+        let jobs: HashMap<(i64, i64), JobId> = batch.iter().map(|s| ((s.lease.row, s.lease.epoch), s.lease.job)).collect();
         let mut ended = HashMap::with_capacity(batch.len());
         for (epoch, (nonce, rows)) in rows {
             let claim: Option<([u8; 16], [u8; 16])> = self.one(sql!("claim_get"), [epoch], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let Some((_, holder)) = claim.filter(|(known, _)| known == nonce.0.as_bytes()) else { continue };
             let holder = HolderId(Uuid::from_bytes(holder));
-            let dropped = self.all(sql!("leases_drop"), params![epoch, Rc::new(rows)], |row| {
-                Ok((row.get(0)?, Ended { line: row.get(1)?, pos: row.get(2)?, gate: row.get(3)?, flags: row.get(4)? }))
+            let dropped: Vec<(i64, i64, Ended)> = self.all(sql!("leases_drop"), params![epoch, Rc::new(rows)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, ended_row(row)?))
             })?;
-            self.claim_ended(epoch, i64::try_from(dropped.len()).unwrap_or(0))?;
-            ended.extend(dropped.into_iter().map(|(seq, end)| ((seq, epoch), (end, holder))));
+            let mut count = 0;
+            for (seq, tag, end) in dropped {
+                if jobs.get(&(seq, epoch)).is_some_and(|job| lease::tag(*job) == tag) {
+                    count += 1;
+                    ended.insert((seq, epoch), (end, holder));
+                } else {
+                    // Right claim, wrong job: the lease is another's and stays.
+                    self.run(sql!("lease_put"), params![seq, epoch, end.line, end.pos, end.gate, end.flags, tag, end.cancel])?;
+                }
+            }
+            self.claim_ended(epoch, count)?;
         }
         Ok(ended)
     }
@@ -126,9 +144,9 @@ impl Tx<'_> {
     /// job there is nothing.
     fn look_after(&mut self, good: &[Good<'_>], now: Timestamp) -> Result<()> {
         let has_children = self.one(sql!("dependencies_any"), [], |_| Ok(()))?.is_some();
-        for Good { settlement, ended, .. } in good {
+        for Good { settlement, transition, ended } in good {
             let lease = settlement.lease;
-            let to = settlement.transition.to_state();
+            let to = transition.to_state();
             let line = self.line_of(ended.line)?;
             if let Some(tenant) = &line.tenant
                 && self.queue(&line.queue)?.tenant_concurrency.is_some()
@@ -139,17 +157,18 @@ impl Tx<'_> {
             if to.is_final() && ended.flags & flag::UNIQUE != 0 {
                 self.unique_ended(lease.job, &line.queue, line.tenant.as_ref(), now)?;
             }
-            if let Some(gate) = ended.gate {
-                let released = matches!(settlement.transition, Transition::Release);
-                let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
-                self.gate_left(gate, lease.row, head_done, now.0)?;
-            }
-            if matches!(settlement.transition, Transition::Release) {
+            // Back in its place first: the gate must not give its turn to another.
+            let released = matches!(**transition, Transition::Release);
+            if released {
                 let ordered = ended.flags & flag::ORDERED != 0;
                 let (pos, gate) = (ended.pos, ended.gate);
                 self.place(&Waiter { seq: lease.row, pos, line: ended.line, priority: line.priority, gate, ordered })?;
             }
-            self.settle_beside(settlement, *ended, now)?;
+            if let Some(gate) = ended.gate {
+                let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
+                self.gate_left(gate, lease.row, head_done, now.0)?;
+            }
+            self.settle_beside(settlement, to, ended.flags, now)?;
             if has_children && to.is_final() {
                 self.tell_children(lease.job, now)?;
             }
@@ -207,10 +226,10 @@ impl Tx<'_> {
     }
 
     /// What is written beside the job: usage, effects, follow-ups.
-    fn settle_beside(&mut self, settlement: &Settlement, ended: Ended, now: Timestamp) -> Result<()> {
+    fn settle_beside(&mut self, settlement: &Settlement, to: State, flags: i64, now: Timestamp) -> Result<()> {
         let lease = settlement.lease;
         let plain = settlement.usage.is_empty() && settlement.effects.is_empty() && settlement.follow_ups.is_empty();
-        if plain && ended.flags & flag::EXTRA == 0 {
+        if plain && flags & flag::EXTRA == 0 {
             return Ok(());
         }
         // In an unfair queue the line does not tell the tenant.
@@ -229,7 +248,6 @@ impl Tx<'_> {
         for follow_up in &settlement.follow_ups {
             self.enqueue_follow_up(follow_up, lease.job, tenant.as_ref(), now)?;
         }
-        let to = settlement.transition.to_state();
         if to.is_final()
             && let Some(extra) = extra
         {
@@ -296,6 +314,11 @@ pub(super) fn with_record(records: Option<&str>, record: Attempt) -> String {
     let excess = list.len().saturating_sub(Attempt::KEPT);
     list.drain(..excess);
     Json::of(&list).as_str().to_owned()
+}
+
+/// Of the statements that drop leases: line, pos, gate, flags and cancel from column 2 on.
+pub(super) fn ended_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Ended> {
+    Ok(Ended { line: row.get(2)?, pos: row.get(3)?, gate: row.get(4)?, flags: row.get(5)?, cancel: row.get(6)? })
 }
 
 /// The record of an attempt whose holder never told how it ended.

@@ -3,6 +3,7 @@
 
 use super::{
     lease::flag,
+    limits::Waiter,
     settle::{self, Ended},
     tx::{Tx, sql},
 };
@@ -83,9 +84,7 @@ impl Tx<'_> {
     }
 
     fn lease_end(&self, seq: i64, epoch: i64) -> Result<Option<Ended>> {
-        self.one(sql!("lease_drop"), (seq, epoch), |row| {
-            Ok(Ended { line: row.get(0)?, pos: row.get(1)?, gate: row.get(2)?, flags: row.get(3)? })
-        })
+        self.one(sql!("lease_drop"), (seq, epoch), |row| settle::ended_row(row))
     }
 
     fn orphans(&self, statement: &'static str, params: impl rusqlite::Params) -> Result<Vec<Orphan>> {
@@ -119,11 +118,15 @@ impl Tx<'_> {
             if let Some(tenant) = &line.tenant {
                 self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
             }
-            if deaths >= DEATHS {
-                self.poison(&orphan, ended, now)?;
+            if let Some(reason) = &ended.cancel {
+                // The request outlives the holder it was made to.
+                self.end_orphan(&orphan, &ended, State::Cancelled, reason, now)?;
+            } else if deaths >= DEATHS {
+                tracing::error!(seq = orphan.seq, "dead: its holder's process died {DEATHS} times while it ran alone");
+                self.end_orphan(&orphan, &ended, State::Dead, "poison", now)?;
                 reaped.poisoned += 1;
             } else {
-                self.put_back(&orphan, ended, process_died, now)?;
+                self.put_back(&orphan, &ended, process_died, now)?;
                 reaped.requeued += 1;
                 reaped.suspects += u64::from(process_died);
             }
@@ -137,34 +140,34 @@ impl Tx<'_> {
         Ok(reaped)
     }
 
-    /// Back to the head of its line: the position is the one it had.
-    fn put_back(&mut self, orphan: &Orphan, ended: Ended, suspect: bool, now: Timestamp) -> Result<()> {
+    /// Back to the head of its line: the position is the one it had. An ordered job keeps its turn.
+    fn put_back(&mut self, orphan: &Orphan, ended: &Ended, suspect: bool, now: Timestamp) -> Result<()> {
         let line = self.line_of(ended.line)?;
-        if let Some(gate) = ended.gate {
-            // An ordered job keeps its turn.
-            self.gate_left(gate, orphan.seq, false, now.0)?;
-        }
         if suspect {
             self.run(sql!("suspect_put"), (line.queue.as_str(), ended.pos, orphan.seq, ended.line, ended.gate))?;
-            return Ok(());
+        } else {
+            let ordered = ended.flags & flag::ORDERED != 0;
+            let (pos, gate) = (ended.pos, ended.gate);
+            self.place(&Waiter { seq: orphan.seq, pos, line: ended.line, priority: line.priority, gate, ordered })?;
         }
-        let ordered = ended.flags & flag::ORDERED != 0;
-        let (line_id, pos, gate) = (ended.line, ended.pos, ended.gate);
-        self.place(&super::limits::Waiter { seq: orphan.seq, pos, line: line_id, priority: line.priority, gate, ordered })
+        match ended.gate {
+            Some(gate) => self.gate_left(gate, orphan.seq, false, now.0),
+            None => Ok(()),
+        }
     }
 
-    fn poison(&mut self, orphan: &Orphan, ended: Ended, now: Timestamp) -> Result<()> {
+    fn end_orphan(&mut self, orphan: &Orphan, ended: &Ended, to: State, reason: &str, now: Timestamp) -> Result<()> {
         let Some(job) = self.waiting_seq(orphan.seq)? else { return Ok(()) };
-        tracing::error!(job = %job.id, "dead: its holder's process died {DEATHS} times while it ran alone");
         if let Some(gate) = ended.gate {
             self.gate_left(gate, orphan.seq, true, now.0)?;
         }
-        self.end_waiting(&job, State::Dead, "poison", now)
+        self.end_waiting(&job, to, reason, now)
     }
 
     /// Forgets final jobs past their retention, and what only mattered for a time.
     pub(super) fn prune(&mut self, retention: Retention, limit: usize, now: Timestamp) -> Result<u64> {
-        let hours = |h: u64| std::time::Duration::from_secs(h.saturating_mul(3600));
+        // A settlement can be asked about for an hour, whatever the retention (contract 3).
+        let hours = |h: u64| std::time::Duration::from_secs(h.max(1).saturating_mul(3600));
         let mut pruned = self.prune_final(sql!("prune_history"), now.minus(hours(retention.finished_hours)), limit)?;
         if retention.dead_hours > 0 {
             pruned += self.prune_final(sql!("prune_dead"), now.minus(hours(retention.dead_hours)), limit)?;

@@ -50,23 +50,34 @@ impl Tx<'_> {
         let Some((first, second, third)) = found.optional().map_err(super::error::before_commit)? else { return Ok(None) };
         let (id, kind, queue, tenant, priority, state) = first;
         let (run_at, expires_at, pos, gate, ordered, has_key) = second;
-        let damaged = |e: String| Error::Corrupt(format!("job {}: {e}", job_id(id)));
-        Ok(Some(Waiting {
-            seq,
-            id: job_id(id),
-            kind: self.name(&kind).map_err(damaged)?,
-            queue: self.name(&queue).map_err(damaged)?,
-            tenant: tenant.map(|t| self.name(&t)).transpose().map_err(damaged)?,
-            priority,
-            state: State::parse(&state).ok_or_else(|| damaged(format!("state {state}")))?,
-            run_at: Timestamp(run_at),
-            expires_at: expires_at.map(Timestamp),
-            pos,
-            gate,
-            ordered,
-            has_key,
-            extra: third,
-        }))
+        let read = (|| {
+            Ok(Waiting {
+                seq,
+                id: job_id(id),
+                kind: self.name(&kind).map_err(|e| format!("kind: {e}"))?,
+                queue: self.name(&queue).map_err(|e| format!("queue: {e}"))?,
+                tenant: tenant.map(|t| self.name(&t)).transpose().map_err(|e| format!("tenant: {e}"))?,
+                priority,
+                state: State::parse(&state).ok_or_else(|| format!("state: `{state}` is none"))?,
+                run_at: Timestamp(run_at),
+                expires_at: expires_at.map(Timestamp),
+                pos,
+                gate,
+                ordered,
+                has_key,
+                extra: third,
+            })
+        })();
+        match read {
+            Ok(job) => Ok(Some(job)),
+            Err(reason) => {
+                let reason: String = reason;
+                let state = State::parse(&state).unwrap_or(State::Queued);
+                let queue = self.name(&queue).ok();
+                self.quarantine(seq, queue.as_ref(), state, &reason, self.now(None))?;
+                Ok(None)
+            }
+        }
     }
 
     /// Takes a waiting job out of its line, gate or list of suspects. Its row stays, in no place.

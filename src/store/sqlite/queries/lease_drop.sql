@@ -1,1 +1,1 @@
-DELETE FROM leases WHERE seq = ?1 AND epoch = ?2 RETURNING line, pos, gate, flags
+DELETE FROM leases WHERE seq = ?1 AND epoch = ?2 RETURNING seq, tag, line, pos, gate, flags, cancel

@@ -1,1 +1,1 @@
-INSERT INTO leases (seq, epoch, line, pos, gate, flags) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+INSERT INTO leases (seq, epoch, line, pos, gate, flags, tag, cancel) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)

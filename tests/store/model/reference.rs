@@ -1,0 +1,638 @@
+//! The reference: a queue as a list of jobs, with every promise written down the plainest way there is. No indexes, no
+//! counters, no lines: each question is answered by looking at all jobs. It shares nothing with any driver.
+//!
+//! Which of several waiting jobs a lease call must grant is in `grants.rs`; this file takes the grants as they come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use windlass::{
+    job::{
+        Applied, Attempt, AttemptOutcome, HolderId, JobId, Json, Lease, Name, NewJob, OnDuplicate, OnHead, Settings, Settlement, State,
+        Timestamp, Transition, UniqueFor,
+    },
+    store::{Cancelled, Retention},
+};
+
+/// Where a job stands among others: the operation that made it due, then its place in that operation. Equal places are
+/// free to go either way; so is a job without a position.
+pub type Position = Option<(u64, i64)>;
+
+#[derive(Clone, Debug)]
+pub struct RefLease {
+    pub lease: Lease,
+    pub holder: HolderId,
+    pub as_suspect: bool,
+    /// Somebody asked to cancel it, and why.
+    pub cancel: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RefJob {
+    pub id: JobId,
+    /// The envelope as it was sent first; the same id with another one is a conflict.
+    pub body: NewJob,
+    pub kind: Name,
+    pub payload: Json,
+    pub queue: Name,
+    pub tenant: Option<Name>,
+    pub priority: u8,
+    pub max_attempts: u32,
+    pub key: Option<Name>,
+    pub ordered: bool,
+    pub unique: Option<(Name, UniqueFor)>,
+    pub expires_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub after: BTreeSet<JobId>,
+    pub parent: Option<JobId>,
+    pub state: State,
+    /// Any of these is a right reason.
+    pub reasons: Vec<String>,
+    pub token: Option<String>,
+    pub attempt: u32,
+    pub run_at: Timestamp,
+    pub park_until: Timestamp,
+    pub position: Position,
+    pub lease: Option<RefLease>,
+    /// It was leased at least once, so it expires no more.
+    pub started: bool,
+    /// It was leased since it took its unique key.
+    pub key_started: bool,
+    /// An ordered job that was granted and is not through: its successors wait for it.
+    pub turn: bool,
+    pub suspect: bool,
+    pub deaths: u32,
+    pub checkpoint: Option<Json>,
+    pub result: Option<Json>,
+    /// Number and outcome; None where any outcome is right.
+    pub attempts: Vec<(u32, Option<AttemptOutcome>)>,
+    pub last_settled: Option<Lease>,
+    pub settled_before: Vec<Lease>,
+}
+
+impl RefJob {
+    pub fn is_live(&self) -> bool {
+        !self.state.is_final()
+    }
+
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        !self.started && self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+
+    fn record(&mut self, outcome: Option<AttemptOutcome>) {
+        self.attempts.push((self.attempt + 1, outcome));
+        let excess = self.attempts.len().saturating_sub(Attempt::KEPT);
+        self.attempts.drain(..excess);
+    }
+}
+
+/// Who holds a unique key.
+#[derive(Clone, Debug)]
+struct Held {
+    id: JobId,
+    mode: UniqueFor,
+    until: Timestamp,
+    /// When the first of a debounced series came; unknown after a redrive.
+    first_at: Option<Timestamp>,
+}
+
+type Key = (Option<Name>, Name, Name);
+
+#[derive(Clone, Debug)]
+pub struct RefAnswer {
+    pub id: JobId,
+    /// None: any.
+    pub status: Option<State>,
+    pub duplicate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Refusal {
+    Conflict { index: usize, id: JobId },
+    Duplicate { index: usize, holder: JobId },
+    NotFound,
+    NotAllowed,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Reference {
+    pub now: Timestamp,
+    pub settings: Settings,
+    pub jobs: Vec<RefJob>,
+    pub paused: BTreeSet<Name>,
+    /// Until when each holder's leases last.
+    pub holders: BTreeMap<HolderId, Timestamp>,
+    /// Every start, for the rates: queue, key, when.
+    pub starts: Vec<(Name, Option<Name>, Timestamp)>,
+    uniques: BTreeMap<Key, Held>,
+    idempotent: BTreeMap<(Option<Name>, String), (JobId, NewJob, Timestamp)>,
+    /// Counts operations, for positions.
+    order: u64,
+}
+
+fn without_id(job: &NewJob) -> NewJob {
+    let mut job = job.clone();
+    (job.id, job.id_is_producers) = (JobId(uuid::Uuid::nil()), false);
+    job
+}
+
+impl Reference {
+    pub fn new(now: Timestamp, settings: Settings) -> Self {
+        Self { now, settings, ..Self::default() }
+    }
+
+    pub fn find(&self, id: JobId) -> Option<&RefJob> {
+        self.jobs.iter().find(|job| job.id == id)
+    }
+
+    pub fn find_mut(&mut self, id: JobId) -> Option<&mut RefJob> {
+        self.jobs.iter_mut().find(|job| job.id == id)
+    }
+
+    fn job_mut(&mut self, id: JobId) -> &mut RefJob {
+        self.find_mut(id).expect("the caller looked it up")
+    }
+
+    /// Every operation calls this first, so that what it makes due stands behind what was due before.
+    pub fn begin(&mut self) {
+        self.order += 1;
+    }
+
+    // ------------------------------------------------------------------ enqueue
+
+    pub fn enqueue(&mut self, jobs: &[NewJob]) -> Result<Vec<RefAnswer>, Refusal> {
+        self.begin();
+        let before = self.clone();
+        let mut answers = Vec::new();
+        for (index, job) in jobs.iter().enumerate() {
+            match self.enqueue_one(index, job) {
+                Ok(answer) => answers.push(answer),
+                Err(refusal) => {
+                    *self = before;
+                    return Err(refusal);
+                }
+            }
+        }
+        for (job, answer) in jobs.iter().zip(&mut answers) {
+            if job.id == answer.id && answer.status == Some(State::Parked) && !job.extra.after.is_empty() {
+                self.look_at_parents(job.id);
+                answer.status = self.find(job.id).map(|job| job.state);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn enqueue_one(&mut self, index: usize, job: &NewJob) -> Result<RefAnswer, Refusal> {
+        if let Some(known) = self.find(job.id) {
+            let same = !job.id_is_producers || known.body == *job;
+            let again = RefAnswer { id: job.id, status: None, duplicate: false };
+            return if same { Ok(again) } else { Err(Refusal::Conflict { index, id: job.id }) };
+        }
+        if let Some(key) = &job.idempotency_key {
+            let place = (job.tenant.clone(), key.clone());
+            if let Some((id, body, _)) = self.idempotent.get(&place).filter(|(_, _, until)| *until > self.now) {
+                let id = *id;
+                let same = *body == without_id(job);
+                let duplicate = RefAnswer { id, status: self.find(id).map(|job| job.state), duplicate: true };
+                return if same { Ok(duplicate) } else { Err(Refusal::Conflict { index, id }) };
+            }
+            self.idempotent.insert(place, (job.id, without_id(job), self.now.plus_ms(job.idempotency_ms)));
+        }
+        let queue = job.queue.clone().unwrap_or_else(|| self.settings.kind(&job.kind).queue);
+        let due = job.run_at.unwrap_or_else(|| self.now.plus_ms(job.delay_ms)).max(self.now);
+        if let Some(unique) = &job.unique {
+            let key = (job.tenant.clone(), queue.clone(), unique.key.clone());
+            if let Some(held) = self.uniques.get(&key).cloned().filter(|held| self.is_held(held)) {
+                return self.arrive_at_held_key(index, job, due, &held);
+            }
+            let until = match unique.held {
+                UniqueFor::Window(window) => self.now.plus(window),
+                _ => self.now,
+            };
+            self.uniques.insert(key, Held { id: job.id, mode: unique.held, until, first_at: Some(self.now) });
+        }
+        let place = i64::try_from(index).expect("a bulk is small");
+        let added = self.add(job, queue, due, Some((self.order, place)));
+        Ok(RefAnswer { id: job.id, status: Some(added), duplicate: false })
+    }
+
+    fn add(&mut self, job: &NewJob, queue: Name, due: Timestamp, position: Position) -> State {
+        let kind = self.settings.kind(&job.kind);
+        let waits = !job.extra.after.is_empty();
+        let state = match (waits, due > self.now) {
+            (true, _) => State::Parked,
+            (false, true) => State::Scheduled,
+            (false, false) => State::Queued,
+        };
+        self.jobs.push(RefJob {
+            id: job.id,
+            body: job.clone(),
+            kind: job.kind.clone(),
+            payload: job.payload.clone(),
+            queue,
+            tenant: job.tenant.clone(),
+            priority: job.priority.unwrap_or(kind.priority),
+            max_attempts: job.max_attempts.unwrap_or(kind.max_attempts),
+            key: job.concurrency_key.clone(),
+            ordered: job.ordered,
+            unique: job.unique.as_ref().map(|unique| (unique.key.clone(), unique.held)),
+            expires_at: job.expires_at,
+            created_at: self.now,
+            finished_at: None,
+            after: job.extra.after.iter().copied().collect(),
+            parent: job.extra.parent,
+            state,
+            reasons: if waits { vec!["dependency".into()] } else { Vec::new() },
+            token: None,
+            attempt: 0,
+            run_at: due,
+            park_until: self.now.plus_ms(kind.park_for_ms),
+            position: if state == State::Queued { position } else { None },
+            lease: None,
+            started: false,
+            key_started: false,
+            turn: false,
+            suspect: false,
+            deaths: 0,
+            checkpoint: None,
+            result: None,
+            attempts: Vec::new(),
+            last_settled: None,
+            settled_before: Vec::new(),
+        });
+        state
+    }
+
+    fn is_held(&self, held: &Held) -> bool {
+        let holder = self.find(held.id);
+        let live = holder.is_some_and(RefJob::is_live);
+        match held.mode {
+            UniqueFor::UntilFinished => live,
+            UniqueFor::UntilStarted => live && holder.is_some_and(|job| !job.key_started),
+            UniqueFor::Window(_) => live || held.until > self.now,
+        }
+    }
+
+    /// Whether the key is held, and by whom: what a producer could find out.
+    pub fn holder_of(&self, tenant: Option<&Name>, queue: &Name, key: &Name) -> Option<JobId> {
+        let held = self.uniques.get(&(tenant.cloned(), queue.clone(), key.clone()))?;
+        self.is_held(held).then_some(held.id)
+    }
+
+    fn arrive_at_held_key(&mut self, index: usize, job: &NewJob, due: Timestamp, held: &Held) -> Result<RefAnswer, Refusal> {
+        let unique = job.unique.as_ref().expect("the caller saw it");
+        let mut due = due;
+        match unique.on_duplicate {
+            OnDuplicate::Reject => return Err(Refusal::Duplicate { index, holder: held.id }),
+            OnDuplicate::Return => {}
+            OnDuplicate::Replace => self.swap(held.id, job, due),
+            OnDuplicate::Debounce => {
+                let bound = held.first_at.expect("debounced jobs are not redriven in these histories");
+                due = due.min(bound.plus_ms(unique.debounce_max_ms)).max(self.now);
+                self.swap(held.id, job, due);
+            }
+        }
+        let status = self.find(held.id).map(|job| job.state);
+        Ok(RefAnswer { id: held.id, status, duplicate: true })
+    }
+
+    fn swap(&mut self, id: JobId, job: &NewJob, due: Timestamp) {
+        let (now, kind) = (self.now, self.settings.kind(&job.kind));
+        let old = self.job_mut(id);
+        old.kind = job.kind.clone();
+        old.payload = job.payload.clone();
+        old.priority = job.priority.unwrap_or(kind.priority);
+        old.max_attempts = job.max_attempts.unwrap_or(kind.max_attempts);
+        old.key = job.concurrency_key.clone();
+        old.ordered = job.ordered;
+        old.expires_at = job.expires_at;
+        old.run_at = due;
+        old.state = if due > now { State::Scheduled } else { State::Queued };
+        // Whether it keeps its place or goes to the end is nobody's promise.
+        old.position = None;
+    }
+
+    // ------------------------------------------------------------------ dependencies
+
+    fn look_at_parents(&mut self, id: JobId) {
+        let job = self.find(id).expect("the caller looked it up").clone();
+        let mut reasons = BTreeSet::new();
+        let mut open = BTreeSet::new();
+        for parent in &job.after {
+            let reason = match self.find(*parent).filter(|parent| parent.tenant == job.tenant).map(|parent| parent.state) {
+                Some(State::Completed) => continue,
+                Some(State::Dead | State::Cancelled) => "dependency_dead",
+                Some(_) => "dependency",
+                None => "dependency_missing",
+            };
+            reasons.insert(reason.to_owned());
+            open.insert(*parent);
+        }
+        let dead = "dependency_dead".to_owned();
+        let reasons = if reasons.contains(&dead) { vec![dead] } else { reasons.into_iter().collect() };
+        let kept = self.job_mut(id);
+        // Once seen complete, a parent is done for good, whatever retention does to it.
+        kept.after = open;
+        kept.reasons = reasons;
+        if kept.after.is_empty() {
+            self.wake(id, None);
+        }
+    }
+
+    fn tell_children(&mut self, parent: JobId) {
+        let children: Vec<JobId> =
+            self.jobs.iter().filter(|job| job.state == State::Parked && job.after.contains(&parent)).map(|job| job.id).collect();
+        for child in children {
+            self.look_at_parents(child);
+        }
+    }
+
+    /// Out of a park: into the line if it is due, else back to waiting for its time.
+    fn wake(&mut self, id: JobId, place: Option<i64>) {
+        let (now, order) = (self.now, self.order);
+        let job = self.job_mut(id);
+        job.reasons.clear();
+        job.token = None;
+        job.after.clear();
+        job.state = if job.run_at > now { State::Scheduled } else { State::Queued };
+        // An ordered job that has its place in the sequence keeps it.
+        if job.state == State::Queued && !(job.ordered && job.position.is_some()) {
+            job.position = place.map(|place| (order, place));
+        }
+    }
+
+    // ------------------------------------------------------------------ time
+
+    /// Answers how many expired and how many parks ended.
+    pub fn advance(&mut self) -> (u64, u64) {
+        self.begin();
+        let now = self.now;
+        for id in self.ids(|job| job.state == State::Scheduled && job.run_at <= now) {
+            let place = self.find(id).map(|job| job.run_at.0);
+            self.wake(id, place);
+        }
+        let expired = self.ids(|job| matches!(job.state, State::Queued | State::Scheduled | State::Parked) && job.is_expired(now));
+        for id in &expired {
+            self.end(*id, State::Cancelled, "expired");
+        }
+        let parks = self.ids(|job| job.state == State::Parked && job.park_until <= now);
+        for id in &parks {
+            // One that died may have woken another meanwhile.
+            self.end(*id, State::Dead, "park_expired");
+        }
+        (expired.len() as u64, parks.len() as u64)
+    }
+
+    pub fn ids(&self, which: impl Fn(&RefJob) -> bool) -> Vec<JobId> {
+        self.jobs.iter().filter(|job| which(job)).map(|job| job.id).collect()
+    }
+
+    fn end(&mut self, id: JobId, state: State, reason: &str) {
+        let now = self.now;
+        let job = self.job_mut(id);
+        job.state = state;
+        job.reasons = if reason.is_empty() { Vec::new() } else { vec![reason.to_owned()] };
+        job.finished_at = Some(now);
+        job.token = None;
+        job.lease = None;
+        job.turn = false;
+        job.suspect = false;
+        self.tell_children(id);
+    }
+
+    pub fn beat(&mut self, holder: HolderId, lease: std::time::Duration) {
+        self.holders.insert(holder, self.now.plus(lease));
+    }
+
+    /// Which of `held` are lost, and which somebody asked to cancel.
+    pub fn heartbeat(&self, held: &[Lease]) -> (Vec<Lease>, Vec<Lease>) {
+        let live = |lease: &Lease| self.jobs.iter().filter_map(|job| job.lease.as_ref()).find(|own| same(&own.lease, lease));
+        let lost = held.iter().filter(|lease| live(lease).is_none()).copied().collect();
+        let cancel = held.iter().filter(|lease| live(lease).is_some_and(|own| own.cancel.is_some())).copied().collect();
+        (lost, cancel)
+    }
+
+    /// Answers how many jobs went back to their lines.
+    pub fn reap(&mut self) -> u64 {
+        self.begin();
+        let now = self.now;
+        let gone: BTreeSet<HolderId> = self.holders.iter().filter(|(_, until)| **until <= now).map(|(holder, _)| *holder).collect();
+        let lost = self.ids(|job| job.lease.as_ref().is_some_and(|own| gone.contains(&own.holder)));
+        let requeued = lost.into_iter().filter(|id| self.take_back(*id, false)).count();
+        self.holders.retain(|holder, _| !gone.contains(holder));
+        requeued as u64
+    }
+
+    /// Every process is dead. Answers nothing: nobody asked.
+    pub fn crash(&mut self) {
+        self.begin();
+        for id in self.ids(|job| job.lease.is_some()) {
+            self.take_back(id, true);
+        }
+        self.holders.clear();
+    }
+
+    /// `false`: it did not go back to its line.
+    fn take_back(&mut self, id: JobId, process_died: bool) -> bool {
+        let job = self.job_mut(id);
+        let own = job.lease.take().expect("the caller saw it");
+        job.record(Some(AttemptOutcome::Lost));
+        job.deaths += u32::from(process_died && own.as_suspect);
+        job.state = State::Queued;
+        job.suspect = process_died;
+        if job.deaths >= 3 && own.as_suspect && process_died {
+            self.end(id, State::Dead, "poison");
+            return false;
+        }
+        if let Some(reason) = own.cancel {
+            self.end(id, State::Cancelled, &reason);
+            return false;
+        }
+        true
+    }
+
+    // ------------------------------------------------------------------ lease and settle
+
+    pub fn grant(&mut self, id: JobId, lease: Lease, holder: HolderId) {
+        let now = self.now;
+        let job = self.job_mut(id);
+        job.state = State::Running;
+        job.lease = Some(RefLease { lease, holder, as_suspect: job.suspect, cancel: None });
+        (job.started, job.key_started, job.suspect) = (true, true, false);
+        job.turn |= job.ordered;
+        let start = (job.queue.clone(), job.key.clone(), now);
+        self.starts.push(start);
+    }
+
+    pub fn park_unknown(&mut self, id: JobId) {
+        let kind = self.job_mut(id).kind.clone();
+        let until = self.now.plus_ms(self.settings.kind(&kind).park_for_ms);
+        let job = self.job_mut(id);
+        (job.state, job.reasons, job.park_until) = (State::Parked, vec!["unknown_kind".into()], until);
+    }
+
+    /// The answers that are right for each settlement.
+    pub fn settle(&mut self, batch: &[Settlement]) -> Vec<Vec<Applied>> {
+        self.begin();
+        batch.iter().map(|settlement| self.settle_one(settlement)).collect()
+    }
+
+    fn settle_one(&mut self, settlement: &Settlement) -> Vec<Applied> {
+        let lease = settlement.lease;
+        let Some(job) = self.find(lease.job) else {
+            // Forgotten with its job; a store may remember for longer.
+            return vec![Applied::LeaseLost, Applied::AlreadyApplied];
+        };
+        if !job.lease.as_ref().is_some_and(|own| same(&own.lease, &lease)) {
+            return match job.last_settled {
+                Some(last) if same(&last, &lease) => vec![Applied::AlreadyApplied],
+                _ if job.settled_before.iter().any(|old| same(old, &lease)) => vec![Applied::LeaseLost, Applied::AlreadyApplied],
+                _ => vec![Applied::LeaseLost],
+            };
+        }
+        self.apply(settlement);
+        vec![Applied::Applied]
+    }
+
+    fn apply(&mut self, settlement: &Settlement) {
+        let id = settlement.lease.job;
+        let queue = self.job_mut(id).queue.clone();
+        let on_head = self.settings.queue(&queue).on_head;
+        let job = self.job_mut(id);
+        let own = job.lease.take().expect("the caller saw it");
+        let cancelled = own.cancel.filter(|_| !settlement.transition.to_state().is_final());
+        job.record(cancelled.is_none().then(|| settlement.transition.outcome()));
+        job.attempt += u32::from(cancelled.is_none() && settlement.transition.charges_attempt());
+        job.settled_before.extend(job.last_settled.replace(settlement.lease));
+        job.checkpoint = settlement.checkpoint.clone().or(job.checkpoint.take());
+        job.result = settlement.result.clone();
+        let tenant = job.tenant.clone();
+        if on_head == OnHead::Skip && !matches!(settlement.transition, Transition::Release) {
+            job.turn = false;
+        }
+        match (&settlement.transition, cancelled) {
+            (_, Some(reason)) => self.end(id, State::Cancelled, &reason),
+            (Transition::Complete, _) => self.end(id, State::Completed, ""),
+            (Transition::Dead { reason, .. }, _) => self.end(id, State::Dead, reason),
+            (Transition::Cancel { reason }, _) => self.end(id, State::Cancelled, reason),
+            (Transition::Retry { at, .. } | Transition::Snooze { until: at }, _) => {
+                (job.state, job.run_at) = (State::Scheduled, *at);
+            }
+            (Transition::Park { reason, until, token, .. }, _) => {
+                (job.state, job.reasons, job.park_until) = (State::Parked, vec![reason.clone()], *until);
+                job.token.clone_from(token);
+            }
+            (Transition::Release, _) => job.state = State::Queued,
+        }
+        for follow_up in &settlement.follow_ups {
+            let mut next = follow_up.clone();
+            next.tenant.clone_from(&tenant);
+            next.extra.parent = Some(id);
+            let queue = next.queue.clone().expect("follow-ups in these histories name their queue");
+            let due = self.now.plus_ms(next.delay_ms);
+            self.add(&next, queue, due, Some((self.order, 0)));
+        }
+    }
+
+    pub fn leased_by(&self, nonce: windlass::job::Nonce) -> BTreeSet<JobId> {
+        self.jobs.iter().filter(|job| job.lease.as_ref().is_some_and(|own| own.lease.nonce == nonce)).map(|job| job.id).collect()
+    }
+
+    // ------------------------------------------------------------------ administration
+
+    pub fn cancel(&mut self, id: JobId, reason: &str) -> Result<Cancelled, Refusal> {
+        self.begin();
+        let job = self.find_mut(id).ok_or(Refusal::NotFound)?;
+        if let Some(own) = &mut job.lease {
+            own.cancel = Some(reason.to_owned());
+            return Ok(Cancelled::Asked);
+        }
+        if job.state.is_final() {
+            return Ok(Cancelled::AlreadyFinal);
+        }
+        self.end(id, State::Cancelled, reason);
+        Ok(Cancelled::Now)
+    }
+
+    pub fn run_now(&mut self, id: JobId) -> Result<(), Refusal> {
+        self.begin();
+        let now = self.now;
+        let job = self.find_mut(id).ok_or(Refusal::NotFound)?;
+        if !matches!(job.state, State::Scheduled | State::Parked) {
+            return Err(Refusal::NotAllowed);
+        }
+        job.run_at = now;
+        self.wake(id, Some(0));
+        Ok(())
+    }
+
+    pub fn unpark(&mut self, token: &str) -> Result<JobId, Refusal> {
+        self.begin();
+        let id = self.jobs.iter().find(|job| job.token.as_deref() == Some(token)).map(|job| job.id).ok_or(Refusal::NotFound)?;
+        self.wake(id, Some(0));
+        Ok(id)
+    }
+
+    pub fn unpark_kinds(&mut self, kinds: &[Name]) -> u64 {
+        self.begin();
+        let woken =
+            self.ids(|job| job.state == State::Parked && job.reasons == ["unknown_kind"] && kinds.iter().any(|kind| *kind == job.kind));
+        for id in &woken {
+            self.wake(*id, Some(0));
+        }
+        woken.len() as u64
+    }
+
+    pub fn redrive(&mut self, id: JobId) -> Result<(), Refusal> {
+        self.begin();
+        let (now, order) = (self.now, self.order);
+        let job = self.find(id).ok_or(Refusal::NotFound)?;
+        if job.state != State::Dead {
+            return Err(Refusal::NotAllowed);
+        }
+        if let Some((key, mode)) = job.unique.clone() {
+            let place = (job.tenant.clone(), job.queue.clone(), key);
+            let held = self.uniques.get(&place).cloned();
+            if let Some(held) = held.as_ref().filter(|held| held.id != id && self.is_held(held)) {
+                return Err(Refusal::Duplicate { index: 0, holder: held.id });
+            }
+            let until = held.filter(|held| held.id == id).map_or(now, |held| held.until);
+            self.uniques.insert(place, Held { id, mode, until, first_at: None });
+        }
+        let job = self.job_mut(id);
+        (job.state, job.attempt, job.deaths, job.run_at) = (State::Queued, 0, 0, now);
+        (job.finished_at, job.expires_at, job.result) = (None, None, None);
+        (job.key_started, job.turn) = (false, false);
+        job.reasons.clear();
+        job.after.clear();
+        job.position = Some((order, 0));
+        Ok(())
+    }
+
+    pub fn purge(&mut self, id: JobId) -> Result<(), Refusal> {
+        self.begin();
+        let job = self.find(id).ok_or(Refusal::NotFound)?;
+        if job.state != State::Dead {
+            return Err(Refusal::NotAllowed);
+        }
+        self.jobs.retain(|job| job.id != id);
+        Ok(())
+    }
+
+    pub fn prune(&mut self, retention: Retention) -> u64 {
+        self.begin();
+        let hours = |hours: u64| self.now.minus(std::time::Duration::from_secs(hours * 3600));
+        let (finished, dead) = (hours(retention.finished_hours), hours(retention.dead_hours));
+        let before = self.jobs.len();
+        self.jobs.retain(|job| match (job.state, job.finished_at) {
+            (State::Completed | State::Cancelled, Some(at)) => at >= finished,
+            (State::Dead, Some(at)) => retention.dead_hours == 0 || at >= dead,
+            _ => true,
+        });
+        (before - self.jobs.len()) as u64
+    }
+}
+
+/// The proof of a lease: (job, epoch, nonce).
+pub fn same(one: &Lease, other: &Lease) -> bool {
+    (one.job, one.epoch, one.nonce) == (other.job, other.epoch, other.nonce)
+}
