@@ -16,7 +16,7 @@ pub(super) fn number(schema: &Value, whole: bool, cue: &Cue, document: &Document
     let valid = |value: &Value| validator.as_ref().is_none_or(|validator| validator.is_valid(value));
     let mut spoken: Vec<(u32, f64)> = counted(cue, document).map(|count| (u32::MAX, count)).into_iter().collect();
     spoken.extend(candidates(cue, document));
-    spoken.sort_by(|a, b| b.0.cmp(&a.0));
+    spoken.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
     extreme_first(cue, &mut spoken);
     for (_, value) in spoken {
         if let Some(value) = json(value, whole).filter(|value| valid(value)) {
@@ -173,7 +173,7 @@ fn bounded(schema: &Value, whole: bool, document: &Document) -> Value {
         (None, None) => (0.0, 100.0),
     };
     let room = if step > 0.0 { (high / step).floor() - (low / step).ceil() } else { (high - low) * 100.0 };
-    let pick = (fingerprint(&document.text()) % (room.max(0.0).min(1e6) as u64 + 1)) as f64;
+    let pick = (fingerprint(&document.text()) % (room.clamp(0.0, 1e6) as u64 + 1)) as f64;
     let value = if step > 0.0 { ((low / step).ceil() + pick) * step } else { (low + pick / 100.0).min(high) };
     json(value, whole).unwrap_or_else(|| Value::from(value.round() as i64))
 }
