@@ -4,6 +4,7 @@
 pub mod bench;
 mod check;
 mod dead;
+mod demo;
 mod door;
 mod enqueue;
 pub mod exit;
@@ -12,6 +13,7 @@ mod lines;
 mod output;
 mod queues;
 mod run;
+mod sandbox;
 mod schedules;
 mod transfer;
 
@@ -48,6 +50,10 @@ pub struct Place {
 enum Command {
     /// Run the daemon
     Run(run::Args),
+    /// See everything at work: a store in a temporary folder, stand-in providers, real jobs
+    Demo(demo::Args),
+    /// Run the stand-in providers on loopback: an AI, a SERP and a mail server, a receiver of webhooks
+    Sandbox(sandbox::Args),
     /// Enqueue one job, or many from standard input
     Enqueue(Box<enqueue::Args>),
     /// Look at jobs, cancel them, make them due
@@ -92,6 +98,8 @@ impl Command {
     fn run(self, place: &Place) -> anyhow::Result<()> {
         match self {
             Self::Run(args) => run::run(place, &args),
+            Self::Demo(args) => demo::run(&args),
+            Self::Sandbox(args) => sandbox::run(place, &args),
             Self::Enqueue(args) => enqueue::run(place, *args),
             Self::Jobs(command) => jobs::run(place, command),
             Self::Dead(command) => dead::run(place, command),

@@ -68,7 +68,7 @@ async fn serve(mut process: Process, started: Instant) -> anyhow::Result<()> {
 }
 
 /// SIGTERM, SIGINT and SIGHUP, in the order they came.
-fn signals() -> anyhow::Result<mpsc::UnboundedReceiver<i32>> {
+pub fn signals() -> anyhow::Result<mpsc::UnboundedReceiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals cannot be received")?;
     let (tell, told) = mpsc::unbounded_channel();
     std::thread::Builder::new().name("signals".into()).spawn(move || {

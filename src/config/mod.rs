@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     control, engine,
     job::{KindSettings, Limits, Name, QueueSettings, Settings, schedule::Schedule},
-    signatures, store,
+    sandbox, signatures, store,
     telemetry::logs,
     workers,
 };
@@ -45,6 +45,7 @@ pub struct Config {
     #[serde(default)]
     pub webhooks: signatures::Config,
     pub log: logs::Config,
+    pub sandbox: sandbox::Config,
     #[serde(default)]
     pub queues: BTreeMap<Name, QueueSettings>,
     #[serde(default)]
