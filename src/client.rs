@@ -27,6 +27,8 @@ use url::Url;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than the port's own deadline, so that its word arrives.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
+/// The port bounds a stream by silence, and by an hour.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(3660);
 /// A page of a thousand summaries is a megabyte, the largest job some tens.
 const ANSWER_BYTES: usize = 256 << 20;
 
@@ -391,7 +393,9 @@ impl Client {
         let request = match body {
             Sent::Nothing => self.http.request(method, url),
             Sent::Json(text) => self.http.request(method, url).header(CONTENT_TYPE, "application/json").body(text),
-            Sent::Ndjson(text) => self.http.request(method, url).header(CONTENT_TYPE, "application/x-ndjson").body(text),
+            Sent::Ndjson(text) => {
+                self.http.request(method, url).header(CONTENT_TYPE, "application/x-ndjson").timeout(STREAM_TIMEOUT).body(text)
+            }
         };
         let mut response = request.send().await.map_err(|error| self.broken(&error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));

@@ -7,6 +7,7 @@ use crate::{
     job::{Json, Limits, Name, NewJob, Timestamp},
     signatures::{self, Event, Verified},
     store,
+    telemetry::Metrics,
 };
 use axum::{
     Json as JsonAnswer,
@@ -44,6 +45,16 @@ pub(super) fn sources(config: &signatures::Config) -> Result<BTreeMap<Name, sign
         Ok((named, source.source(name).map_err(|error| error.to_string())?))
     };
     config.sources.iter().map(one).collect()
+}
+
+/// What can become of an event, for the metric's `result` label.
+const RESULTS: [&str; 5] = ["accepted", "duplicate", "changed", "rejected", "failed"];
+
+/// Counters that exist from the start: a rate over one that appears with its first event misses that event.
+pub(super) fn begin_counting(metrics: &Metrics, sources: &BTreeMap<Name, signatures::Source>) {
+    for (name, result) in sources.keys().flat_map(|name| RESULTS.map(|result| (name, result))) {
+        metrics.webhooks_received.with_label_values(&[name.as_str(), result]).inc_by(0);
+    }
 }
 
 pub(super) async fn receive(

@@ -66,6 +66,7 @@ impl State {
         stalled: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let in_force = Arc::new(InForce::of(config, webhooks)?);
+        hooks::begin_counting(&metrics, &in_force.sources);
         let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
         Ok(Self(Arc::new(Shared {
             store,
@@ -89,6 +90,7 @@ impl State {
     /// As [`State::new`]; the old settings stay in force.
     pub fn reload(&self, config: &Config, webhooks: &signatures::Config) -> Result<(), String> {
         let next = Arc::new(InForce::of(config, webhooks)?);
+        hooks::begin_counting(&self.metrics, &next.sources);
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
     }

@@ -40,22 +40,36 @@ async fn a_store_that_is_away_is_not_ready_but_alive() {
     assert_eq!(port.get("/metrics").await.status, StatusCode::OK, "the metrics tell of the outage");
 }
 
-#[tokio::test]
-async fn a_loop_that_stopped_ticking_is_neither_alive_nor_ready() {
-    let port = Port::start().await;
-    let stalled = || vec!["poller".to_owned()];
+/// A second port over the store of `port`, whose loops are as `stalled` says.
+async fn beside(port: &Port, stalled: fn() -> Vec<String>) -> (SocketAddr, CancellationToken) {
     let webhooks = signatures::Config::default();
     let state = State::new(&Config::default(), &webhooks, port.store.clone(), Metrics::new(), Clock::System, stalled).expect("a state");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(control::serve(listener, state, shutdown.clone()));
+    let (address, shutdown) = (listener.local_addr().expect("an address"), CancellationToken::new());
+    tokio::spawn(control::serve(listener, state, shutdown.clone()));
+    (address, shutdown)
+}
+
+#[tokio::test]
+async fn a_loop_that_stopped_ticking_is_neither_alive_nor_ready() {
+    let port = Port::start().await;
+    let (address, shutdown) = beside(&port, || vec!["poller".to_owned()]).await;
+    let _closes = shutdown.drop_guard();
     let ask = |path: &str| Answer::of(port.http.get(format!("http://{address}{path}")));
     assert_eq!(ask("/livez").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(ask("/readyz").await.json()["failed"], json!(["stalled:poller"]));
     assert_eq!(ask("/healthz").await.json()["checks"]["stalled"], json!(["poller"]));
-    shutdown.cancel();
-    serving.await.expect("no panic").expect("served");
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_its_own_request_only() {
+    let port = Port::start().await;
+    let (address, shutdown) = beside(&port, || panic!("a bug, made for this test")).await;
+    let _closes = shutdown.drop_guard();
+    let ask = |path: &str| Answer::of(port.http.get(format!("http://{address}{path}")));
+    let problem = ask("/livez").await.problem(500, "internal");
+    assert!(!problem.to_string().contains("made for this test"), "{problem}");
+    assert_eq!(ask("/v1/queues").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

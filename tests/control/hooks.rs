@@ -151,6 +151,15 @@ async fn the_same_event_id_with_another_body_keeps_the_first_and_is_counted() {
     assert!(text.contains(r#"windlass_webhooks_received_total{result="changed",source="stripe"} 1"#), "{text}");
 }
 
+#[tokio::test]
+async fn the_counters_of_a_known_source_begin_at_zero() {
+    let port = door().await;
+    let text = metrics(&port).await;
+    for result in ["accepted", "duplicate", "changed", "rejected", "failed"] {
+        assert!(text.contains(&format!(r#"windlass_webhooks_received_total{{result="{result}",source="github"}} 0"#)), "{text}");
+    }
+}
+
 async fn metrics(port: &Port) -> String {
     Answer::of(port.request(Method::GET, "/metrics").bearer_auth("hooks-need-no-token")).await.text
 }

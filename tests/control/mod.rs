@@ -94,7 +94,7 @@ impl Port {
     pub async fn enqueue(&self, n: usize, envelope: &Value) -> Vec<JobId> {
         let answer = self.post("/v1/jobs", &Value::Array(vec![envelope.clone(); n])).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
-        answer.json().as_array().expect("an array").iter().map(|done| id_of(done)).collect()
+        answer.json().as_array().expect("an array").iter().map(id_of).collect()
     }
 
     pub async fn job(&self, id: JobId) -> Value {
