@@ -9,7 +9,7 @@ mod reference;
 use crate::support::{TestStore, note};
 use history::{History, histories};
 use play::Player;
-use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Histories in a run that names no number.
@@ -79,7 +79,18 @@ fn play_many(store: &'static str, cases: u32, steps: &AtomicU64) {
             Err(difference) => Err(TestCaseError::fail(difference)),
         }
     });
-    if let Err(failed) = outcome {
-        panic!("{failed}");
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(difference, history)) => panic!("{difference}\n{}", retold(&history)),
+        Err(TestError::Abort(reason)) => panic!("the run was given up: {reason}"),
     }
+}
+
+/// A history for people: a line an operation.
+fn retold(history: &History) -> String {
+    let mut lines = format!("queue a: {:?}\nqueue b: {:?}\n", history.queues[0], history.queues[1]);
+    for (n, operation) in history.operations.iter().enumerate() {
+        lines.push_str(&format!("{n}: {operation:?}\n"));
+    }
+    lines
 }
