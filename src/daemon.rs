@@ -9,7 +9,7 @@ use crate::{
     control,
     engine::{Drained, Engine, Parts},
     job::Settings,
-    store::{self, Role, Store},
+    store::{self, Instrumented, Role, Store},
     telemetry::Metrics,
     workers,
 };
@@ -96,6 +96,7 @@ impl Daemon {
         let settings = config.settings();
         let register = register(config, &metrics, &clock)?;
         let store = store::open(&config.store.url, Role::Daemon { control: Some(address) }, config.store_options()).await?;
+        let store: Arc<dyn Store> = Arc::new(Instrumented::new(store, metrics.clone()));
         apply(config, &settings, &*store).await?;
         let engine = RunningEngine(Arc::default());
         let stalled = {
@@ -181,6 +182,14 @@ impl Daemon {
         }
         ended
     }
+}
+
+/// Builds the clients and workers and throws them away: what a start would find wrong with their settings.
+///
+/// # Errors
+/// The first setting that cannot be used.
+pub fn check(config: &Config) -> Result<(), Error> {
+    register(config, &Metrics::new(), &Clock::System).map(drop)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -5,7 +5,7 @@ use super::{
     Place,
     output::{Format, print},
 };
-use crate::config;
+use crate::{config, daemon};
 use serde::Serialize;
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,10 @@ impl From<&config::Problem> for Said {
 }
 
 pub fn run(place: &Place, args: &Args) -> anyhow::Result<()> {
-    let loaded = config::load(&place.sources());
+    let loaded = config::load(&place.sources()).and_then(|loaded| match daemon::check(&loaded.config) {
+        Ok(()) => Ok(loaded),
+        Err(error) => Err(config::Invalid(vec![config::Problem::new("the configuration", error.to_string())])),
+    });
     if args.format.json {
         let (problems, warnings) = match &loaded {
             Ok(loaded) => (Vec::new(), loaded.warnings.iter().map(Said::from).collect()),

@@ -137,7 +137,11 @@ pub fn run(place: &Place, args: Args) -> anyhow::Result<()> {
         return door::enter(place, MayMake::Store, async |door| many(door, &mut Lines::standard_input(), args.format).await);
     }
     let envelope = args.envelope()?;
+    // Through the same check as at every door, so that a nesting bomb gets the same sentence.
+    let text = Json::of(&envelope);
     door::enter(place, MayMake::Store, async |door| {
+        NewJob::check(text.as_str().as_bytes(), door.limits())
+            .map_err(|error| Exit::Data.because(format!("the job is not valid: {error}")))?;
         let done = enqueue(door, &[envelope]).await.map_err(about_one_job)?;
         Ok(args.format.show(&done[0], answered)?)
     })
@@ -153,7 +157,7 @@ impl Args {
         let m = self.members.clone();
         let list = |given: bool| given.then_some(());
         let envelope = Envelope {
-            payload: checked_payload(payload)?,
+            payload: Json::parse(payload).map_err(|error| Exit::Data.because(format!("the payload is not valid JSON: {error}")))?,
             kind,
             id: m.id.or_else(|| Some(JobId::mint())),
             queue: m.queue,
@@ -181,11 +185,6 @@ impl Args {
         };
         Ok(envelope)
     }
-}
-
-/// Through the same check as at every door, so that a nesting bomb or a half object gets the same sentence.
-fn checked_payload(text: &str) -> anyhow::Result<Json> {
-    Json::parse(text).map_err(|error| Exit::Data.because(format!("the payload is not valid JSON: {error}")))
 }
 
 fn answered(done: &Enqueued) -> String {

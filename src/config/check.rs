@@ -4,9 +4,38 @@ use super::{
     Config, Problem,
     tree::{self, Origin, Table},
 };
+use crate::telemetry::logs;
 
-/// Adds a problem for each pair of settings that contradict each other.
+/// Adds a problem for whatever no daemon could start with, and for settings that contradict each other.
 pub fn fits(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
+    let rooms = [config.control.check(), config.engine.check()];
+    problems.extend(rooms.into_iter().filter_map(Result::err).map(|sentence| Problem::new(place_of(&sentence, tree), sentence)));
+    for schedule in &config.schedules {
+        if let Err(error) = schedule.check() {
+            let name = &schedule.name;
+            let origin = tree::get(tree, &["schedules", name]).map_or(Origin::Default, |node| node.origin.clone());
+            problems.push(Problem::new(origin, format!("schedule `{name}`: {error}")));
+        }
+    }
+    queues(config, tree, problems);
+    if let Err(sentence) = logs::check_level(&config.log.level) {
+        let origin = tree::get(tree, &["log", "level"]).map_or(Origin::Default, |node| node.origin.clone());
+        problems.push(Problem::new(origin, format!("`log.level`: {sentence}")));
+    }
+}
+
+/// A room names its setting by its whole path; that says where it was written.
+fn place_of(sentence: &str, tree: &Table) -> String {
+    let mut place = None;
+    tree::leaves(tree, &mut Vec::new(), &mut |path, node| {
+        if node.origin != Origin::Default && place.is_none() && sentence.contains(&path.join(".")) {
+            place = Some(node.origin.to_string());
+        }
+    });
+    place.unwrap_or_else(|| "the configuration".to_owned())
+}
+
+fn queues(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
     let mut report = |path: &[&str], message: String| {
         let origin = tree::get(tree, path).map_or(Origin::Default, |node| node.origin.clone());
         problems.push(Problem::new(origin, message));

@@ -8,9 +8,11 @@
 //! - One bad row never blocks the rest: it is quarantined with its reason.
 
 mod error;
+mod instrumented;
 pub mod sqlite;
 
 pub use error::{Error, Result};
+pub use instrumented::Instrumented;
 
 use crate::job::{
     Applied, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, State, Timestamp,

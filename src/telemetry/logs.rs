@@ -40,7 +40,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
 fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder()
         .parse(level)
-        .map_err(|_| format!("\"{level}\" is no log level; write error, warn, info, debug or trace, or info,windlass::engine=debug"))
+        .map_err(|_| format!("\"{level}\" is not understood; write error, warn, info, debug or trace, or info,windlass::engine=debug"))
 }
 
 /// Begins logging for the whole process. Later calls change nothing but give no handle either.

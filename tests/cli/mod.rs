@@ -1,3 +1,8 @@
 //! The doors for people: the configuration, the command line, the daemon as a process.
 
+mod bad_input;
+mod commands;
 mod configuration;
+mod demo;
+mod program;
+mod running;

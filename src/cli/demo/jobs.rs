@@ -133,7 +133,7 @@ fn reminders(receiver: &str) -> [(Envelope, Task); 3] {
 fn calls(receiver: &str) -> [(Envelope, Task); 2] {
     let report = json!({"report": "weekly", "courses": 3});
     let flaky = json!({"url": format!("{receiver}/receive/flaky/fail/2/status/503/then/ok"), "body": report});
-    let partner = json!({"url": format!("{receiver}{}", super::PARTNER), "body": report});
+    let partner = json!({"url": format!("{receiver}/receive/{}", super::PARTNER), "body": report});
     [
         (envelope("http.call", &flaky), Task::new("report to a flaky server", "http.call", Story::Stumbles)),
         (

@@ -108,7 +108,8 @@ impl Default for Secrets {
     }
 }
 
-const PARTNER: &str = "/receive/partner";
+/// The name under `/receive/`.
+const PARTNER: &str = "partner";
 
 /// Its endpoint is down until somebody repairs it.
 fn break_the_partner(sandbox: &Sandbox) {
@@ -222,17 +223,14 @@ impl Tour {
         Ok(())
     }
 
-    /// Looks until every job has ended; those of the stories in `to_death` until they are dead.
-    async fn follow(&mut self, to_death: &[Story]) -> anyhow::Result<()> {
+    /// Looks until every job of these stories has ended; of all when none is named.
+    async fn follow(&mut self, stories: &[Story]) -> anyhow::Result<()> {
         loop {
             for at in 0..self.tasks.len() {
                 self.look(at).await?;
             }
-            let is_through = |task: &Task| match task.state() {
-                Some(State::Dead) => true,
-                state => to_death.is_empty() && state.is_some_and(State::is_final),
-            };
-            let mut wanted = self.tasks.iter().filter(|task| to_death.is_empty() || to_death.contains(&task.story));
+            let is_through = |task: &Task| task.state().is_some_and(State::is_final);
+            let mut wanted = self.tasks.iter().filter(|task| stories.is_empty() || stories.contains(&task.story));
             if wanted.all(is_through) {
                 return Ok(());
             }

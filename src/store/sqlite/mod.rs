@@ -83,6 +83,7 @@ impl SqliteStore {
     /// cannot be opened, with the remedy.
     pub fn open(path: &Path, role: Role, config: Config, clock: Clock) -> Result<Self> {
         refuse_network_disk(path)?;
+        refuse_unwritable(path)?;
         let lock = match role {
             Role::Daemon { control } => Some(Lock::take(path, control)?),
             Role::Client => None,
@@ -127,6 +128,18 @@ fn refuse_network_disk(path: &Path) -> Result<()> {
     match NETWORK.iter().find(|(magic, name)| *magic == kind && *name != "FUSE") {
         Some((_, name)) => Err(Error::Refused(format!("{} is on {name}; SQLite needs a local disk, name a file on one", path.display()))),
         None => Ok(()),
+    }
+}
+
+/// Waiting does not help against a missing folder or a missing right, as it does against a lock or a full disk.
+fn refuse_unwritable(path: &Path) -> Result<()> {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    match std::fs::OpenOptions::new().read(true).append(true).create(true).open(path) {
+        Err(e) if matches!(e.kind(), IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem) => {
+            let name = path.display();
+            Err(Error::Refused(format!("{name} cannot be written ({e}); check that its folder exists and that you may write to both")))
+        }
+        _ => Ok(()),
     }
 }
 
