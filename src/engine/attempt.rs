@@ -10,9 +10,18 @@ use super::{
 use crate::job::{LeasedJob, Timestamp};
 use futures_util::FutureExt as _;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio_util::task::TaskTracker;
+
+/// Runs `grant` up to its first wait here, and what is left as a task of its own.
+pub(super) async fn start(shared: &Arc<Shared>, grant: Grant, tasks: &TaskTracker) {
+    let mut attempt = run(shared.clone(), grant).boxed();
+    if futures_util::poll!(&mut attempt).is_pending() {
+        tasks.spawn(attempt);
+    }
+}
 
 /// Runs `grant` and hands its settlement on. Never fails and never panics.
-pub(super) async fn run(shared: Arc<Shared>, grant: Grant) {
+async fn run(shared: Arc<Shared>, grant: Grant) {
     let Grant { leased, held, slot } = grant;
     let started_at = shared.clock.now();
     let job = &leased.job;

@@ -1,8 +1,7 @@
 //! Our own loop: grants in, attempts out. A job that answers at once costs no task; one that waits becomes its own.
 
 use super::{attempt, held::Grant, shared::Shared};
-use futures_util::FutureExt as _;
-use std::{sync::Arc, task::Poll};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -16,16 +15,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut grants: mpsc::Receiver<Vec<Gran
         while batch.peek().is_some() {
             let chunk: Vec<Grant> = batch.by_ref().take(CHUNK).collect();
             let (shared, tracker) = (shared.clone(), tasks.clone());
-            tasks.spawn(async move { start(&shared, chunk, &tracker).await });
-        }
-    }
-}
-
-async fn start(shared: &Arc<Shared>, chunk: Vec<Grant>, tasks: &TaskTracker) {
-    for grant in chunk {
-        let mut attempt = attempt::run(shared.clone(), grant).boxed();
-        if let Poll::Pending = futures_util::poll!(&mut attempt) {
-            tasks.spawn(attempt);
+            tasks.spawn(async move {
+                for grant in chunk {
+                    attempt::start(&shared, grant, &tracker).await;
+                }
+            });
         }
     }
 }

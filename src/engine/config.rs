@@ -52,7 +52,7 @@ impl Default for Config {
             settle_batch: 1000,
             lease_bytes: 8 << 20,
             flight_bytes: 64 << 20,
-            runner: Runner::Bare,
+            runner: Runner::Apalis,
             retention: Retention::default(),
         }
     }

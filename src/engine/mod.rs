@@ -102,7 +102,7 @@ impl Engine {
         upkeep.push(tokio::spawn(scheduler.run()));
         let runner = match runner_kind {
             Runner::Bare => tokio::spawn(bare::run(shared.clone(), grants, tasks.clone())),
-            Runner::Apalis => tokio::spawn(runtime::run(shared.clone(), grants)),
+            Runner::Apalis => tokio::spawn(runtime::run(shared.clone(), grants, tasks.clone())),
         };
         Ok(Self { shared, beat_end, beat, poller, settler, runner, upkeep, tasks })
     }

@@ -21,6 +21,7 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 struct GrantBackend(Feed);
 
@@ -57,16 +58,18 @@ impl BackendConfig for GrantBackend {
     }
 }
 
-pub(super) async fn run(shared: Arc<Shared>, grants: mpsc::Receiver<Vec<Grant>>) {
-    let worker = WorkerBuilder::new("windlass").backend(GrantBackend(Feed::new(grants))).data(shared).build(deliver);
+pub(super) async fn run(shared: Arc<Shared>, grants: mpsc::Receiver<Vec<Grant>>, tasks: TaskTracker) {
+    let worker = WorkerBuilder::new("windlass").backend(GrantBackend(Feed::new(grants))).data(shared).data(tasks).build(deliver);
     if let Err(error) = worker.run().await {
         tracing::error!(%error, "the apalis worker ended");
     }
 }
 
-async fn deliver(_: (), ticket: Data<Ticket>, shared: Data<Arc<Shared>>) -> Result<(), BoxDynError> {
+/// A job that answers at once costs no task. One that waits becomes its own: an apalis worker is a single task, and a
+/// handler that computes between two waits would hold up all the others.
+async fn deliver(_: (), ticket: Data<Ticket>, shared: Data<Arc<Shared>>, tasks: Data<TaskTracker>) -> Result<(), BoxDynError> {
     if let Some(grant) = ticket.take() {
-        attempt::run(Arc::clone(&shared), grant).await;
+        attempt::start(&shared, grant, &tasks).await;
     }
     Ok(())
 }
