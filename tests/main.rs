@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod control;
 mod crash;
+mod deploy;
 mod job;
 mod sandbox;
 mod schedules;
