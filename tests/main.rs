@@ -2,8 +2,11 @@
 
 #[macro_use]
 mod support;
+
+mod cli;
 mod clients;
 mod control;
+mod crash;
 mod job;
 mod sandbox;
 mod schedules;

@@ -1,3 +1,145 @@
-//! (being written)
+//! Every command on one screen. A command is one file; `door.rs` is how it reaches the jobs, `output.rs` how it answers,
+//! `exit.rs` how it ends.
 
 pub mod bench;
+mod check;
+mod dead;
+mod demo;
+mod door;
+mod enqueue;
+pub mod exit;
+mod jobs;
+mod lines;
+mod output;
+mod queues;
+mod run;
+mod sandbox;
+mod schedules;
+mod transfer;
+
+use crate::config::Sources;
+use clap::{Parser, Subcommand, error::ErrorKind};
+use exit::Exit;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// A durable job queue and worker daemon
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which daemon or store a command is about.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Place {
+    /// The configuration file; every key is in config/default.toml
+    #[arg(long, global = true, value_name = "FILE", env = "WINDLASS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the jobs are kept, such as sqlite:windlass.db
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// The control port: where `run` listens, and whom the other commands ask
+    #[arg(long, global = true, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(run::Args),
+    /// See everything at work: a store in a temporary folder, stand-in providers, real jobs
+    Demo(demo::Args),
+    /// Run the stand-in providers on loopback: an AI, a SERP and a mail server, a receiver of webhooks
+    Sandbox(sandbox::Args),
+    /// Enqueue one job, or many from standard input
+    Enqueue(Box<enqueue::Args>),
+    /// Look at jobs, cancel them, make them due
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Look at dead letters, put them back, remove them
+    #[command(subcommand)]
+    Dead(dead::Command),
+    /// Look at queues, hold them back, let them go
+    #[command(subcommand)]
+    Queues(queues::Command),
+    /// Look at recurring rules, hold them back, run one now
+    #[command(subcommand)]
+    Schedules(schedules::Command),
+    /// Check the configuration and show what is in force
+    Check(check::Args),
+    /// Measure the throughput and latency of a store
+    Bench(BenchArgs),
+    /// Write all live jobs and dead letters as NDJSON
+    Export(transfer::Export),
+    /// Take in what `export` wrote
+    Import(transfer::Import),
+}
+
+/// The whole program: reads the command line, runs the command, and turns its end into an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_command_line(&error),
+    };
+    match cli.command.run(&cli.place) {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            eprintln!("windlass: {}", output::plain_lines(&exit::sentence(&error)));
+            Exit::of(&error).into()
+        }
+    }
+}
+
+impl Command {
+    fn run(self, place: &Place) -> anyhow::Result<()> {
+        match self {
+            Self::Run(args) => run::run(place, &args),
+            Self::Demo(args) => demo::run(&args),
+            Self::Sandbox(args) => sandbox::run(place, &args),
+            Self::Enqueue(args) => enqueue::run(place, *args),
+            Self::Jobs(command) => jobs::run(place, command),
+            Self::Dead(command) => dead::run(place, command),
+            Self::Queues(command) => queues::run(place, command),
+            Self::Schedules(command) => schedules::run(place, command),
+            Self::Check(args) => check::run(place, &args),
+            Self::Bench(args) => measure(place, &args),
+            Self::Export(args) => transfer::export(place, &args),
+            Self::Import(args) => transfer::import(place, &args),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    bench: bench::Bench,
+    #[command(flatten)]
+    format: output::Format,
+}
+
+fn measure(place: &Place, args: &BenchArgs) -> anyhow::Result<()> {
+    let config = crate::config::load(&place.sources())?.config;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let figures = runtime.block_on(bench::run(&args.bench, &config.store.url, config.store_options()))?;
+    Ok(args.format.show(&figures, output::members)?)
+}
+
+impl Place {
+    fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone()).with_store(self.store.clone()).with_listen(self.listen)
+    }
+}
+
+/// clap says what is wrong and how it is meant; help and version are no errors.
+fn refuse_command_line(error: &clap::Error) -> ExitCode {
+    // Standard error is gone with the terminal; nobody is left to tell.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Success.into(),
+        _ => Exit::Usage.into(),
+    }
+}

@@ -4,7 +4,7 @@
 use super::{
     ProviderError, excerpt,
     guard::{Guard, Refusal},
-    retry_after,
+    retry_after, tls,
 };
 use crate::{
     clock::Clock,
@@ -18,7 +18,7 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use std::{error::Error as StdError, io, net::SocketAddr, sync::Arc, time::Duration};
 use url::Url;
@@ -206,7 +206,7 @@ impl Http {
         for net in config.allow.iter().filter(|net| is_too_wide(net)) {
             tracing::warn!(%net, "outbound.allow opens so wide a range that the address guard protects little; name the receivers' own range");
         }
-        let tls = tls();
+        let tls = tls::config();
         let guard = Arc::new(Guard { allow: config.allow.clone(), low_ports: config.low_ports.clone(), https_only: config.https_only });
         let guarded = client(config, tls.clone()).dns_resolver(GuardedLookup { guard: Arc::clone(&guard), lookup }).build()?;
         let unguarded = client(config, tls).build()?;
@@ -274,27 +274,6 @@ fn client(config: &Config, tls: ClientConfig) -> reqwest::ClientBuilder {
         .pool_idle_timeout(Duration::from_secs(45))
 }
 
-/// TLS 1.2 or 1.3 by rustls on ring, trusting what the machine trusts; a machine without certificates (a bare container)
-/// trusts Mozilla's list as compiled in.
-fn tls() -> ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let native = rustls_native_certs::load_native_certs().certs;
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring knows the default protocol versions")
-        .with_root_certificates(roots(native))
-        .with_no_client_auth()
-}
-
-fn roots(native: Vec<CertificateDer<'static>>) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(native);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
-}
-
 /// Wider than the widest private range.
 fn is_too_wide(net: &IpNet) -> bool {
     match net {
@@ -328,16 +307,4 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 fn cause(error: &reqwest::Error) -> String {
     let innermost = chain(error).skip(1).last().map(ToString::to_string);
     excerpt(&innermost.unwrap_or_else(|| "no reason given".to_owned()), 300)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_without_certificates_still_trusts_the_public_authorities() {
-        assert!(roots(Vec::new()).len() > 50);
-        let garbage = vec![CertificateDer::from(b"no certificate".to_vec())];
-        assert!(roots(garbage).len() > 50);
-    }
 }

@@ -10,6 +10,7 @@ mod micros;
 pub mod openai;
 mod retry_after;
 pub mod smtp;
+mod tls;
 
 use crate::{
     job::{ErrorClass, JobError},

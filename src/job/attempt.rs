@@ -60,6 +60,7 @@ impl JobError {
     }
 }
 
+/// How an attempt ended, in the words of [`super::Transition`], and one that only others can record of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
@@ -74,8 +75,10 @@ pub enum AttemptOutcome {
     Lost,
 }
 
+/// One run of a job, as it stays with the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
+    /// From 1; the same number again after a run that was not charged.
     pub number: u32,
     pub started_at: Timestamp,
     pub ended_at: Timestamp,

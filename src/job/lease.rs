@@ -36,6 +36,7 @@ impl Nonce {
     }
 }
 
+/// The proof that a holder owns a job: a settlement that shows job, epoch and nonce as last granted is accepted, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     pub job: JobId,

@@ -1,4 +1,4 @@
-//! The words and the rules of the queue. Pure: no I/O, no clock, no randomness of its own.
+//! The words and the rules of the queue. Pure: no I/O, no clock, no randomness, but for the ids that doors and clients mint.
 //! What is stored where is the store's affair, what is done when the engine's.
 
 mod attempt;
@@ -60,7 +60,8 @@ impl FromStr for JobId {
     }
 }
 
-/// JSON text exactly as it was accepted: nothing between producer and worker re-encodes it (contract P9).
+/// JSON text exactly as it was accepted: nothing between producer and worker re-encodes it (contract P9). Two are equal
+/// when their texts are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Arc<str>);
 

@@ -22,6 +22,7 @@ impl Rate {
     }
 }
 
+/// How one queue is leased from. What is left out has its default; a queue nobody configured has all of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettings {
@@ -57,21 +58,28 @@ impl Default for QueueSettings {
     }
 }
 
+/// See [`QueueSettings::on_head`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnHead {
+    /// Successors wait until the head is final: the order is kept whatever happens.
     Block,
+    /// Successors go first: a head in trouble delays only itself.
     Skip,
 }
 
+/// What becomes of a job that nobody started by its `expires_at`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnExpire {
+    /// Cancelled, reason `expired`: too late is as good as never.
     #[default]
     Cancel,
+    /// A dead letter, which stays until somebody looked at it.
     Dead,
 }
 
+/// What a job of one kind has where its envelope says nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KindSettings {
@@ -107,11 +115,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The queue's settings, or the defaults.
     #[must_use]
     pub fn queue(&self, queue: &str) -> QueueSettings {
         self.queues.get(queue).cloned().unwrap_or_default()
     }
 
+    /// The kind's settings, or the defaults.
     #[must_use]
     pub fn kind(&self, kind: &str) -> KindSettings {
         self.kinds.get(kind).cloned().unwrap_or_default()

@@ -46,9 +46,11 @@ impl Curve {
     }
 }
 
+/// How much of a wait is drawn by lot, so that jobs that failed together do not come back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Jitter {
+    /// Nothing: the curve's wait to the millisecond.
     None,
     /// Anywhere between nothing and the whole wait: spreads a herd best.
     Full,
@@ -56,6 +58,7 @@ pub enum Jitter {
     Equal,
 }
 
+/// When a failed job of a kind is tried again. What is left out has its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {

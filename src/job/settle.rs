@@ -37,6 +37,7 @@ pub enum Transition {
 }
 
 impl Transition {
+    /// The state the job is in once the settlement is applied. A retry whose instant has come by then may be queued at once.
     #[must_use]
     pub const fn to_state(&self) -> State {
         match self {
@@ -49,6 +50,7 @@ impl Transition {
         }
     }
 
+    /// How the attempt's record calls it.
     #[must_use]
     pub const fn outcome(&self) -> AttemptOutcome {
         match self {
@@ -68,6 +70,7 @@ impl Transition {
         matches!(self, Self::Complete | Self::Retry { .. } | Self::Dead { .. })
     }
 
+    /// The failure that led here, if it was one.
     #[must_use]
     pub const fn error(&self) -> Option<&JobError> {
         match self {
@@ -78,9 +81,10 @@ impl Transition {
     }
 }
 
-/// A typed write beside the job, executed by every store in the settle's own step.
+/// A typed write beside the job, executed by every store in the settle's own step. In JSON `{"put_record": {…}}`: a tag
+/// among the members would be read through a buffer that cannot hold raw JSON values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "effect", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Upserts one record of a collection, in the job's tenant. With `event_time`, an older write never overwrites a newer.
     PutRecord { collection: Name, key: String, value: Json, event_time: Option<Timestamp> },

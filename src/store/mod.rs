@@ -373,17 +373,23 @@ pub struct Options {
 /// # Errors
 /// `Refused` when the URL names no store this program has, or the store must not be used like this; otherwise the driver's.
 pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::Arc<dyn Store>> {
-    let Some(path) = url.strip_prefix("sqlite:") else {
+    let Some(path) = sqlite_path(url) else {
         let scheme = url.split(':').next().unwrap_or_default();
         return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, such as sqlite:windlass.db")));
     };
-    let path = std::path::PathBuf::from(path.strip_prefix("//").unwrap_or(path));
     if path.as_os_str().is_empty() {
         return Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()));
     }
     let opened = tokio::task::spawn_blocking(move || sqlite::SqliteStore::open(&path, role, options.sqlite, options.clock)).await;
     let store = opened.map_err(|_| Error::Unavailable("opening the store was cut short".into()))??;
     Ok(std::sync::Arc::new(store))
+}
+
+/// The file that a store's URL names, if it is one of SQLite.
+#[must_use]
+pub fn sqlite_path(url: &str) -> Option<std::path::PathBuf> {
+    let path = url.strip_prefix("sqlite:")?;
+    Some(path.strip_prefix("//").unwrap_or(path).into())
 }
 
 /// Turns a bad item of a bulk call into the store's error.

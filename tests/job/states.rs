@@ -1,7 +1,7 @@
 //! The states, the moves between them, and what an end of an attempt does.
 
 use State::{Cancelled, Completed, Dead, Parked, Queued, Running, Scheduled};
-use windlass::job::{AttemptOutcome, ErrorClass, JobError, State, Timestamp, Transition};
+use windlass::job::{AttemptOutcome, Effect, ErrorClass, JobError, Json, Name, State, Timestamp, Transition};
 
 #[test]
 fn jobs_move_along_the_arrows_of_the_picture_and_no_others() {
@@ -66,6 +66,19 @@ fn each_end_of_an_attempt_has_its_state_its_record_and_its_price() {
         assert!(Running.may_become(state));
         assert_eq!(transition.error().is_some(), matches!(transition, Transition::Retry { .. } | Transition::Dead { .. }));
     }
+}
+
+#[test]
+fn effects_are_read_back_as_they_were_written() {
+    let raw = || Json::parse(r#"{"a":1,"a":1e400}"#).unwrap();
+    let effects = [
+        Effect::PutRecord { collection: Name::literal("ranks"), key: "kw".into(), value: raw(), event_time: Some(Timestamp::from_secs(1)) },
+        Effect::RecordSend { channel: Name::literal("smtp"), key: "k".into(), provider_id: None },
+        Effect::PutCache { key: "c".into(), value: raw(), ttl_ms: 1 },
+    ];
+    let text = serde_json::to_string(&effects).unwrap();
+    assert!(text.starts_with(r#"[{"put_record":{"collection":"ranks","key":"kw","value":{"a":1,"a":1e400},"#), "{text}");
+    assert_eq!(serde_json::from_str::<Vec<Effect>>(&text).unwrap(), effects);
 }
 
 #[test]

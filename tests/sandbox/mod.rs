@@ -6,6 +6,7 @@ mod receiver;
 mod smtp;
 mod switches;
 mod texts;
+mod workers;
 
 use reqwest::Client;
 use std::{sync::LazyLock, time::Duration};

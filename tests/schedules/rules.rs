@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use windlass::job::{
     Timestamp,
-    schedule::{Missed, Rule, Schedule, Timetable},
+    schedule::{Fate, Missed, Occurrence, Rule, Schedule, SkipReason, Timetable},
 };
 
 fn cron(cron: &str, tz: &str) -> Result<Timetable, String> {
@@ -89,6 +89,27 @@ fn a_schedule_is_read_and_written_as_one_flat_object() {
     assert_eq!((sparse.rule, sparse.missed), (Rule::Cron { cron: "0 9 * * *".into(), tz: "UTC".into() }, Missed::Once));
     let every: Schedule = serde_json::from_value(json!({"name": "n", "every_ms": 5000, "job": {"kind": "k", "payload": 1}})).unwrap();
     assert_eq!(every.rule, Rule::Every { every_ms: 5000, anchor: Timestamp(0) });
+}
+
+#[test]
+fn the_history_of_a_schedule_is_read_back_as_it_was_written() {
+    let id = windlass::job::JobId::mint();
+    let (due, through) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:05:00Z"));
+    let table = [
+        (Fate::Job { id }, json!({"due": due, "job": {"id": id}})),
+        (
+            Fate::Skipped { reason: SkipReason::Missed, through, count: 6 },
+            json!({"due": due, "skipped": {"reason": "missed", "through": through, "count": 6}}),
+        ),
+    ];
+    for (fate, text) in table {
+        let occurrence = Occurrence { due, fate };
+        assert_eq!(serde_json::to_value(&occurrence).unwrap(), text);
+        assert_eq!(serde_json::from_value::<Occurrence>(text).unwrap(), occurrence);
+    }
+    for reason in SkipReason::ALL {
+        assert_eq!((SkipReason::parse(reason.as_str()), serde_json::to_value(reason).unwrap()), (Some(reason), json!(reason.as_str())));
+    }
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct TestStore {
     /// None only between a crash and the reopening.
     store: Option<Arc<dyn Store>>,
     directory: TempDir,
+    /// The store's clock, for calls that are given no instant; it only moves when a test moves it.
+    pub clock: Clock,
     /// The test damages rows on purpose.
     damaged: bool,
 }
@@ -72,6 +74,10 @@ impl Deref for TestStore {
 }
 
 impl TestStore {
+    pub fn is_wanted(name: &str) -> bool {
+        is_wanted(name)
+    }
+
     /// None: the run leaves this store out.
     pub async fn open_for_test(name: &'static str) -> Option<Self> {
         if is_wanted(name) {
@@ -85,7 +91,7 @@ impl TestStore {
 
     pub async fn open(name: &'static str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut store = Self { name, store: None, directory, damaged: false };
+        let mut store = Self { name, store: None, directory, clock: Clock::manual(at(0)), damaged: false };
         store.reopen().await;
         store
     }
@@ -97,7 +103,7 @@ impl TestStore {
     }
 
     async fn reopen(&mut self) {
-        self.store = Some(open_sqlite(&self.sqlite_file()).await);
+        self.store = Some(open_sqlite(&self.sqlite_file(), self.clock.clone()).await);
     }
 
     pub fn name(&self) -> &'static str {
@@ -116,9 +122,9 @@ impl TestStore {
 
 /// Durability is relaxed: the page cache outlives a crash of the process, which is all that a test can cause, and an fsync a
 /// commit would be most of the run.
-async fn open_sqlite(file: &Path) -> Arc<dyn Store> {
+async fn open_sqlite(file: &Path, clock: Clock) -> Arc<dyn Store> {
     let sqlite = sqlite::Config { durability: Durability::Relaxed, ..sqlite::Config::default() };
-    let options = Options { sqlite, clock: Clock::manual(at(0)) };
+    let options = Options { sqlite, clock };
     let url = format!("sqlite:{}", file.display());
     store::open(&url, Role::Daemon { control: None }, options).await.expect("the store opens")
 }

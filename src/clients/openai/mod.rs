@@ -231,7 +231,7 @@ impl OpenAi {
     fn body(&self, prompt: Prompt<'_>) -> Vec<u8> {
         let response_format = match self.config.structured {
             Structured::JsonSchema => {
-                let strict = serde_json::from_str(prompt.schema.get()).is_ok_and(|schema| strict::conforms(&schema));
+                let strict = strict::conforms(prompt.schema.get());
                 Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { name: "answer", strict, schema: prompt.schema } })
             }
             Structured::JsonObject => Some(ResponseFormat::JsonObject),

@@ -5,12 +5,20 @@ use serde_json::{Map, Value};
 
 /// Nesting that the provider takes; deeper schemas are refused there.
 const MAX_DEPTH: usize = 10;
+/// The provider stops at 120,000 characters of names and values and at 5,000 properties; a text this short has neither.
+const MAX_BYTES: usize = 40_000;
+/// Values of all enums together.
+const MAX_ENUM_VALUES: usize = 1000;
 const UNSUPPORTED: [&str; 9] =
     ["allOf", "oneOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties"];
 
-pub(super) fn conforms(schema: &Value) -> bool {
-    let root = schema.as_object().is_some_and(|root| is_object(root) && !root.contains_key("anyOf"));
-    root && node(schema, 1)
+pub(super) fn conforms(schema: &str) -> bool {
+    schema.len() <= MAX_BYTES && serde_json::from_str(schema).is_ok_and(|schema| within(&schema) && enum_values(&schema) <= MAX_ENUM_VALUES)
+}
+
+/// The rules that are about the schema's shape.
+fn within(schema: &Value) -> bool {
+    schema["type"] == "object" && schema.get("anyOf").is_none() && node(schema, 1)
 }
 
 fn is_object(schema: &Map<String, Value>) -> bool {
@@ -32,6 +40,17 @@ fn node(schema: &Value, depth: usize) -> bool {
     closed && children.chain(branches).chain(schema.get("items")).all(|child| node(child, depth + 1))
 }
 
+fn enum_values(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => {
+            let own = members.get("enum").and_then(Value::as_array).map_or(0, Vec::len);
+            own + members.values().map(enum_values).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(enum_values).sum(),
+        _ => 0,
+    }
+}
+
 fn all_required(schema: &Map<String, Value>) -> bool {
     let required = schema.get("required").and_then(Value::as_array);
     let is_required = |name: &String| required.is_some_and(|names| names.iter().any(|n| n == name));
@@ -40,15 +59,26 @@ fn all_required(schema: &Map<String, Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::conforms;
+    use super::{conforms, within};
     use serde_json::json;
+
+    #[test]
+    fn a_schema_beyond_the_providers_counts_is_not_strict() {
+        let listing = |values: usize| {
+            let values: Vec<usize> = (0..values).collect();
+            json!({"type": "object", "additionalProperties": false, "required": ["a"], "properties": {"a": {"enum": values}}}).to_string()
+        };
+        assert!(conforms(&listing(1000)));
+        assert!(!conforms(&listing(1001)));
+        assert!(!conforms(&format!("{}{}", listing(1), " ".repeat(40_000))));
+    }
 
     #[test]
     fn only_closed_objects_with_every_property_required_are_strict() {
         let closed =
             json!({"type": "object", "additionalProperties": false, "required": ["a"], "properties": {"a": {"type": ["number", "null"]}}});
-        assert!(conforms(&closed));
-        assert!(conforms(
+        assert!(within(&closed));
+        assert!(within(
             &json!({"type": "object", "additionalProperties": false, "required": ["l"], "properties": {"l": {"type": "array", "items": closed}}})
         ));
         for loose in [
@@ -57,10 +87,11 @@ mod tests {
             json!({"type": "object", "additionalProperties": false, "required": ["a"], "properties": {"a": {"type": "object"}}}),
             json!({"type": "object", "additionalProperties": false, "allOf": []}),
             json!({"type": "array", "items": {"type": "string"}}),
+            json!({"type": ["object", "null"], "additionalProperties": false}),
             json!({"anyOf": [{"type": "object"}], "type": "object", "additionalProperties": false}),
             json!(true),
         ] {
-            assert!(!conforms(&loose), "{loose}");
+            assert!(!within(&loose), "{loose}");
         }
     }
 }

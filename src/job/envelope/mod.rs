@@ -186,6 +186,38 @@ impl NewJob {
 }
 
 impl Envelope {
+    /// A plain one: everything else falls back to the kind's settings.
+    #[must_use]
+    pub const fn new(kind: Name, payload: Json) -> Self {
+        Self {
+            kind,
+            payload,
+            id: None,
+            queue: None,
+            tenant: None,
+            priority: None,
+            run_at: None,
+            delay_ms: None,
+            expires_at: None,
+            timeout_ms: None,
+            max_attempts: None,
+            unique_key: None,
+            unique_for: None,
+            on_duplicate: None,
+            debounce_max_ms: None,
+            idempotency_key: None,
+            concurrency_key: None,
+            ordered: None,
+            tags: None,
+            event_time: None,
+            after: None,
+            on_success: None,
+            on_failure: None,
+            account: None,
+            meta: None,
+        }
+    }
+
     /// # Errors
     /// The first member that breaks a rule.
     pub fn check(self, limits: Limits) -> Result<NewJob, InvalidEnvelope> {

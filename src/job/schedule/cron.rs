@@ -18,7 +18,8 @@ use croner::{
     parser::{CronParser, Seconds, Year},
 };
 
-/// The instants of a cron expression in a time zone.
+/// The instants of a cron expression in a time zone. The zone database is compiled in: new rules of a country arrive with
+/// a new release, and count from then on, because the next instant is computed anew each time.
 #[derive(Clone, Debug)]
 pub struct CronTimetable {
     cron: Cron,

@@ -3,7 +3,7 @@
 use super::{Rule, cron::CronTimetable};
 use crate::job::{InvalidEnvelope, Timestamp};
 
-/// The due instants of one rule, from 1970 on, as an endless ascending row.
+/// The due instants of one rule, from 1970 on, as an endless ascending row. Made by [`Timetable::new`], which checks.
 #[derive(Clone, Debug)]
 pub enum Timetable {
     Every { every_us: i64, anchor: Timestamp },

@@ -1,11 +1,13 @@
 //! Arrays: a record of the text for each object, an item or a found form for each string or number.
 
-use super::{DEPTH, Document, Filled, Filler, Scope, number, schema, schema::Kind, string};
+use super::{DEPTH, Document, Filled, Filler, Scope, form, number, schema, schema::Kind, string};
 use crate::sandbox::reading::{line::word_count, split_list, up_to_aside, words::Cue};
 use serde_json::Value;
 
 /// Items when the schema sets no bound: more than a course has weeks, less than an output cap holds.
 const ITEMS: usize = 40;
+/// The most that a `minItems` is filled up with.
+const PADDING: usize = 200;
 /// An item of a list is taken whole up to this many words, and by its head beyond.
 const WHOLE_ITEM_WORDS: usize = 10;
 
@@ -65,10 +67,10 @@ impl Filler<'_> {
     }
 
     fn strings(&self, items: &Value, cue: &Cue, scope: &Document) -> Found {
-        let formed = string::formed(items, cue, scope, self.year);
+        let formed = form::formed(items, cue, scope, self.year);
         if let Some(formed) = formed {
             let part = scope.section(cue).map(|(_, part)| part);
-            let near = part.as_ref().and_then(|part| string::formed(items, cue, part, self.year)).filter(|near| !near.is_empty());
+            let near = part.as_ref().and_then(|part| form::formed(items, cue, part, self.year)).filter(|near| !near.is_empty());
             let values = near.unwrap_or(formed);
             return Found { sure: !values.is_empty(), values: valid(items, values) };
         }
@@ -85,20 +87,26 @@ impl Filler<'_> {
         Found { values: valid(items, values), sure: records.named || records.documents.len() >= 2 }
     }
 
-    /// Fills up to `least` with other things the text has; numbered at last, so that `uniqueItems` holds.
+    /// Fills up to `least` with other things the text has, then with numbered ones so that `uniqueItems` holds; repeats
+    /// only where the items allow nothing else.
     fn pad(&self, items: &Value, least: usize, cue: &Cue, scope: &Scope<'_>, depth: usize, values: &mut Vec<Value>) {
-        let sentences = if values.len() < least { scope.near.sentences() } else { Vec::new() };
-        for n in 0..least.saturating_mul(2).min(400) {
+        let missing = least.saturating_sub(values.len());
+        if missing == 0 {
+            return;
+        }
+        let said = scope.near.sentences().into_iter().take(PADDING);
+        let numbered = (1..=missing.min(PADDING)).map(|n| format!("{}{n}", string::slug(&cue.name)));
+        let mut last = Value::Null;
+        for text in said.chain(numbered) {
             if values.len() >= least {
                 return;
             }
-            let document =
-                sentences.get(n).map_or_else(|| Document::read(&format!("{} {n}", cue.name)), |sentence| Document::read(sentence));
-            let value = self.fill(items, &cue_of_item(cue), &Scope::of(&document), depth + 1).value;
-            if !values.contains(&value) || n >= least {
-                values.push(value);
+            last = self.fill(items, &cue_of_item(cue), &Scope::of(&Document::read(&text)), depth + 1).value;
+            if !values.contains(&last) {
+                values.push(last.clone());
             }
         }
+        values.resize(values.len().max(least.min(PADDING)), last);
     }
 }
 

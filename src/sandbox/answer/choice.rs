@@ -2,7 +2,7 @@
 
 use super::{Filled, Scope, fingerprint};
 use crate::sandbox::reading::{
-    Document, spot,
+    Document,
     words::{Cue, stems},
 };
 use serde_json::Value;
@@ -40,22 +40,22 @@ fn uses(option: &Value, cue: &Cue, document: &Document) -> u32 {
     document.spoken().map(on_line).sum()
 }
 
-/// Yes when the text speaks of it without a no. A property such as `is_online` or `has_exam` is spoken of by its last words.
+/// Yes when the text speaks of it without a no. A property such as `is_online` or `has_exam` is spoken of by its last
+/// words; of several sentences the one that has most of them decides.
 pub(super) fn yes_or_no(cue: &Cue, document: &Document) -> Filled {
-    const DENIALS: [&str; 10] = ["no", "not", "without", "never", "none", "isn", "don", "doesn", "cannot", "false"];
-    let asked: Vec<&String> =
-        cue.named_stems().iter().filter(|word| !["has", "have", "can", "should", "does", "include"].contains(&word.as_str())).collect();
-    for line in document.spoken() {
-        let words = stems(&line.text);
-        let Some(at) = words.iter().position(|word| asked.contains(&word)) else { continue };
-        let around = &words[at.saturating_sub(4)..words.len().min(at + 4)];
-        let denied = around.iter().any(|word| DENIALS.contains(&word.as_str()));
-        return Filled::sure(Value::Bool(!denied));
+    const ASKING: [&str; 8] = ["has", "have", "can", "should", "does", "include", "allowed", "available"];
+    const DENIALS: [&str; 11] = ["no", "not", "without", "never", "none", "isn", "don", "doesn", "cannot", "false", "neither"];
+    let asked: Vec<&String> = cue.named_stems().iter().filter(|word| !ASKING.contains(&word.as_str())).collect();
+    let said: Vec<Vec<String>> = document.sentences().iter().map(|sentence| stems(sentence)).collect();
+    let spoken_of = |words: &[String]| asked.iter().filter(|word| words.contains(word)).count();
+    let most = said.iter().map(|words| spoken_of(words)).max().unwrap_or(0);
+    if let Some(words) = said.iter().find(|words| most > 0 && spoken_of(words) == most) {
+        let at = words.iter().position(|word| asked.contains(&word)).unwrap_or(0);
+        let around = &words[at.saturating_sub(4)..words.len().min(at + 5)];
+        return Filled::sure(Value::Bool(!around.iter().any(|word| DENIALS.contains(&word.as_str()))));
     }
-    let about = |line: &&crate::sandbox::reading::line::Line| cue.score(&stems(&line.text)) > 1;
-    let answered = document.spoken().find(about).filter(|line| spot::tokens(&line.text).len() <= 12);
-    match answered {
-        Some(line) => Filled::sure(Value::Bool(!stems(&line.text).iter().any(|word| DENIALS.contains(&word.as_str())))),
-        None => Filled::guess(Value::Bool(false)),
-    }
+    let about = said.iter().find(|words| cue.score(words) > 1 && words.len() <= 12);
+    about.map_or(Filled::guess(Value::Bool(false)), |words| {
+        Filled::sure(Value::Bool(!words.iter().any(|word| DENIALS.contains(&word.as_str()))))
+    })
 }

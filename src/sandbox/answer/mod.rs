@@ -4,9 +4,11 @@
 
 mod array;
 mod choice;
+mod form;
 mod number;
 mod object;
 mod pattern;
+mod role;
 mod schema;
 mod string;
 
@@ -194,4 +196,92 @@ fn cue_of(schema: &Value, cue: &Cue) -> Cue {
 pub fn fingerprint(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A word of every kind that a schema has for values.
+    fn wide_schema() -> Value {
+        json!({
+            "type": "object",
+            "required": ["link", "key", "code", "short", "hosts", "ratio", "sevenfold", "map", "either", "pair"],
+            "properties": {
+                "link": {"type": "string", "format": "uri"},
+                "key": {"type": "string", "format": "uuid"},
+                "code": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2,4}$"},
+                "short": {"type": "string", "minLength": 30, "maxLength": 35},
+                "hosts": {"type": "array", "minItems": 3, "maxItems": 4, "uniqueItems": true, "items": {"type": "string", "format": "hostname"}},
+                "ratio": {"type": "number", "exclusiveMinimum": 0.2, "maximum": 0.3},
+                "sevenfold": {"type": "integer", "multipleOf": 7, "minimum": 100},
+                "map": {"type": "object", "additionalProperties": {"type": "number"}, "minProperties": 2},
+                "either": {"oneOf": [{"type": "string", "format": "time"}, {"type": "string", "format": "ipv6"}]},
+                "pair": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "boolean"}], "items": false},
+                "when": {"allOf": [{"type": ["string", "null"]}, {"format": "date"}]},
+            },
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn any_text_gets_a_valid_answer(text in "(\\PC|\n|- |# |: |\\|){0,200}") {
+            let schema = wide_schema();
+            let answer = answer(&text, &schema, 2026);
+            let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+            let error = validator.iter_errors(&answer).next().map(|error| format!("{error} at {}", error.instance_path()));
+            prop_assert_eq!(error, None, "{}", answer);
+        }
+    }
+
+    #[test]
+    fn a_course_plan_is_read_as_a_person_would() {
+        let text = "BIOL 214 — Cell Biology\nFall 2026\n\nInstructor: Prof. Maria Okonkwo\nOffice: Tuesdays 2-4 pm, Room 312\nEmail: m.o@uni.example\n\n\
+            Weekly Schedule\nWeek 1 (Aug 31): Microscopy\n  - Read: Alberts ch. 1\nWeek 2 (Sep 7): Membranes\n\n\
+            Assignments and Grading\n- Lab reports: 30% (weekly)\n- Term paper: 70%, due November 20, 2026\n\nNo make-up exams.\n";
+        let string = json!({"type": "string"});
+        let date = json!({"type": ["string", "null"], "format": "date"});
+        let week = json!({"type": "object", "required": ["week", "topic", "date"], "properties": {"week": {"type": "integer"}, "topic": string, "date": date}});
+        let part = json!({"type": "object", "required": ["name", "weight_percent", "due_date"],
+            "properties": {"name": string, "weight_percent": {"type": "number"}, "due_date": date}});
+        let schema = json!({"type": "object", "properties": {
+            "code": string, "instructor": string, "room": string, "term": {"enum": ["spring", "fall"]}, "make_up_exams": {"type": "boolean"},
+            "weeks": {"type": "array", "items": week}, "assessments": {"type": "array", "items": part},
+        }});
+        let wanted = json!({
+            "code": "BIOL 214", "instructor": "Prof. Maria Okonkwo", "room": "Room 312", "term": "fall", "make_up_exams": false,
+            "weeks": [{"week": 1, "topic": "Microscopy", "date": "2026-08-31"}, {"week": 2, "topic": "Membranes", "date": "2026-09-07"}],
+            "assessments": [
+                {"name": "Lab reports", "weight_percent": 30, "due_date": null},
+                {"name": "Term paper", "weight_percent": 70, "due_date": "2026-11-20"},
+            ],
+        });
+        assert_eq!(answer(text, &schema, 2020), wanted);
+    }
+
+    #[test]
+    fn minutes_invoices_and_offers_are_read_too() {
+        let string = json!({"type": "string"});
+        let actions = json!({"type": "object", "properties": {"action_items": {"type": "array", "items": {"type": "object", "required": ["owner", "task"],
+            "properties": {"owner": string, "task": string}}}}});
+        let minutes = "Sync\n\nAction items:\n- Ana: write the guide by May 11\n- Carol will call the pilots\n";
+        let who_does_what =
+            json!([{"owner": "Ana", "task": "write the guide by May 11"}, {"owner": "Carol", "task": "Carol will call the pilots"}]);
+        assert_eq!(answer(minutes, &actions, 2026)["action_items"], who_does_what);
+
+        let lines = json!({"type": "object", "properties": {"due_date": {"type": "string", "format": "date"}, "total": {"type": "number"},
+            "lines": {"type": "array", "items": {"type": "object", "properties": {"description": string, "unit_price": {"type": "number"}}}}}});
+        let invoice = "Date: 12 March 2026\nDue: 11 April 2026\n\n| Description | Qty | Unit price |\n|---|---|---|\n| Work | 3 | €1,200.00 |\n| Travel | 1 | €84.50 |\n\nSubtotal: €3,600\nTotal: €3,684.50\n";
+        let billed = json!({"due_date": "2026-04-11", "total": 3684.5, "lines": [{"description": "Work", "unit_price": 1200}, {"description": "Travel", "unit_price": 84.5}]});
+        assert_eq!(answer(invoice, &lines, 2026), billed);
+
+        let offer = json!({"type": "object", "properties": {"company": string, "salary_min": {"type": "number"}, "salary_max": {"type": "number"}, "on_call": {"type": "boolean"}}});
+        let posting = "Rust Engineer at Quayside Systems (remote)\n\nSalary: €85,000 - €105,000. No on-call duty.\n";
+        assert_eq!(
+            answer(posting, &offer, 2026),
+            json!({"company": "Quayside Systems", "salary_min": 85_000, "salary_max": 105_000, "on_call": false})
+        );
+    }
 }

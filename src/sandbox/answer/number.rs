@@ -14,17 +14,32 @@ const REACH: usize = 8;
 pub(super) fn number(schema: &Value, whole: bool, cue: &Cue, document: &Document) -> Filled {
     let validator = schema::scalar(schema);
     let valid = |value: &Value| validator.as_ref().is_none_or(|validator| validator.is_valid(value));
-    let mut spoken = candidates(cue, document);
-    spoken.sort_by(|a, b| b.0.cmp(&a.0));
+    let mut spoken: Vec<(u32, f64)> = counted(cue, document).map(|count| (u32::MAX, count)).into_iter().collect();
+    spoken.extend(candidates(cue, document));
+    spoken.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    extreme_first(cue, &mut spoken);
     for (_, value) in spoken {
         if let Some(value) = json(value, whole).filter(|value| valid(value)) {
             return Filled::sure(value);
         }
     }
-    if let Some(count) = counted(cue, document).and_then(|count| json(count, whole)).filter(|value| valid(value)) {
-        return Filled::sure(count);
+    // `week: 3` of a third record that does not say its number.
+    let place =
+        document.position.filter(|_| cue.asks_for(&["week", "number", "no", "unit", "module", "chapter", "lesson", "step", "day", "line"]));
+    let place = place.and_then(|position| json(f64::from(position), whole)).filter(|value| valid(value));
+    place.map_or_else(|| Filled::guess(bounded(schema, whole, document)), Filled::sure)
+}
+
+/// For `salary_min` the least, for `salary_max` the greatest of the numbers that answer about equally well.
+fn extreme_first(cue: &Cue, spoken: &mut [(u32, f64)]) {
+    let least = cue.asks_for(&["min", "minimum", "lowest", "least", "from"]);
+    let most = cue.asks_for(&["max", "maximum", "highest", "most", "up"]);
+    if !least && !most {
+        return;
     }
-    Filled::guess(bounded(schema, whole, document))
+    let good = spoken.first().map_or(0, |(score, _)| score / 2);
+    let close = spoken.iter().take_while(|(score, _)| *score > good).count();
+    spoken[..close].sort_by(|a, b| if least { a.1.total_cmp(&b.1) } else { b.1.total_cmp(&a.1) });
 }
 
 /// Every number near the words of the property; of those with a unit only the ones in the best unit.
@@ -58,13 +73,23 @@ fn candidates(cue: &Cue, document: &Document) -> Vec<(u32, f64)> {
                 }));
             }
         } else {
-            found.extend(quantities(&line.text).iter().filter(|q| !q.in_date).filter_map(|q| {
-                let score = score(cue, q, &line.text);
-                (score > 0).then(|| (score, converted(cue, q)))
-            }));
+            found.extend(of_line(cue, &line.text));
         }
     }
     found
+}
+
+fn of_line(cue: &Cue, line: &str) -> Vec<(u32, f64)> {
+    let spoken: Vec<Quantity> = quantities(line).into_iter().filter(|quantity| !quantity.in_date).collect();
+    let mut scores: Vec<u32> = spoken.iter().map(|quantity| score(cue, quantity, line)).collect();
+    for at in 1..spoken.len() {
+        // The end of a range is spoken of by what speaks of its beginning.
+        let between = line[spoken[at - 1].span.end..spoken[at].span.start].trim();
+        if ["-", "–", "—", "to", "and", "up to"].contains(&between) {
+            scores[at] = scores[at].max(scores[at - 1].saturating_sub(1));
+        }
+    }
+    scores.into_iter().zip(&spoken).filter(|(score, _)| *score > 0).map(|(score, quantity)| (score, converted(cue, quantity))).collect()
 }
 
 fn score(cue: &Cue, quantity: &Quantity, line: &str) -> u32 {
@@ -114,9 +139,16 @@ fn converted(cue: &Cue, quantity: &Quantity) -> f64 {
     }
 }
 
-/// `number_of_weeks`, `task_count`, `total_items`: as many as the text has of them.
+/// `number_of_weeks`, `task_count`: as many as the text has of them, unless it gives the number itself.
 fn counted(cue: &Cue, document: &Document) -> Option<f64> {
-    cue.asks_for(&["count", "number", "total", "num"]).then(|| document.records(cue)).map(|records| records.documents.len() as f64)
+    const COUNTING: [&str; 3] = ["count", "number", "num"];
+    let things = cue.without(&COUNTING);
+    if !cue.asks_for(&COUNTING) || things.asks_for(&COUNTING) {
+        return None;
+    }
+    let said = document.spoken().flat_map(|line| quantities(&line.text)).find(|quantity| things.named_stems().contains(&quantity.unit));
+    let records = || document.records(&things);
+    said.map(|quantity| quantity.value).or_else(|| Some(records()).filter(|found| found.named).map(|found| found.documents.len() as f64))
 }
 
 fn json(value: f64, whole: bool) -> Option<Value> {
@@ -141,7 +173,7 @@ fn bounded(schema: &Value, whole: bool, document: &Document) -> Value {
         (None, None) => (0.0, 100.0),
     };
     let room = if step > 0.0 { (high / step).floor() - (low / step).ceil() } else { (high - low) * 100.0 };
-    let pick = (fingerprint(&document.text()) % (room.max(0.0).min(1e6) as u64 + 1)) as f64;
+    let pick = (fingerprint(&document.text()) % (room.clamp(0.0, 1e6) as u64 + 1)) as f64;
     let value = if step > 0.0 { ((low / step).ceil() + pick) * step } else { (low + pick / 100.0).min(high) };
     json(value, whole).unwrap_or_else(|| Value::from(value.round() as i64))
 }

@@ -1,18 +1,23 @@
 //! Strings: by form (date, e-mail, link …) when the schema or the name asks for one, by label, by role (title, person,
 //! summary), by the sentence that speaks of it; cut, padded or made up only to keep the schema's bounds.
 
-use super::{Filled, Filler, Scope, fingerprint, pattern, schema};
+use super::{Filled, Filler, Scope, fingerprint, form, pattern, role, schema};
 use crate::sandbox::reading::{
-    Document, clip_words, people,
-    spot::{Day, currency, days, emails, phones, quantities, times, urls},
+    Document, clip_words,
+    line::Line,
+    spot::{days, times, tokens},
     up_to_aside,
-    words::{Cue, stems},
+    words::{AKIN, Cue, stems},
 };
 use serde_json::Value;
 
 /// A phrase taken for a property that names no form is at most this long.
 const PHRASE_WORDS: usize = 24;
-const SUMMARY_SENTENCES: usize = 2;
+/// A label that has the property's own word in two or three: `Course title` for `title`.
+const EXACT_LABEL: u32 = 20;
+/// Words together that are tried against a pattern, and how far into a line.
+const RUN_WORDS: usize = 8;
+const RUN_STARTS: usize = 600;
 
 impl Filler<'_> {
     pub(super) fn string(&self, schema: &Value, cue: &Cue, scope: &Scope<'_>) -> Filled {
@@ -23,9 +28,9 @@ impl Filler<'_> {
         if let Some(text) = said {
             return Filled::sure(text.into());
         }
-        let shaped = schema.get("pattern").is_some();
-        let from_text = if shaped { pieces(scope.near) } else { Vec::new() };
-        if let Some(text) = from_text.into_iter().find(|text| fits(text)) {
+        if schema.get("pattern").is_some()
+            && let Some(text) = longest_piece(cue, scope.near, fits)
+        {
             return Filled::sure(text.into());
         }
         let guesses = made_up(schema, cue, scope.near, self.year).into_iter().map(|text| within(schema, &text));
@@ -36,183 +41,67 @@ impl Filler<'_> {
 
     /// What the text says, most fitting first.
     fn said(&self, schema: &Value, cue: &Cue, document: &Document) -> Vec<String> {
-        if let Some(formed) = formed(schema, cue, document, self.year) {
+        if let Some(formed) = form::formed(schema, cue, document, self.year) {
             return formed;
         }
-        let mut said: Vec<String> = Vec::new();
         let labelled = document.labelled(cue);
-        if cue.asks_for(&["title", "name", "subject", "heading", "headline", "topic", "item", "label", "question", "task", "keyword"])
-            || cue.name.is_empty()
-        {
-            said.extend(labelled.iter().filter(|(score, _)| *score >= 20).map(|(_, value)| value.clone()));
-            said.extend(if document.position.is_some() { document.head() } else { document.title() });
-        }
-        said.extend(labelled.map(|(_, value)| value));
-        if cue.mentions(&[
-            "person",
-            "author",
-            "instructor",
-            "teacher",
-            "lecturer",
-            "professor",
-            "owner",
-            "assignee",
-            "speaker",
-            "contact",
-            "who",
-        ]) {
-            said.extend(person_near(cue, document));
-        }
-        if cue.asks_for(&[
-            "summary",
-            "description",
-            "abstract",
-            "overview",
-            "detail",
-            "note",
-            "text",
-            "content",
-            "quote",
-            "excerpt",
-            "body",
-        ]) {
-            said.extend(summary(document));
-        }
+        let section = document.section(cue).and_then(|(_, section)| role::summary(&section));
+        let exact = labelled.iter().filter(|(score, _)| *score >= EXACT_LABEL).map(|(_, value)| value.clone());
+        let mut said: Vec<String> = exact.collect();
+        said.extend(role::said(cue, document));
+        said.extend(labelled.map(|(_, value)| part_with_its_word(cue, &value).to_owned()));
+        said.extend(section);
         said.extend(document.lines_about(cue).into_iter().filter(|(score, _)| *score >= 3).map(|(_, line)| speaking(cue, &line.text)));
         said
     }
 }
 
-/// Values of the form that the schema's `format`, or the name of the property, asks for; nearest to its words first.
-/// Nothing when no form is asked for.
-pub(super) fn formed(schema: &Value, cue: &Cue, document: &Document, year: i32) -> Option<Vec<String>> {
-    let by_name = || {
-        let names: [(&str, &[&str]); 6] = [
-            ("email", &["email", "mail"]),
-            ("uri", &["url", "link", "website", "homepage", "uri"]),
-            ("phone", &["phone", "telephone", "tel", "fax"]),
-            ("currency", &["currency"]),
-            ("day", &["date", "deadline", "due"]),
-            ("clock", &["time"]),
-        ];
-        names.into_iter().find(|(_, words)| cue.asks_for(words)).map(|(form, _)| form)
-    };
-    let format = schema["format"].as_str().filter(|format| FORMATS.contains(format));
-    let form = format.or_else(by_name)?;
-    let wants_iso = cue.mentions(&["iso", "yyyy"]);
-    let of_line = |line: &str| -> Vec<String> {
-        match form {
-            "email" | "idn-email" => emails(line),
-            "uri" | "url" | "iri" | "uri-reference" | "iri-reference" => urls(line),
-            "phone" => phones(line),
-            "currency" => quantities(line)
-                .iter()
-                .filter_map(|q| currency(&q.unit).or(Some(q.unit.as_str()).filter(|u| *u == "usd" || *u == "eur")))
-                .map(str::to_uppercase)
-                .collect(),
-            "day" if !wants_iso => days(line).into_iter().map(|day| day.raw).collect(),
-            "day" | "date" => days(line).iter().map(|day| iso(day, year)).collect(),
-            "date-time" => instants(line, year),
-            "time" => times(line).into_iter().map(|(hour, minute, _)| format!("{hour:02}:{minute:02}:00Z")).collect(),
-            "clock" => times(line).into_iter().map(|(_, _, raw)| raw).collect(),
-            _ => words_of(line),
-        }
-    };
-    let mut found: Vec<(u32, String)> = Vec::new();
-    for line in document.spoken() {
-        let cells = line.labels.iter().map(|(label, value)| (cue.names(label) * 4, value.as_str()));
-        let whole = std::iter::once((cue.score(&stems(&line.text)), line.text.as_str()));
-        for (score, text) in cells.chain(whole) {
-            found.extend(of_line(text).into_iter().map(|value| (score, value)));
-        }
-    }
-    found.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-    let mut values: Vec<String> = Vec::new();
-    for (_, value) in found {
-        if !values.contains(&value) {
-            values.push(value);
-        }
-    }
-    let is_weak_name = format.is_none() && values.is_empty();
-    (!is_weak_name).then_some(values)
-}
-
-const FORMATS: [&str; 18] = [
-    "email",
-    "idn-email",
-    "uri",
-    "url",
-    "iri",
-    "uri-reference",
-    "iri-reference",
-    "date",
-    "date-time",
-    "time",
-    "uuid",
-    "ipv4",
-    "ipv6",
-    "hostname",
-    "idn-hostname",
-    "duration",
-    "json-pointer",
-    "regex",
-];
-
-fn words_of(line: &str) -> Vec<String> {
-    crate::sandbox::reading::spot::tokens(line).into_iter().map(|token| token.text.to_owned()).collect()
-}
-
-fn iso(day: &Day, year: i32) -> String {
-    format!("{:04}-{:02}-{:02}", day.year.unwrap_or(year), day.month, day.day)
-}
-
-/// Days with the time of day on the same line, midnight without one; UTC, as the text seldom names a zone.
-fn instants(line: &str, year: i32) -> Vec<String> {
-    let written =
-        crate::sandbox::reading::spot::tokens(line).into_iter().filter(|token| chrono::DateTime::parse_from_rfc3339(token.text).is_ok());
-    let mut found: Vec<String> = written.map(|token| token.text.to_owned()).collect();
-    let (hour, minute) = times(line).first().map_or((0, 0), |(hour, minute, _)| (*hour, *minute));
-    found.extend(days(line).iter().map(|day| format!("{}T{hour:02}:{minute:02}:00Z", iso(day, year))));
-    found
-}
-
-/// A person on the lines that speak of the property, else anywhere: those with a title (`Dr.`) before mere capitals, and
-/// never what the text itself is called.
-fn person_near(cue: &Cue, document: &Document) -> Vec<String> {
-    let title = document.title().unwrap_or_default();
-    let mut elsewhere: Vec<String> = document.spoken().flat_map(|line| people(&line.text)).filter(|name| *name != title).collect();
-    elsewhere.sort_by_key(|name| !name.contains(". "));
-    let about = document.lines_about(cue).into_iter().flat_map(|(_, line)| people(&line.text));
-    about.chain(elsewhere).take(3).collect()
-}
-
-/// The first sentences that are more than a heading; of a record, all it says.
-fn summary(document: &Document) -> Option<String> {
-    let sentences = document.sentences();
-    let long: Vec<&String> = sentences.iter().filter(|sentence| sentence.split_whitespace().count() >= 6).take(SUMMARY_SENTENCES).collect();
-    let all = || sentences.iter().take(SUMMARY_SENTENCES).collect();
-    let chosen: Vec<&String> = if long.is_empty() { all() } else { long };
-    (!chosen.is_empty()).then(|| chosen.into_iter().map(String::as_str).collect::<Vec<_>>().join(" "))
-}
-
-/// Of a line that speaks of the property, what it says: the value of its label, else the sentence.
+/// Of a line that speaks of the property, what it says: the value of its label, the part between commas that has its
+/// word, else the sentence.
 fn speaking(cue: &Cue, line: &str) -> String {
     let line = line.split_once(": ").filter(|(label, _)| cue.names(label) > 0).map_or(line, |(_, value)| value);
-    clip_words(line, PHRASE_WORDS)
+    clip_words(part_with_its_word(cue, line), PHRASE_WORDS)
 }
 
-/// Everything a pattern might match: words, values of labels, heads of records.
-fn pieces(document: &Document) -> Vec<String> {
-    let mut pieces: Vec<String> = Vec::new();
+/// `Room 312` of `Tuesdays 2-4 pm, Room 312` for `room`.
+fn part_with_its_word<'l>(cue: &Cue, line: &'l str) -> &'l str {
+    let mut parts = line.split([',', ';']);
+    parts.find(|part| stems(part).iter().any(|word| cue.named_stems().contains(word))).map_or(line, str::trim)
+}
+
+/// The words of a line, freed of marks.
+pub(super) fn words_of(line: &str) -> Vec<String> {
+    tokens(line).into_iter().map(|token| token.text.to_owned()).collect()
+}
+
+/// The longest part of the text that fits a pattern, from a line that speaks of the property if there is one.
+fn longest_piece(cue: &Cue, document: &Document, fits: impl Fn(&str) -> bool) -> Option<String> {
+    let mut best: Option<((bool, usize), String)> = None;
     for line in document.spoken() {
-        pieces.extend(words_of(&line.text));
-        pieces.extend(line.labels.iter().map(|(_, value)| value.clone()));
-        pieces.push(line.text.clone());
-        pieces.push(up_to_aside(&line.text));
-        pieces.extend(days(&line.text).iter().map(|day| iso(day, day.year.unwrap_or(1970))));
-        pieces.extend(times(&line.text).iter().map(|(hour, minute, _)| format!("{hour:02}:{minute:02}")));
+        let about = cue.score(&stems(&line.text)) >= AKIN;
+        for piece in pieces(line) {
+            let rank = (about, piece.len());
+            if best.as_ref().is_none_or(|(other, _)| rank > *other) && fits(&piece) {
+                best = Some((rank, piece));
+            }
+        }
     }
-    pieces.extend(pieces.clone().iter().flat_map(|piece| [piece.to_lowercase(), piece.to_uppercase(), slug(piece)]));
+    best.map(|(_, piece)| piece)
+}
+
+/// Everything in a line that a pattern might match: its words and runs of words as they are, in either case and as a
+/// slug; values of labels; dates and times in their usual form.
+fn pieces(line: &Line) -> Vec<String> {
+    let words = tokens(&line.text);
+    let run = |start: usize, end: usize| line.text[words[start].span.start..words[end].span.end].to_owned();
+    let runs = (0..words.len().min(RUN_STARTS)).flat_map(|start| (start..words.len().min(start + RUN_WORDS)).map(move |end| (start, end)));
+    let mut pieces: Vec<String> = runs.map(|(start, end)| run(start, end)).collect();
+    pieces.extend(line.labels.iter().map(|(_, value)| value.clone()));
+    pieces.extend([line.text.clone(), up_to_aside(&line.text)]);
+    pieces.extend(days(&line.text).iter().map(|day| form::iso(day, day.year.unwrap_or(1970))));
+    pieces.extend(times(&line.text).iter().map(|(hour, minute, _)| format!("{hour:02}:{minute:02}")));
+    let altered: Vec<String> = pieces.iter().flat_map(|piece| [piece.to_lowercase(), piece.to_uppercase(), slug(piece)]).collect();
+    pieces.extend(altered);
     pieces
 }
 

@@ -32,7 +32,7 @@ impl Reply {
         let full = match fault {
             Some(Fault::Refusal) => REFUSAL.to_owned(),
             Some(Fault::WrongJson) => format!("Sure! Here is what I found: {}", content(request, year).trim_end_matches('}')),
-            Some(Fault::Mismatch) => json!({"unexpected": content(request, year).len()}).to_string(),
+            Some(Fault::Mismatch) => mismatch(&request.form).to_string(),
             _ => content(request, year),
         };
         let asked = request.max_tokens.unwrap_or(u64::MAX);
@@ -70,6 +70,14 @@ impl Reply {
         }
         body
     }
+}
+
+/// JSON that the schema does not accept, the most likely kind first; some schemas accept anything.
+fn mismatch(form: &Form) -> Value {
+    let wrong = json!({"unexpected": "members"});
+    let (Form::Schema(schema) | Form::Tool { schema, .. }) = form else { return wrong };
+    let candidates = [wrong.clone(), json!([]), json!("unexpected"), json!(null)];
+    candidates.into_iter().find(|candidate| !jsonschema::is_valid(schema, candidate)).unwrap_or(wrong)
 }
 
 fn message(request: &Request, fault: Option<&Fault>, text: &str) -> Value {

@@ -14,6 +14,8 @@ pub struct Document {
     pub lines: Vec<Line>,
     /// Its place among its like, from 1, when it is a record.
     pub position: Option<u32>,
+    /// Its like all begin with the same label, which therefore does not tell them apart.
+    alike_label: bool,
 }
 
 /// Parts of a text that are alike, and whether the text names them as what was asked for.
@@ -39,11 +41,11 @@ impl Document {
             }
         }
         promote_lone_lines(&mut lines);
-        Self { lines, position: None }
+        Self { lines, ..Self::default() }
     }
 
     fn of(lines: &[Line]) -> Self {
-        Self { lines: lines.to_vec(), position: None }
+        Self { lines: lines.to_vec(), ..Self::default() }
     }
 
     /// The lines that say something.
@@ -74,7 +76,7 @@ impl Document {
             return line.labels.iter().find(spoken).or(line.labels.first()).map(|(_, cell)| cell.clone());
         }
         let text = match line.labels.first() {
-            Some((label, value)) if label.chars().any(|c| c.is_ascii_digit()) => value,
+            Some((label, value)) if self.alike_label || label.chars().any(|c| c.is_ascii_digit()) => value,
             Some((label, _)) => label,
             None => &line.text,
         };
@@ -120,13 +122,24 @@ impl Document {
         let numbered = self.numbered(cue);
         let section = self.section(cue).map(|(score, section)| (score, section.parts()));
         let column = self.column(cue);
-        let labelled = self.labelled(cue).map(|(score, value)| (score, split_list(&value).iter().map(|part| Self::read(part)).collect()));
-        let named = [section, numbered, column, labelled].into_iter().flatten().filter(|(_, parts)| !parts.is_empty());
+        let labelled = self.labelled(cue).map(|(score, value)| (score, split_list(&value))).filter(|(_, list)| is_of_things(list));
+        let listed = self.listed(cue).map(|list| (1, list));
+        let lists =
+            [labelled, listed].into_iter().flatten().map(|(score, list)| (score, list.iter().map(|part| Self::read(part)).collect()));
+        let parts = [section, numbered, column].into_iter().flatten().chain(lists);
+        let named = parts.filter(|(_, parts)| !parts.is_empty());
         match named.rev_max() {
             Some((_, parts)) => Records { documents: counted(parts), named: true },
             None if self.position.is_some() => Records { documents: counted(self.below()), named: false },
             None => Records { documents: counted(self.parts()), named: false },
         }
+    }
+
+    /// The members of a sentence that speaks of `cue` and lists at least three things.
+    fn listed(&self, cue: &Cue) -> Option<Vec<String>> {
+        let speaks = |sentence: &String| stems(sentence).iter().any(|word| cue.weight(word) >= words::AKIN);
+        let lists = self.sentences().into_iter().filter(speaks).map(|sentence| split_list(&sentence));
+        lists.into_iter().find(|list| list.len() >= 3 && is_of_things(list))
     }
 
     /// What hangs below the first line of a record.
@@ -139,7 +152,8 @@ impl Document {
     fn numbered(&self, cue: &Cue) -> Option<(u32, Vec<Self>)> {
         let score = |line: &Line| line.numbered_word().map_or(0, |word| cue.names(word));
         let best = self.lines.iter().map(score).max().filter(|&best| best > 0)?;
-        Some((best, self.split_where(|line| score(line) == best)))
+        let parts = self.split_where(|line| score(line) == best);
+        (parts.len() >= 2).then_some((best, parts))
     }
 
     /// The rows of a table with a column that answers `cue`.
@@ -166,7 +180,8 @@ impl Document {
             self.split_where(by_heading),
             self.paragraphs(),
         ];
-        let several = ways.into_iter().find(|parts| parts.len() >= 2);
+        let only_item = || Some(self.split_where(is_item)).filter(|items| items.len() == 1 && self.spoken().next().is_some_and(is_item));
+        let several = ways.into_iter().find(|parts| parts.len() >= 2).or_else(only_item);
         several.unwrap_or_else(|| self.sentences().iter().map(|sentence| Self::read(sentence)).collect())
     }
 
@@ -187,7 +202,7 @@ impl Document {
                 }
             }
         }
-        parts.into_iter().map(|lines| Self { lines, position: None }).collect()
+        parts.into_iter().map(|lines| Self { lines, ..Self::default() }).collect()
     }
 
     /// `Name: a / Price: 1 / Name: b / Price: 2`: a part at each return of the first label that returns.
@@ -222,7 +237,9 @@ fn plain(shape: Shape) -> Shape {
 }
 
 fn counted(documents: Vec<Document>) -> Vec<Document> {
-    (1..).zip(documents).map(|(position, document)| Document { position: Some(position), ..document }).collect()
+    let first_label = |document: &Document| document.spoken().next().and_then(|line| line.labels.first()).map(|(label, _)| label.clone());
+    let alike_label = documents.len() >= 2 && documents.windows(2).all(|two| first_label(&two[0]) == first_label(&two[1]));
+    (1..).zip(documents).map(|(position, document)| Document { position: Some(position), alike_label, ..document }).collect()
 }
 
 /// `Title` above `=====` or `-----` is a heading.
@@ -292,6 +309,11 @@ pub fn clip_words(text: &str, words: usize) -> String {
     clipped.join(" ").trim_end_matches(['.', ',', ':', ';']).to_owned()
 }
 
+/// Not of amounts and dates, as in `Exam: 25%, September 28`.
+fn is_of_things(list: &[String]) -> bool {
+    list.iter().all(|part| !part.starts_with(|c: char| c.is_ascii_digit() || "$€£".contains(c)) && spot::days(part).is_empty())
+}
+
 /// `a, b and c` or `a; b` as its members.
 pub fn split_list(value: &str) -> Vec<String> {
     let separator = if value.contains(';') { ';' } else { ',' };
@@ -302,15 +324,17 @@ pub fn split_list(value: &str) -> Vec<String> {
     parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// Cut after `.`, `!` or `?` before white space and a capital or digit, but not after `Dr.` and other short words.
-fn sentences(text: &str) -> Vec<String> {
+/// Cut after `.`, `!` or `?` before white space and a capital or digit, but not after `Dr.` or in `ch. 3`.
+pub fn sentences(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut start = 0;
     for (at, c) in text.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?')) {
         let end = at + c.len_utf8();
         let rest = text[end..].trim_start();
         let last_word = text[start..at].split_whitespace().last().unwrap_or_default();
-        let short = c == '.' && last_word.chars().count() <= 2 && last_word.starts_with(char::is_uppercase);
+        let initial = last_word.chars().count() <= 2 && last_word.starts_with(char::is_uppercase);
+        let abbreviates = last_word.chars().count() <= 4 && rest.starts_with(|c: char| c.is_ascii_digit());
+        let short = c == '.' && (initial || abbreviates);
         let next_begins = rest.len() < text.len() - end && rest.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit());
         if next_begins && !short {
             found.push(text[start..end].trim().to_owned());
@@ -328,8 +352,8 @@ pub fn people(line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        let titled =
-            ["dr", "prof", "professor", "mr", "mrs", "ms", "mx"].contains(&stem(&words[at].to_lowercase().replace('.', "")).as_str());
+        let titled = ["dr", "prof", "professor", "mr", "mrs", "ms", "mx", "frau", "herr", "mme"]
+            .contains(&stem(&words[at].to_lowercase().replace('.', "")).as_str());
         let from = at + usize::from(titled);
         let mut end = from;
         while end < words.len() && end - from < 3 && is_name(words[end]) {

@@ -71,15 +71,21 @@ fn numeric_day(token: &Token<'_>) -> Option<Day> {
 
 /// `March 4`, `4 March`, `4th of March, 2026`, `Mar 4 2026`.
 fn written_day(line: &str, tokens: &[Token<'_>]) -> Option<(Day, usize)> {
+    // `2 (Sep` is not a day: between its words there is no more than a stop or a comma.
+    let together = |at: usize| {
+        let between = &line[tokens[at - 1].span.end..tokens[at].span.start];
+        between.trim_matches([' ', '\u{a0}', '\t', '.', ',']).is_empty()
+    };
+    let joined = |last: usize| (1..=last).all(|at| at < tokens.len() && together(at));
     let (month, day, mut used) = match month_of(tokens[0].text) {
-        Some(month) => (month, day_of(tokens.get(1)?.text)?, 2),
+        Some(month) => (month, day_of(tokens.get(1)?.text).filter(|_| joined(1))?, 2),
         None => {
             let day = day_of(tokens[0].text)?;
             let gap = usize::from(tokens.get(1)?.text == "of");
-            (month_of(tokens.get(1 + gap)?.text)?, day, 2 + gap)
+            (month_of(tokens.get(1 + gap)?.text).filter(|_| joined(1 + gap))?, day, 2 + gap)
         }
     };
-    let year = tokens.get(used).and_then(|token| year_of(token.text));
+    let year = tokens.get(used).filter(|_| joined(used)).and_then(|token| year_of(token.text));
     used += usize::from(year.is_some());
     let span = tokens[0].span.start..tokens[used - 1].span.end;
     Some((Day { raw: line[span.clone()].to_owned(), year, month, day, span }, used))

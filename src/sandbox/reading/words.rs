@@ -37,7 +37,7 @@ const SYNONYMS: &[&[&str]] = &[
     &["customer", "client", "buyer", "bill"],
     &["quantity", "count", "number", "qty"],
     &["risk", "issue", "problem", "concern"],
-    &["skill", "technology", "tool", "stack"],
+    &["skill", "technology", "tool", "stack", "knowledge", "proficiency"],
     &["owner", "assignee", "responsible", "lead"],
     &["text", "reading", "book", "textbook", "material", "literature"],
 ];
@@ -45,6 +45,10 @@ const SYNONYMS: &[&[&str]] = &[
 /// The words of `text` as stems, in order: runs of letters or digits, `camelCase` and `snake_case` taken apart.
 pub fn stems(text: &str) -> Vec<String> {
     split(text).into_iter().map(|word| stem(&word)).collect()
+}
+
+fn meaningful(text: &str) -> Vec<String> {
+    stems(text).into_iter().filter(|word| !STOP_WORDS.contains(&word.as_str())).collect()
 }
 
 fn split(text: &str) -> Vec<String> {
@@ -95,16 +99,24 @@ pub struct Cue {
 
 /// How much one word of the text counts when the cue has it in its name, means it, or mentions it.
 const NAMED: u32 = 6;
-const AKIN: u32 = 3;
+pub const AKIN: u32 = 3;
 const DESCRIBED: u32 = 1;
 
 impl Cue {
     pub fn new(name: &str, description: &str) -> Self {
-        let meaningful = |text: &str| stems(text).into_iter().filter(|word| !STOP_WORDS.contains(&word.as_str())).collect::<Vec<_>>();
-        let named = meaningful(name);
+        Self::of(name, meaningful(name), meaningful(description).into_iter().collect())
+    }
+
+    fn of(name: &str, named: Vec<String>, described: BTreeSet<String>) -> Self {
         let akin = SYNONYMS.iter().filter(|group| named.iter().any(|word| group.contains(&word.as_str())));
         let akin = akin.flat_map(|group| group.iter().map(|&word| word.to_owned())).collect();
-        Self { name: name.to_owned(), described: meaningful(description).into_iter().collect(), named, akin }
+        Self { name: name.to_owned(), named, described, akin }
+    }
+
+    /// The cue without the words that say no more than its form does; the whole cue when it has no others.
+    pub fn without(&self, words: &[&str]) -> Self {
+        let rest: Vec<String> = self.named.iter().filter(|word| !words.contains(&word.as_str())).cloned().collect();
+        if rest.is_empty() { self.clone() } else { Self::of(&self.name, rest, self.described.clone()) }
     }
 
     /// How well `words` (stems) answer the cue; 0 when no word does.

@@ -5,22 +5,21 @@ mod answer;
 mod hygiene;
 mod prompt;
 mod size;
+mod talk;
 
 use super::run::{Early, Run, bad_payload};
 use crate::{
-    clients::{
-        ProviderError, measured,
-        openai::{Completion, End, Message, OpenAi, Prompt},
-    },
+    clients::openai::OpenAi,
     engine::worker::{Context, Outcome, Worker},
-    job::{LeasedJob, Usage},
+    job::LeasedJob,
     telemetry::Metrics,
 };
 use async_trait::async_trait;
 use jsonschema::Validator;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use std::{borrow::Cow, collections::BTreeMap};
+use talk::Talk;
 
 pub(super) const KIND: &str = "ai.extract";
 
@@ -96,21 +95,6 @@ struct Question {
     max_output_tokens: u32,
 }
 
-/// The job's result.
-#[derive(Serialize)]
-struct Extracted<'a> {
-    data: &'a Value,
-    provider: &'a str,
-    model: &'a str,
-    prompt_version: u32,
-    input_tokens: u64,
-    output_tokens: u64,
-    /// Answers that were paid for.
-    calls: usize,
-    /// The first answer did not fit and a second one did.
-    repaired: bool,
-}
-
 #[derive(Debug)]
 pub struct Extract {
     config: Config,
@@ -183,139 +167,7 @@ impl Extract {
     async fn extract(&self, run: &Run<'_>) -> Result<Outcome, Early> {
         let question = self.question(run.payload()?).map_err(|sentence| bad_payload(&sentence))?;
         self.fits(&question).await?;
-        let mut talk = Talk::new(self, run, &question);
-        let outcome = talk.until_it_fits().await;
-        Ok(Outcome { usage: talk.usage, ..outcome })
-    }
-}
-
-/// One run's conversation with the model, and what it has cost so far.
-struct Talk<'a> {
-    extract: &'a Extract,
-    run: &'a Run<'a>,
-    question: &'a Question,
-    tag: String,
-    messages: Vec<Message>,
-    max_output_tokens: u32,
-    repaired: bool,
-    usage: Vec<Usage>,
-}
-
-impl<'a> Talk<'a> {
-    fn new(extract: &'a Extract, run: &'a Run<'a>, question: &'a Question) -> Self {
-        let tag = prompt::tag(&extract.marker_key, run.job.id, run.job.attempt);
-        let schema = (!extract.client.takes_schema()).then_some(&*question.schema);
-        let messages = prompt::messages(&tag, question.instructions.as_deref(), &question.text, schema);
-        let max_output_tokens = question.max_output_tokens;
-        Self { extract, run, question, tag, messages, max_output_tokens, repaired: false, usage: Vec::new() }
-    }
-
-    async fn until_it_fits(&mut self) -> Outcome {
-        loop {
-            let completion = match self.ask().await {
-                Ok(completion) => completion,
-                Err(error) => return *self.run.failed(error),
-            };
-            let ceiling = self.extract.config.output_ceiling;
-            match completion.end {
-                End::Text(text) => match answer::read(&text, &self.question.validator, &self.tag) {
-                    Ok(data) => return self.extracted(&data, &completion.model),
-                    Err(problem) if self.repaired => {
-                        return Outcome::reject("invalid_answer", format!("the model's answer does not fit: {problem}"));
-                    }
-                    Err(problem) => {
-                        self.messages.extend(prompt::repair(&text, &problem));
-                        self.repaired = true;
-                    }
-                },
-                End::Truncated if self.max_output_tokens < ceiling => self.max_output_tokens = ceiling,
-                End::Truncated => {
-                    return Outcome::reject("output_truncated", format!("the answer did not fit into {ceiling} tokens; ask for less"));
-                }
-                End::Refused(words) => return Outcome::reject("model_refused", format!("the model declined: {words}")),
-                End::Filtered => return Outcome::reject("content_filtered", "the provider's content filter withheld the answer"),
-            }
-            // Another answer costs money; nobody wants it any more.
-            if self.run.context.cancelled.is_cancelled() {
-                return Outcome::retry("interrupted", "the run was stopped before the answer could be repaired");
-            }
-        }
-    }
-
-    async fn ask(&mut self) -> Result<Completion, ProviderError> {
-        let client = &self.extract.client;
-        let request_id = format!("{}/{}/{}", self.run.job.id, self.run.job.attempt, self.usage.len() + 1);
-        let prompt = Prompt {
-            model: self.question.model.as_deref(),
-            messages: &self.messages,
-            schema: &self.question.schema,
-            max_output_tokens: self.max_output_tokens,
-            request_id: &request_id,
-        };
-        let said = measured(&self.extract.metrics, client.name(), KIND, client.complete(prompt)).await;
-        match &said {
-            Ok(completion) => self.book(completion),
-            // The question may have been answered and billed; nobody knows.
-            Err(error) if error.unanswered => {
-                let model = client.model(self.question.model.as_deref()).to_owned();
-                self.usage.push(self.estimate(model, 0));
-            }
-            Err(_) => {}
-        }
-        said
-    }
-
-    fn book(&mut self, completion: &Completion) {
-        let usage = match completion.tokens {
-            Some(tokens) => Usage {
-                provider: self.extract.client.name().to_owned(),
-                model: completion.model.clone(),
-                input_tokens: tokens.input,
-                cached_tokens: tokens.cached,
-                output_tokens: tokens.output,
-                cost_micros: tokens.cost_micros,
-                estimated: false,
-            },
-            None => {
-                let said = if let End::Text(text) = &completion.end { text.len() } else { 0 };
-                self.estimate(completion.model.clone(), size::estimated(said))
-            }
-        };
-        let metrics = &self.extract.metrics;
-        for (direction, tokens) in [("input", usage.input_tokens), ("cached", usage.cached_tokens), ("output", usage.output_tokens)] {
-            metrics.ai_tokens.with_label_values(&[usage.provider.as_str(), usage.model.as_str(), direction]).inc_by(tokens);
-        }
-        if let Some(micros) = usage.cost_micros {
-            metrics.ai_cost_micros.with_label_values(&[usage.provider.as_str(), usage.model.as_str()]).inc_by(micros);
-        }
-        self.usage.push(usage);
-    }
-
-    fn estimate(&self, model: String, output_tokens: u64) -> Usage {
-        let bytes = self.messages.iter().map(|message| message.content.len()).sum();
-        Usage {
-            provider: self.extract.client.name().to_owned(),
-            model,
-            input_tokens: size::estimated(bytes),
-            cached_tokens: 0,
-            output_tokens,
-            cost_micros: None,
-            estimated: true,
-        }
-    }
-
-    fn extracted(&self, data: &Value, model: &str) -> Outcome {
-        let sum = |of: fn(&Usage) -> u64| self.usage.iter().map(of).sum();
-        Outcome::complete_with(&Extracted {
-            data,
-            provider: self.extract.client.name(),
-            model,
-            prompt_version: prompt::VERSION,
-            input_tokens: sum(|usage| usage.input_tokens),
-            output_tokens: sum(|usage| usage.output_tokens),
-            calls: self.usage.len(),
-            repaired: self.repaired,
-        })
+        Ok(Talk::new(self, run, &question).until_it_fits().await)
     }
 }
 

@@ -79,9 +79,8 @@ impl Reference {
         must(self.key_has_room(job), "its key runs or starts too many")?;
         must(self.is_its_turn(job), "an ordered job of its key stands before it")?;
         if job.suspect {
-            let other = self.jobs.iter().find(|other| {
-                other.lease.as_ref().is_some_and(|own| own.as_suspect && own.holder == request.holder)
-            });
+            let other =
+                self.jobs.iter().find(|other| other.lease.as_ref().is_some_and(|own| own.as_suspect && own.holder == request.holder));
             return must(other.is_none(), "its holder runs a suspect already");
         }
         let passed_over = self.jobs.iter().find(|other| !parked.contains(&other.id) && self.stands_before(other, job));
@@ -107,11 +106,11 @@ impl Reference {
 
     /// `other` could start now, and by priority or by position in the same line it comes first.
     fn stands_before(&self, other: &RefJob, job: &RefJob) -> bool {
-        if other.queue != job.queue || other.id == job.id || !self.could_start(other) {
+        if other.queue != job.queue || other.id == job.id || other.state != State::Queued {
             return false;
         }
-        let same_line = other.priority == job.priority && self.line(other) == self.line(job);
-        other.priority < job.priority || same_line && earlier(other, job)
+        let same_line = || other.priority == job.priority && self.line(other) == self.line(job);
+        (other.priority < job.priority || earlier(other, job) && same_line()) && self.could_start(other)
     }
 
     /// It waits in its line, and every gate is open to it. A suspect has no line; of a key only the first counts.
@@ -257,5 +256,7 @@ fn one_more(rate: Rate, mut starts: Vec<Timestamp>, now: Timestamp) -> bool {
 
 fn brief(job: &RefJob) -> String {
     let RefJob { queue, priority, tenant, key, ordered, kind, state, position, suspect, turn, .. } = job;
-    format!("{state} {kind} in {queue}, priority {priority}, {tenant:?}, key {key:?} ordered {ordered}, {position:?}, suspect {suspect}, turn {turn}")
+    format!(
+        "{state} {kind} in {queue}, priority {priority}, {tenant:?}, key {key:?} ordered {ordered}, {position:?}, suspect {suspect}, turn {turn}"
+    )
 }

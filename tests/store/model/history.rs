@@ -23,9 +23,13 @@ pub struct Queue {
 #[derive(Clone, Debug)]
 pub enum Unique {
     /// Until finished: return or reject.
-    Finished { reject: bool },
+    Finished {
+        reject: bool,
+    },
     /// Until started: return, reject or replace.
-    Started { on_duplicate: u8 },
+    Started {
+        on_duplicate: u8,
+    },
     Window,
     Debounce,
 }
@@ -72,28 +76,65 @@ pub struct Settle {
 
 #[derive(Clone, Debug)]
 pub enum Operation {
-    Tick { seconds: u16 },
+    Tick {
+        seconds: u16,
+    },
     Advance,
     /// `lost`: the answer never arrives, and the caller asks again by the ids.
-    Enqueue { jobs: Vec<Fresh>, lost: bool },
+    Enqueue {
+        jobs: Vec<Fresh>,
+        lost: bool,
+    },
     /// An envelope of long ago once more, perhaps with another body.
-    EnqueueAgain { which: Nth, changed: bool },
-    Lease { daemon: bool, most: [u8; 2], lost: bool },
-    LeasedBy { which: Nth },
-    Settle { batch: Vec<Settle>, lost: bool },
-    Heartbeat { daemon: bool },
+    EnqueueAgain {
+        which: Nth,
+        changed: bool,
+    },
+    Lease {
+        daemon: bool,
+        most: [u8; 2],
+        lost: bool,
+    },
+    LeasedBy {
+        which: Nth,
+    },
+    Settle {
+        batch: Vec<Settle>,
+        lost: bool,
+    },
+    Heartbeat {
+        daemon: bool,
+    },
     Reap,
-    Goodbye { daemon: bool },
+    Goodbye {
+        daemon: bool,
+    },
     Crash,
-    Cancel { which: Nth },
-    RunNow { which: Nth },
-    Redrive { which: Nth },
-    Purge { which: Nth },
-    Unpark { which: Nth },
+    Cancel {
+        which: Nth,
+    },
+    RunNow {
+        which: Nth,
+    },
+    Redrive {
+        which: Nth,
+    },
+    Purge {
+        which: Nth,
+    },
+    Unpark {
+        which: Nth,
+    },
     LearnKind,
-    Pause { queue: u8 },
-    Resume { queue: u8 },
-    Prune { dead: bool },
+    Pause {
+        queue: u8,
+    },
+    Resume {
+        queue: u8,
+    },
+    Prune {
+        dead: bool,
+    },
     /// Which unique keys are held, found out by calls that write nothing.
     ProbeKeys,
 }

@@ -1,1 +1,96 @@
-//! model
+//! The model test: random histories of two daemons, played on a store and on a plain reference of the same promises, with
+//! answers lost, holders dead and processes killed. `WINDLASS_MODEL_CASES` sets how many histories (2,000 by default).
+
+mod grants;
+mod history;
+mod play;
+mod reference;
+
+use crate::support::{TestStore, note};
+use history::{History, histories};
+use play::Player;
+use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Histories in a run that names no number.
+const CASES: u32 = 2_000;
+/// The machine this must be quick on has two cores.
+const THREADS: u32 = 2;
+/// Seeds of histories that failed once; each run begins with them.
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/model/regressions.txt");
+
+fn cases() -> u32 {
+    match std::env::var("WINDLASS_MODEL_CASES") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("WINDLASS_MODEL_CASES is `{text}`; it takes a number")),
+        Err(_) => CASES,
+    }
+}
+
+#[test]
+fn sqlite_agrees_with_the_reference() {
+    agrees_with_the_reference("sqlite");
+}
+
+fn agrees_with_the_reference(store: &'static str) {
+    if !TestStore::is_wanted(store) {
+        return;
+    }
+    let steps = AtomicU64::new(0);
+    let cases = cases();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|n| {
+                scope.spawn({
+                    let steps = &steps;
+                    move || play_many(store, cases / THREADS + u32::from(n < cases % THREADS), steps)
+                })
+            })
+            .collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    note(&format!("random histories agreed with the reference on {store}"), u64::from(cases));
+    note(&format!("steps of random histories compared on {store}"), steps.into_inner());
+}
+
+fn play_many(store: &'static str, cases: u32, steps: &AtomicU64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
+    let config = Config {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
+        // A history has some sixty operations; this many tries bring it down to the few that matter.
+        max_shrink_iters: 3_000,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let outcome = runner.run(&histories(), |history: History| {
+        let played = runtime.block_on(async {
+            let player = Player::new(TestStore::open(store).await, &history.queues).await?;
+            player.play(&history).await
+        });
+        match played {
+            Ok(played) => {
+                steps.fetch_add(played, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(difference) => Err(TestCaseError::fail(difference)),
+        }
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(difference, history)) => panic!("{difference}\n{}", retold(&history)),
+        Err(TestError::Abort(reason)) => panic!("the run was given up: {reason}"),
+    }
+}
+
+/// A history for people: a line an operation.
+fn retold(history: &History) -> String {
+    let mut lines = format!("queue a: {:?}\nqueue b: {:?}\n", history.queues[0], history.queues[1]);
+    for (n, operation) in history.operations.iter().enumerate() {
+        lines.push_str(&format!("{n}: {operation:?}\n"));
+    }
+    lines
+}

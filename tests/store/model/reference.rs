@@ -136,6 +136,10 @@ fn without_id(job: &NewJob) -> NewJob {
 }
 
 impl Reference {
+    pub fn new(now: Timestamp, settings: Settings) -> Self {
+        Self { now, settings, ..Self::default() }
+    }
+
     pub fn find(&self, id: JobId) -> Option<&RefJob> {
         self.jobs.iter().find(|job| job.id == id)
     }
@@ -460,7 +464,8 @@ impl Reference {
     }
 
     pub fn park_unknown(&mut self, id: JobId) {
-        let until = self.now.plus_ms(self.settings.kind(&self.job_mut(id).kind.clone()).park_for_ms);
+        let kind = self.job_mut(id).kind.clone();
+        let until = self.now.plus_ms(self.settings.kind(&kind).park_for_ms);
         let job = self.job_mut(id);
         (job.state, job.reasons, job.park_until) = (State::Parked, vec!["unknown_kind".into()], until);
     }
@@ -490,7 +495,8 @@ impl Reference {
 
     fn apply(&mut self, settlement: &Settlement) {
         let id = settlement.lease.job;
-        let on_head = self.settings.queue(&self.job_mut(id).queue.clone()).on_head;
+        let queue = self.job_mut(id).queue.clone();
+        let on_head = self.settings.queue(&queue).on_head;
         let job = self.job_mut(id);
         let own = job.lease.take().expect("the caller saw it");
         let cancelled = own.cancel.filter(|_| !settlement.transition.to_state().is_final());

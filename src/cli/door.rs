@@ -1,0 +1,326 @@
+//! How a command reaches the jobs: through the control port of the daemon that works on the store, if one answers, else by
+//! opening the store itself. Either way the answers have the same shape, which is that of the control port.
+
+use super::{Place, exit::Exit};
+use crate::{
+    client::{self, Client},
+    config::{self, Config, show::without_password},
+    control::wire::{
+        CancelAnswer, ItemError, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, RedrivenItem, Retried,
+        RetryAnswer, ScheduleAnswer,
+    },
+    job::{
+        Envelope, Job, JobId, Limits, Name, NewJob, State, Timestamp,
+        schedule::{Occurrence, ScheduleState},
+    },
+    secret,
+    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+/// One of the two ways in.
+enum Way {
+    Port(Client),
+    Store(Arc<dyn Store>),
+}
+
+pub struct Door {
+    way: Way,
+    limits: Limits,
+}
+
+/// Whether a command that finds no store may make one. Only those that bring jobs may: a list of a store whose name is
+/// mistyped should say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayMake {
+    Store,
+    Nothing,
+}
+
+/// Runs a command on jobs that are there, and closes the door behind it.
+pub fn with(place: &Place, command: impl AsyncFnOnce(&Door) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    enter(place, MayMake::Nothing, command)
+}
+
+pub fn enter(place: &Place, may_make: MayMake, command: impl AsyncFnOnce(&Door) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let config = config::load(&place.sources())?.config;
+    runtime()?.block_on(async {
+        let way = match daemon(place, &config).await? {
+            Some(client) => Way::Port(client),
+            None => Way::Store(open(&config, may_make).await?),
+        };
+        let door = Door { way, limits: config.limits() };
+        let ended = command(&door).await;
+        if let Way::Store(store) = &door.way {
+            store.close().await;
+        }
+        ended
+    })
+}
+
+/// For commands that no control port has: they need the store itself.
+pub fn with_store(place: &Place, may_make: MayMake, command: impl AsyncFnOnce(&dyn Store) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if place.listen.is_some() {
+        return Err(Exit::Usage.because("this command opens the store itself; name it with --store and leave --listen out"));
+    }
+    let config = config::load(&place.sources())?.config;
+    runtime()?.block_on(async {
+        let store = open(&config, may_make).await?;
+        let ended = command(&*store).await;
+        store.close().await;
+        ended
+    })
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// A daemon that is stopped or stuck does not answer; the store is there all the same.
+const PROBE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The daemon to ask: the one that `--listen` names, which then must answer, or the one that works on the store, if it does.
+async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>> {
+    let token = secret::of("control.token", config.control.token.as_ref(), config.control.token_file.as_deref())?;
+    let named = place.listen;
+    let found = || store::sqlite_path(&config.store.url).and_then(|path| store::sqlite::control_address(&path));
+    let Some(address) = named.or_else(found) else { return Ok(None) };
+    let client = Client::new(&format!("http://{}", reachable(address)), token.as_ref())?;
+    match (named, tokio::time::timeout(PROBE_DEADLINE, client.ready()).await) {
+        (_, Ok(Ok(_))) => Ok(Some(client)),
+        (Some(_), Ok(Err(error))) => Err(error.into()),
+        (Some(address), Err(_)) => Err(Exit::TryAgain.because(format!("the daemon at {address} does not answer; is it stopped?"))),
+        (None, _) => Ok(None),
+    }
+}
+
+/// A daemon that listens on every address is on this one too.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+async fn open(config: &Config, may_make: MayMake) -> anyhow::Result<Arc<dyn Store>> {
+    let url = &config.store.url;
+    let is_missing = store::sqlite_path(url).is_some_and(|path| !path.exists());
+    if may_make == MayMake::Nothing && is_missing {
+        let url = without_password(url);
+        return Err(Exit::Unavailable.because(format!("{url} does not exist; name another store with --store, or enqueue a first job")));
+    }
+    Ok(store::open(url, Role::Client, config.store_options()).await?)
+}
+
+impl Door {
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// All or nothing, in order. The envelopes have ids, so that the call can be made again when its answer was lost.
+    pub async fn enqueue(&self, envelopes: &[Envelope]) -> anyhow::Result<Vec<Enqueued>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.enqueue_many(envelopes).await?),
+            Way::Store(store) => {
+                let check = |(index, envelope): (usize, &Envelope)| {
+                    envelope.clone().check(self.limits).map_err(|error| store::Error::from((index, error)))
+                };
+                let jobs = envelopes.iter().enumerate().map(check).collect::<store::Result<Vec<NewJob>>>()?;
+                Ok(store.enqueue(jobs, None).await?)
+            }
+        }
+    }
+
+    pub async fn get(&self, id: JobId) -> anyhow::Result<Option<Job>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.get(id).await?),
+            Way::Store(store) => Ok(store.get(id).await?),
+        }
+    }
+
+    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> anyhow::Result<PageOf<JobSummary>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.list(filter, cursor, limit).await?),
+            Way::Store(store) => {
+                let page = store.list(filter, cursor, limit).await?;
+                Ok(PageOf { items: page.items.into_iter().map(JobSummary::from).collect(), next: page.next })
+            }
+        }
+    }
+
+    pub async fn cancel(&self, id: JobId, reason: &str) -> anyhow::Result<CancelAnswer> {
+        match &self.way {
+            Way::Port(client) => Ok(client.cancel(id, Some(reason)).await?),
+            Way::Store(store) => {
+                let cancelled = match store.cancel(id, reason, &actor(), None).await? {
+                    Cancelled::Now => "now",
+                    Cancelled::Asked => "asked",
+                    Cancelled::AlreadyFinal => "already_final",
+                };
+                Ok(CancelAnswer { id, cancelled: cancelled.into() })
+            }
+        }
+    }
+
+    pub async fn retry(&self, id: JobId) -> anyhow::Result<RetryAnswer> {
+        let store = match &self.way {
+            Way::Port(client) => return Ok(client.retry(id).await?),
+            Way::Store(store) => store,
+        };
+        let is_dead = store.get(id).await?.is_some_and(|job| job.state == State::Dead);
+        if is_dead {
+            store.redrive(id, &actor(), None).await?;
+        } else {
+            store.run_now(id, &actor(), None).await?;
+        }
+        Ok(RetryAnswer { id, done: if is_dead { Retried::Redriven } else { Retried::MadeDue } })
+    }
+
+    /// One call's worth of those that fit.
+    pub async fn redrive(&self, request: &RedriveRequest) -> anyhow::Result<RedriveAnswer> {
+        match &self.way {
+            Way::Port(client) => Ok(client.redrive_many(request).await?),
+            Way::Store(store) => {
+                let page = store.list(&request.filter(), None, MOST_ROWS).await?;
+                let ids: Vec<JobId> = page.items.iter().map(|job| job.id).collect();
+                Ok(RedriveAnswer { more: page.next.is_some(), ..self.redrive_these(&ids).await? })
+            }
+        }
+    }
+
+    /// Each by itself: one that cannot go back does not hold the others.
+    pub async fn redrive_these(&self, ids: &[JobId]) -> anyhow::Result<RedriveAnswer> {
+        let mut items = Vec::with_capacity(ids.len());
+        for (index, id) in ids.iter().enumerate() {
+            let error = match &self.way {
+                Way::Port(client) => match client.redrive(*id).await {
+                    Err(client::Error::Refused { problem, .. }) => Some(ItemError::new("", &problem.code, problem.detail)),
+                    answered => answered.map(|_| None)?,
+                },
+                Way::Store(store) => store.redrive(*id, &actor(), None).await.err().map(|error| ItemError::of(&error, index)),
+            };
+            items.push(RedrivenItem { id: *id, error });
+        }
+        let redriven = items.iter().filter(|item| item.error.is_none()).count();
+        Ok(RedriveAnswer { redriven, items, more: false })
+    }
+
+    pub async fn purge(&self, id: JobId) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Port(client) => Ok(client.purge(id).await?),
+            Way::Store(store) => Ok(store.purge(id, &actor(), None).await?),
+        }
+    }
+
+    pub async fn queues(&self) -> anyhow::Result<Vec<QueueStatus>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.queues().await?),
+            Way::Store(store) => Ok(store.queues(None).await?),
+        }
+    }
+
+    pub async fn pause(&self, queue: &Name, reason: &str) -> anyhow::Result<PauseAnswer> {
+        let store = match &self.way {
+            Way::Port(client) => return Ok(client.pause(queue, Some(reason)).await?),
+            Way::Store(store) => store,
+        };
+        let actor = actor();
+        store.pause(queue, reason, &actor, None).await?;
+        let paused = store::Pause { at: store.now().await?, by: actor.name, reason: reason.to_owned() };
+        Ok(PauseAnswer { name: queue.clone(), paused: Some(paused) })
+    }
+
+    pub async fn resume(&self, queue: &Name) -> anyhow::Result<PauseAnswer> {
+        match &self.way {
+            Way::Port(client) => Ok(client.resume(queue).await?),
+            Way::Store(store) => {
+                store.resume(queue, &actor(), None).await?;
+                Ok(PauseAnswer { name: queue.clone(), paused: None })
+            }
+        }
+    }
+
+    pub async fn schedules(&self) -> anyhow::Result<Vec<ScheduleAnswer>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.schedules().await?),
+            Way::Store(store) => {
+                let now = store.now().await?;
+                Ok(store.schedules().await?.into_iter().map(|state| schedule_answer(state, now)).collect())
+            }
+        }
+    }
+
+    pub async fn schedule(&self, name: &Name) -> anyhow::Result<ScheduleAnswer> {
+        let found = self.schedules().await?.into_iter().find(|answer| answer.schedule.name == *name);
+        found.ok_or_else(|| Exit::Data.because(format!("schedule {name} does not exist; see `windlass schedules list`")))
+    }
+
+    pub async fn preview(&self, name: &Name, count: usize) -> anyhow::Result<PreviewAnswer> {
+        let schedule = self.schedule(name).await?.schedule;
+        let instants = match &self.way {
+            Way::Port(client) => client.preview_schedule(name, count).await?,
+            Way::Store(store) => {
+                let timetable = schedule.check().map_err(|error| Exit::Data.because(format!("schedule {name}: {error}")))?;
+                timetable.preview(store.now().await?, count)
+            }
+        };
+        Ok(PreviewAnswer { name: name.clone(), instants })
+    }
+
+    pub async fn occurrences(&self, name: &Name, limit: usize) -> anyhow::Result<Vec<Occurrence>> {
+        self.schedule(name).await?;
+        match &self.way {
+            Way::Port(client) => Ok(client.occurrences(name, limit).await?),
+            Way::Store(store) => Ok(store.occurrences(name, limit).await?),
+        }
+    }
+
+    pub async fn pause_schedule(&self, name: &Name, paused: bool) -> anyhow::Result<ScheduleAnswer> {
+        match &self.way {
+            Way::Port(client) => Ok(client.pause_schedule(name, paused).await?),
+            Way::Store(store) => {
+                store.pause_schedule(name, paused, &actor()).await?;
+                self.schedule(name).await
+            }
+        }
+    }
+
+    pub async fn delete_schedule(&self, name: &Name) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Port(client) => Ok(client.delete_schedule(name).await?),
+            Way::Store(store) => Ok(store.delete_schedule(name, &actor()).await?),
+        }
+    }
+
+    /// One job now, besides the schedule's own.
+    pub async fn run_schedule(&self, name: &Name) -> anyhow::Result<Enqueued> {
+        if let Way::Port(client) = &self.way {
+            return Ok(client.run_schedule(name).await?);
+        }
+        let job = self.schedule(name).await?.schedule.job;
+        let done = self.enqueue(&[Envelope { id: Some(JobId::mint()), ..job }]).await?.into_iter().next();
+        done.ok_or_else(|| Exit::Software.because("the store gave no answer for the job"))
+    }
+}
+
+/// The most that a store lists in one call.
+pub const MOST_ROWS: usize = 1000;
+
+/// Who acts, for the audit: each act has an id of its own.
+fn actor() -> Actor {
+    // SAFETY: getuid has no preconditions and cannot fail.
+    let by_number = || format!("uid {}", unsafe { libc::getuid() });
+    Actor::new(format!("cli:{}", std::env::var("USER").unwrap_or_else(|_| by_number())))
+}
+
+fn schedule_answer(state: ScheduleState, now: Timestamp) -> ScheduleAnswer {
+    let next = if state.paused { None } else { state.schedule.check().ok().and_then(|timetable| timetable.next_after(now)) };
+    ScheduleAnswer { schedule: state.schedule, generation: state.generation, last: state.last, paused: state.paused, next }
+}

@@ -1,0 +1,200 @@
+//! `windlass jobs`: look at jobs, cancel them, make them due now.
+
+use super::{
+    Place,
+    door::{self, Door},
+    exit::Exit,
+    output::{Format, Rows, shortened},
+};
+use crate::{
+    control::wire::{CancelAnswer, JobSummary, PageOf},
+    job::{Attempt, Job, JobId, Json, Name, State},
+    store::Filter,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List jobs, newest first
+    List(List),
+    /// Show everything that is known of one job
+    Show {
+        id: JobId,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Cancel jobs; one that runs is asked to stop
+    Cancel {
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+        /// Why, for those who look at it later
+        #[arg(long, default_value = "cancelled by hand")]
+        reason: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make jobs due now: those that wait for a time or an answer, and dead letters
+    Retry {
+        #[arg(required = true)]
+        ids: Vec<JobId>,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// scheduled, queued, running, parked, completed, cancelled or dead
+    #[arg(long, value_parser = state)]
+    state: Option<State>,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Which jobs a list or a bulk command is about.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Which {
+    #[arg(long)]
+    pub queue: Option<Name>,
+    #[arg(long)]
+    pub kind: Option<Name>,
+    #[arg(long)]
+    pub tenant: Option<Name>,
+    #[arg(long)]
+    pub tag: Option<Name>,
+}
+
+impl Which {
+    #[must_use]
+    pub fn filter(&self, state: Option<State>) -> Filter {
+        Filter { state, queue: self.queue.clone(), kind: self.kind.clone(), tenant: self.tenant.clone(), tag: self.tag.clone() }
+    }
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct PageArgs {
+    /// How many at most, 1 to 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Where the page before said that the next begins
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+fn state(text: &str) -> Result<State, String> {
+    State::parse(text).ok_or_else(|| format!("write one of {}", State::ALL.map(State::as_str).join(", ")))
+}
+
+pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
+    door::with(place, async |door| match command {
+        Command::List(List { state, which, page, format }) => list(door, &which.filter(state), &page, format).await,
+        Command::Show { id, format } => Ok(format.show(&found(door, id).await?, details)?),
+        Command::Cancel { ids, reason, format } => {
+            let answers = each(&ids, async |id| door.cancel(id, &reason).await).await?;
+            Ok(format.show(&answers, |answers| answers.iter().map(cancelled).collect())?)
+        }
+        Command::Retry { ids, format } => {
+            let answers = each(&ids, async |id| door.retry(id).await).await?;
+            Ok(format.show(&answers, |answers| answers.iter().map(|answer| format!("{} is due now\n", answer.id)).collect())?)
+        }
+    })
+}
+
+/// One after the other; what went wrong with one names it.
+pub async fn each<T>(ids: &[JobId], call: impl AsyncFn(JobId) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    let mut answers = Vec::with_capacity(ids.len());
+    for id in ids {
+        answers.push(call(*id).await.map_err(|error| error.context(format!("job {id}")))?);
+    }
+    Ok(answers)
+}
+
+pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format) -> anyhow::Result<()> {
+    let listed = door.list(filter, page.cursor.as_deref(), usize::from(page.limit)).await?;
+    Ok(format.show(&listed, |listed| table(listed))?)
+}
+
+pub async fn found(door: &Door, id: JobId) -> anyhow::Result<Job> {
+    door.get(id)
+        .await?
+        .ok_or_else(|| Exit::Data.because(format!("job {id} does not exist; it may have been removed after its retention time")))
+}
+
+fn table(page: &PageOf<JobSummary>) -> String {
+    let mut rows = Rows::new(&["id", "kind", "queue", "state", "attempt", "due", "reason"]);
+    for job in &page.items {
+        rows.row([
+            job.id.to_string(),
+            job.kind.to_string(),
+            job.queue.to_string(),
+            job.state.to_string(),
+            format!("{}/{}", job.attempt, job.max_attempts),
+            job.run_at.to_string(),
+            why(job),
+        ]);
+    }
+    let more = page.next.as_ref().map(|next| format!("more with --cursor {next}\n")).unwrap_or_default();
+    rows.or("no jobs") + &more
+}
+
+/// The reason of its state, and what the last attempt died of.
+fn why(job: &JobSummary) -> String {
+    let error = job.error.as_ref().map(|error| format!("{}: {}", error.code, shortened(&error.message, 80)));
+    job.reason.iter().cloned().chain(error).collect::<Vec<_>>().join("; ")
+}
+
+fn cancelled(answer: &CancelAnswer) -> String {
+    let what = match answer.cancelled.as_str() {
+        "now" => "is cancelled",
+        "asked" => "runs and was asked to stop",
+        _ => "had ended before",
+    };
+    format!("{} {what}\n", answer.id)
+}
+
+/// Everything about one job, a line each, its attempts below.
+pub fn details(job: &Job) -> String {
+    let mut rows = Rows::new(&["job", &job.id.to_string()]);
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            rows.row([name.to_owned(), value]);
+        }
+    };
+    line("kind", Some(job.kind.to_string()));
+    line("queue", Some(job.queue.to_string()));
+    line("tenant", job.tenant.as_ref().map(ToString::to_string));
+    line("state", Some(job.state.to_string()));
+    line("reason", job.reason.clone());
+    line("attempt", Some(format!("{} of {}", job.attempt, job.max_attempts)));
+    line("priority", Some(job.priority.to_string()));
+    line("created", Some(job.created_at.to_string()));
+    line("due", Some(job.run_at.to_string()));
+    line("started", job.started_at.map(|at| at.to_string()));
+    line("finished", job.finished_at.map(|at| at.to_string()));
+    line("expires", job.expires_at.map(|at| at.to_string()));
+    line("unique key", job.unique_key.as_ref().map(ToString::to_string));
+    line("concurrency key", job.concurrency_key.as_ref().map(ToString::to_string));
+    line("held by", job.holder.map(|holder| holder.to_string()));
+    line("progress", job.progress.as_ref().map(text));
+    line("payload", Some(text(&job.payload)));
+    line("result", job.result.as_ref().map(text));
+    line("checkpoint", job.checkpoint.as_ref().map(text));
+    format!("{rows}{}", attempts(&job.attempts))
+}
+
+fn text(json: &Json) -> String {
+    shortened(json.as_str(), 2000)
+}
+
+fn attempts(attempts: &[Attempt]) -> String {
+    let mut rows = Rows::new(&["attempt", "started", "ended", "outcome", "error"]);
+    for attempt in attempts {
+        let outcome = serde_json::to_value(attempt.outcome).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
+        let error = attempt.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)).unwrap_or_default();
+        rows.row([attempt.number.to_string(), attempt.started_at.to_string(), attempt.ended_at.to_string(), outcome, error]);
+    }
+    if rows.is_empty() { String::new() } else { format!("\n{rows}") }
+}

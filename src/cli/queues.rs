@@ -1,0 +1,71 @@
+//! `windlass queues`: how much waits where, and holding a queue back.
+
+use super::{
+    Place, door,
+    output::{Format, Rows},
+};
+use crate::{
+    job::{Name, State},
+    store::QueueStatus,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List queues with the number of jobs in each state
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Start nothing more of a queue until it is resumed; what runs goes on
+    Pause {
+        queue: Name,
+        /// Why, for those who wonder
+        #[arg(long, default_value = "paused by hand")]
+        reason: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Let a queue go on
+    Resume {
+        queue: Name,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
+    door::with(place, async |door| match command {
+        Command::List { format } => Ok(format.show(&door.queues().await?, |queues| table(queues))?),
+        Command::Pause { queue, reason, format } => {
+            let answer = door.pause(&queue, &reason).await?;
+            Ok(format.show(&answer, |_| format!("queue {queue} is paused; resume it with `windlass queues resume {queue}`\n"))?)
+        }
+        Command::Resume { queue, format } => {
+            let answer = door.resume(&queue).await?;
+            Ok(format.show(&answer, |_| format!("queue {queue} goes on\n"))?)
+        }
+    })
+}
+
+fn table(queues: &[QueueStatus]) -> String {
+    let states = State::ALL.map(State::as_str);
+    let headings: Vec<&str> = ["queue"].into_iter().chain(states).chain(["oldest", "paused"]).collect();
+    let mut rows = Rows::new(&headings);
+    for queue in queues {
+        let counts = State::ALL.iter().map(|state| queue.jobs.get(state).copied().unwrap_or(0).to_string());
+        let oldest = queue.oldest_queued_ms.map(age).unwrap_or_default();
+        let paused = queue.paused.as_ref().map(|pause| format!("since {} by {}: {}", pause.at, pause.by, pause.reason)).unwrap_or_default();
+        rows.row([queue.name.clone()].into_iter().chain(counts).chain([oldest, paused]));
+    }
+    rows.or("no queues yet; the first job makes one")
+}
+
+/// How long the job at the head waits, in the unit a person would use.
+fn age(ms: u64) -> String {
+    match ms {
+        0..1000 => format!("{ms} ms"),
+        1000..60_000 => format!("{} s", ms / 1000),
+        60_000..3_600_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}

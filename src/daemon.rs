@@ -1,0 +1,211 @@
+//! The only place where rooms meet: builds them from the configuration, starts them in order and stops them in reverse.
+//! Signals, logs and the service manager are the process's affair (`cli/run.rs`), so that a daemon can also run inside a
+//! test, the demo, or another program.
+
+use crate::{
+    clients::http::Http,
+    clock::Clock,
+    config::Config,
+    control,
+    engine::{Drained, Engine, Parts},
+    job::Settings,
+    store::{self, Role, Store},
+    telemetry::Metrics,
+    workers,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0} is in use; stop the program that listens there, or choose another address with --listen")]
+    PortInUse(SocketAddr),
+    #[error("{address} cannot be listened on: {source}; choose an address of this machine with --listen")]
+    Port { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl Error {
+    fn configuration(error: impl std::fmt::Display) -> Self {
+        Self::Configuration(error.to_string())
+    }
+}
+
+/// A daemon at work. Dropping it without [`Daemon::stop`] leaves its leases to run out.
+pub struct Daemon {
+    address: SocketAddr,
+    store: Arc<dyn Store>,
+    engine: RunningEngine,
+    control: control::State,
+    port: JoinHandle<io::Result<()>>,
+    close_port: CancellationToken,
+    metrics: Metrics,
+    grace: Duration,
+}
+
+/// The engine, until a drain takes it away; the probes look at it from other tasks.
+#[derive(Clone)]
+struct RunningEngine(Arc<Mutex<Option<Engine>>>);
+
+impl RunningEngine {
+    /// A drain has a bound of its own, so it counts as alive.
+    fn alive(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(Engine::alive)
+    }
+
+    /// As the probes name it.
+    fn stalled(&self) -> Vec<String> {
+        if self.alive() { Vec::new() } else { vec!["engine".into()] }
+    }
+
+    fn reload(&self, config: &Config, settings: Settings) {
+        if let Some(engine) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            engine.reload(config.engine.clone(), settings);
+        }
+    }
+
+    fn take(&self) -> Option<Engine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What follows the grace period has one second (contract P10), and the process a little of it to end in.
+const AFTER_GRACE: Duration = Duration::from_millis(950);
+
+impl Daemon {
+    /// Ready once it returns: the port answers, and jobs are leased.
+    ///
+    /// # Errors
+    /// When the port is taken, the store is not to be had, or a setting cannot be used. Nothing is left running.
+    pub async fn start(config: &Config) -> Result<Self, Error> {
+        // The port comes first: its address goes into the lock of the store, and a taken one is found before anything is touched.
+        let listener = bind(config.control.listen).await?;
+        let address = listener.local_addr().map_err(|source| Error::Port { address: config.control.listen, source })?;
+        let metrics = Metrics::new();
+        let clock = Clock::System;
+        let settings = config.settings();
+        let register = register(config, &metrics, &clock)?;
+        let store = store::open(&config.store.url, Role::Daemon { control: Some(address) }, config.store_options()).await?;
+        apply(config, &settings, &*store).await?;
+        let engine = RunningEngine(Arc::default());
+        let stalled = {
+            let engine = engine.clone();
+            move || engine.stalled()
+        };
+        let control = control::State::new(&config.control, &config.webhooks, store.clone(), metrics.clone(), clock.clone(), stalled)
+            .map_err(Error::Configuration)?;
+        control.know(&settings);
+        let parts = Parts { store: store.clone(), register, config: config.engine.clone(), settings, metrics: metrics.clone(), clock };
+        *engine.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Engine::start(parts).await?);
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), scheme(&config.store.url)]).set(1);
+        let close_port = CancellationToken::new();
+        let port = tokio::spawn(control::serve(listener, control.clone(), close_port.clone()));
+        let grace = Duration::from_millis(config.engine.grace_ms);
+        Ok(Self { address, store, engine, control, port, close_port, metrics, grace })
+    }
+
+    /// Where the control port answers.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// A question for the service manager's watchdog: whether the loops of the engine go round.
+    #[must_use]
+    pub fn liveness(&self) -> impl Fn() -> bool + Send + 'static {
+        let engine = self.engine.clone();
+        move || engine.alive()
+    }
+
+    /// Puts what can change without a restart in force: queues, kinds, schedules, slots, the port's token and limits.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or the store does not take it; what was in force stays.
+    pub async fn reload(&mut self, config: &Config) -> Result<(), Error> {
+        let settings = config.settings();
+        self.control.reload(&config.control, &config.webhooks).map_err(Error::Configuration)?;
+        apply(config, &settings, &*self.store).await?;
+        self.control.know(&settings);
+        self.engine.reload(config, settings);
+        self.grace = Duration::from_millis(config.engine.grace_ms);
+        Ok(())
+    }
+
+    /// Ends in reverse: leases no more, lets running jobs finish within the grace period (`hurry` ends it at once), hands back
+    /// the rest, closes the port and the store. Takes at most the grace period and a second, whatever hangs.
+    pub async fn stop(self, hurry: CancellationToken) -> Drained {
+        let deadline = Instant::now() + self.grace + AFTER_GRACE;
+        self.control.begin_drain();
+        let drained = Notify::new();
+        let drain = async {
+            let ended = match self.engine.take() {
+                Some(engine) => engine.drain(hurry.clone()).await,
+                None => Drained::default(),
+            };
+            drained.notify_one();
+            ended
+        };
+        // Enqueueing goes on as long as there is grace: a job accepted now is run by the next daemon.
+        let close = async {
+            tokio::select! {
+                () = drained.notified() => {}
+                () = hurry.cancelled() => {}
+                () = tokio::time::sleep(self.grace) => {}
+            }
+            self.close_port.cancel();
+            let _ = tokio::time::timeout_at(deadline, self.port).await;
+        };
+        let (ended, ()) = tokio::join!(drain, close);
+        if tokio::time::timeout_at(deadline, self.store.close()).await.is_err() {
+            tracing::warn!("the store did not close in time; what it acknowledged is safe");
+        }
+        ended
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::PortInUse(address),
+        _ => Error::Port { address, source },
+    })
+}
+
+/// The clients and the workers that use them.
+fn register(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<crate::engine::worker::Register, Error> {
+    let http = Http::new(&config.outbound, clock.clone()).map_err(Error::configuration)?;
+    let deps = workers::Deps::new(http, metrics.clone());
+    workers::register(&config.workers, &config.providers, &config.webhooks, &deps).map_err(Error::configuration)
+}
+
+/// Tells the store what every door and every lease call goes by.
+async fn apply(config: &Config, settings: &Settings, store: &dyn Store) -> store::Result<()> {
+    store.configure(settings).await?;
+    for schedule in &config.schedules {
+        store.put_schedule(schedule, None).await?;
+    }
+    Ok(())
+}
+
+fn scheme(url: &str) -> &str {
+    url.split(':').next().unwrap_or_default()
+}
