@@ -41,11 +41,11 @@ async fn a_member_of_the_wrong_type_is_named() {
         ("run_at", json!("tomorrow")),
         ("tags", json!("nightly")),
         ("id", json!("7")),
-        ("after", json!([1])),
+        ("after/0", json!([1])),
         ("ordered", json!("yes")),
     ] {
         let mut envelope = json!({"kind": "k", "payload": 1});
-        envelope[member] = value;
+        envelope[member.trim_end_matches("/0")] = value;
         let problem = refused(&port, envelope.to_string()).await.problem(400, "invalid");
         assert_eq!(problem["errors"][0]["pointer"], format!("#/{member}"), "{problem}");
     }
