@@ -93,6 +93,15 @@ impl Holding {
         slots.iter().map(|(queue, slot)| (queue.clone(), free(slot))).filter(|(_, free)| *free > 0).collect()
     }
 
+    /// Whether some queue has slots and none of them free: work may wait there that a lease call would not have seen.
+    pub(super) fn any_full(&self) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.values().any(|slot| {
+            let capacity = slot.capacity.load(Ordering::Relaxed);
+            capacity > 0 && slot.used.load(Ordering::Relaxed) >= capacity
+        })
+    }
+
     /// (queue, slots, slots in use), for the metrics.
     pub(super) fn usage(&self) -> Vec<(Name, usize, usize)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,6 +26,7 @@ pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) 
             }
             continue;
         }
+        let some_full = shared.holding.any_full();
         // Marked as seen before the store is asked: a wake-up that comes during the call is not lost.
         wakes.borrow_and_update();
         let reply = match lease(&shared, free, &kinds).await {
@@ -47,6 +48,7 @@ pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) 
         if idle {
             tokio::select! {
                 _ = wakes.changed() => {}
+                () = shared.holding.freed.notified(), if some_full => {}
                 () = shared.stop.cancelled() => break,
                 () = tokio::time::sleep(nap(&shared, next_due, config.poll_ms)) => {}
             }
