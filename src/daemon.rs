@@ -132,7 +132,6 @@ impl Daemon {
     }
 
     /// A question for the service manager's watchdog: whether the loops of the engine go round.
-    #[must_use]
     pub fn liveness(&self) -> impl Fn() -> bool + Send + 'static {
         let engine = self.engine.clone();
         move || engine.alive()

@@ -114,7 +114,7 @@ pub async fn each<T>(ids: &[JobId], call: impl AsyncFn(JobId) -> anyhow::Result<
 
 pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format) -> anyhow::Result<()> {
     let listed = door.list(filter, page.cursor.as_deref(), usize::from(page.limit)).await?;
-    Ok(format.show(&listed, |listed| table(listed))?)
+    Ok(format.show(&listed, table)?)
 }
 
 pub async fn found(door: &Door, id: JobId) -> anyhow::Result<Job> {

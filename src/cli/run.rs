@@ -50,11 +50,8 @@ async fn serve(mut process: Process, started: Instant) -> anyhow::Result<()> {
     let watchdog = watchdog(&daemon);
     let store = without_password(&process.loaded.config.store.url);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store, address = %daemon.address(), ready_ms = started.elapsed().as_millis(), "ready");
-    loop {
-        match signals.recv().await {
-            Some(SIGHUP) => process.reload(&mut daemon).await,
-            _ => break,
-        }
+    while let Some(SIGHUP) = signals.recv().await {
+        process.reload(&mut daemon).await;
     }
     notify(&[NotifyState::Stopping]);
     tracing::info!(grace_ms = process.loaded.config.engine.grace_ms, "draining; a second signal ends it at once");

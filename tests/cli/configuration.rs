@@ -341,3 +341,12 @@ fn an_empty_text_leaves_an_optional_setting_unset() {
     assert!(from_text("[providers.openai]\ntemperature = \"\"\n").unwrap().config.providers.openai.temperature.is_none());
     assert!(with_environment(&[("WINDLASS__CONTROL__TOKEN", "")]).unwrap().config.control.token.is_none());
 }
+
+#[test]
+fn the_example_lacks_nothing_but_its_secret_files() {
+    let example = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/example.toml"));
+    let invalid = config::load(&Sources { file: Some(example.into()), ..Sources::default() }).expect_err("its secrets are not here");
+    for problem in &invalid.0 {
+        assert!(problem.message.contains("cannot read the secret file /etc/windlass/"), "{problem}");
+    }
+}

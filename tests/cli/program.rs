@@ -72,7 +72,7 @@ impl Place {
     /// The JSON that a command prints, which must end well.
     pub fn json(&self, args: &[&str]) -> Value {
         let ended = self.run(args);
-        assert_eq!(ended.code, 0, "windlass {args:?}: {ended:?}");
+        assert_eq!(ended.code, 0, "windlass {args:?}: {}", ended.err);
         serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("windlass {args:?} printed {:?}: {error}", ended.out))
     }
 
