@@ -183,10 +183,13 @@ impl Reference {
 
     /// Of the queued jobs of a key, only the first by priority and position is sure to stand in a line.
     fn is_first_of_its_key(&self, job: &RefJob) -> bool {
+        // Where heads may be passed, the turn may be with one that came later while an earlier one was away.
+        let skips = job.ordered && self.settings.queue(&job.queue).on_head == OnHead::Skip;
         let mut rivals = self.jobs.iter().filter(|other| other.id != job.id && self.share_a_key(other, job));
         // Ordered jobs stand by position alone, and `is_its_turn` saw to that; others by priority first.
         rivals.all(|other| match other.state {
             _ if other.suspect => false,
+            State::Queued if skips && (other.started || job.started) => false,
             State::Queued if job.ordered => earlier(job, other) || job.turn,
             State::Queued => job.priority < other.priority || job.priority == other.priority && earlier(job, other),
             _ => true,

@@ -62,7 +62,7 @@ fn play_many(store: &'static str, cases: u32, steps: &AtomicU64) {
         cases,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
         // A history has some sixty operations; this many tries bring it down to the few that matter.
-        max_shrink_iters: 3_000,
+        max_shrink_iters: 1_500,
         ..Config::default()
     };
     let mut runner = TestRunner::new(config);
@@ -81,16 +81,9 @@ fn play_many(store: &'static str, cases: u32, steps: &AtomicU64) {
     });
     match outcome {
         Ok(()) => {}
-        Err(TestError::Fail(difference, history)) => panic!("{difference}\n{}", retold(&history)),
+        Err(TestError::Fail(difference, history)) => {
+            panic!("{difference}\nqueue a: {:?}\nqueue b: {:?}", history.queues[0], history.queues[1])
+        }
         Err(TestError::Abort(reason)) => panic!("the run was given up: {reason}"),
     }
-}
-
-/// A history for people: a line an operation.
-fn retold(history: &History) -> String {
-    let mut lines = format!("queue a: {:?}\nqueue b: {:?}\n", history.queues[0], history.queues[1]);
-    for (n, operation) in history.operations.iter().enumerate() {
-        lines.push_str(&format!("{n}: {operation:?}\n"));
-    }
-    lines
 }

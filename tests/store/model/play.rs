@@ -40,6 +40,8 @@ pub struct Player {
     nonces: Vec<Nonce>,
     tokens: Vec<String>,
     minted: u64,
+    /// What came of each step, for people who look at a history that failed.
+    told: Vec<String>,
     pub steps: u64,
 }
 
@@ -71,6 +73,7 @@ impl Player {
             nonces: Vec::new(),
             tokens: Vec::new(),
             minted: 0,
+            told: Vec::new(),
             steps: 0,
         };
         // Stays for ever and is never due: what a call conflicts with that must write nothing.
@@ -80,12 +83,22 @@ impl Player {
     }
 
     pub async fn play(mut self, history: &History) -> Result<u64, String> {
-        for (n, operation) in history.operations.iter().enumerate() {
+        for operation in &history.operations {
+            self.told.push(format!("{} {operation:?}", self.reference.now));
             let done = self.step(operation).await;
-            done.map_err(|e| format!("operation {n}, {operation:?}, at {}: {e}", self.reference.now))?;
+            done.map_err(|e| self.retold(&e))?;
         }
-        self.play_out().await.map_err(|e| format!("playing the history out: {e}"))?;
+        self.told.push("playing the history out".into());
+        self.play_out().await.map_err(|e| self.retold(&e))?;
         Ok(self.steps)
+    }
+
+    fn retold(&self, difference: &str) -> String {
+        format!("{difference}\n{}", self.told.join("\n"))
+    }
+
+    fn tell(&mut self, what: &str, of: &impl Debug) {
+        self.told.push(format!("    {what}: {of:?}"));
     }
 
     async fn step(&mut self, operation: &Operation) -> Verdict {
@@ -203,6 +216,7 @@ impl Player {
 
     async fn enqueue(&mut self, jobs: Vec<NewJob>, lost: bool) -> Verdict {
         let first = self.enqueue_once(&jobs).await?;
+        self.tell("enqueued", &first);
         for job in &jobs {
             self.known.push(job.id);
             self.sent.push(job.clone());
@@ -271,11 +285,13 @@ impl Player {
         let request = LeaseRequest {
             queues: QUEUES.iter().zip(most).map(|(queue, most)| (name(queue), usize::from(most))).collect(),
             kinds: Arc::new(self.kinds.clone()),
-            ..self.daemons[daemon].request("", 0)
+            ..self.daemons[daemon].request("a", 0)
         };
         let nonce = request.nonce;
         let reply = works("lease", self.store.lease(request.clone(), self.now()).await)?;
         let parked = self.newly_parked().await?;
+        let granted: Vec<JobId> = reply.jobs.iter().map(|leased| leased.job.id).collect();
+        self.tell("granted", &granted);
         self.reference.take_grants(&request, &reply, &parked, &mut self.fairness)?;
         self.nonces.push(nonce);
         for leased in &reply.jobs {
@@ -362,6 +378,8 @@ impl Player {
         for _ in 0..=u8::from(lost) {
             let answers = works("settle", self.store.settle(batch.clone(), self.now()).await)?;
             let expected = self.reference.settle(&batch);
+            let settled: Vec<_> = batch.iter().map(|s| (s.lease.job, s.transition.to_state())).zip(&answers).collect();
+            self.tell("settled", &settled);
             let right = answers.len() == expected.len() && answers.iter().zip(&expected).all(|(answer, right)| right.contains(answer));
             if !right {
                 return Err(format!("settle: the store says {answers:?}, the reference {expected:?}"));
@@ -418,6 +436,7 @@ impl Player {
 
     async fn cancel(&mut self, which: Nth) -> Verdict {
         let Some(id) = self.target(which, RefJob::is_live) else { return Ok(()) };
+        self.tell("target", &id);
         let answer = self.store.cancel(id, "asked", &actor(), self.now()).await;
         let expected: Result<Cancelled, Refusal> = self.reference.cancel(id, "asked");
         agree("cancel", answer, expected)
@@ -425,21 +444,24 @@ impl Player {
 
     async fn run_now(&mut self, which: Nth) -> Verdict {
         let Some(id) = self.target(which, |job| matches!(job.state, State::Scheduled | State::Parked)) else { return Ok(()) };
+        self.tell("target", &id);
         agree("run_now", self.store.run_now(id, &actor(), self.now()).await, self.reference.run_now(id))
     }
 
     async fn redrive(&mut self, which: Nth) -> Verdict {
         let Some(id) = self.target(which, |job| job.state == State::Dead) else { return Ok(()) };
         // Since when a redriven job is debounced is nobody's promise.
-        let debounced = self.reference.find(id).and_then(|job| job.unique.as_ref()).is_some_and(|(key, _)| key.starts_with('d'));
+        let debounced = self.reference.find(id).and_then(|job| job.unique.as_ref()).is_some_and(|(key, _)| key.starts_with(['d', 's']));
         if debounced {
             return Ok(());
         }
+        self.tell("target", &id);
         agree("redrive", self.store.redrive(id, &actor(), self.now()).await, self.reference.redrive(id))
     }
 
     async fn purge(&mut self, which: Nth) -> Verdict {
         let Some(id) = self.target(which, |job| job.state == State::Dead) else { return Ok(()) };
+        self.tell("target", &id);
         agree("purge", self.store.purge(id, &actor(), self.now()).await, self.reference.purge(id))
     }
 
