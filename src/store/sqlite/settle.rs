@@ -154,6 +154,10 @@ impl Tx<'_> {
                 self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
                 self.hint_work();
             }
+            if ended.flags & flag::SUSPECT != 0 || self.queue(&line.queue)?.concurrency.is_some() {
+                // The next suspect may run, or a slot of the queue's own limit came free.
+                self.hint_work();
+            }
             if to.is_final() && ended.flags & flag::UNIQUE != 0 {
                 self.unique_ended(lease.job, &line.queue, line.tenant.as_ref(), now)?;
             }
