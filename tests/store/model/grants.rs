@@ -185,11 +185,14 @@ impl Reference {
     fn is_first_of_its_key(&self, job: &RefJob) -> bool {
         // Where heads may be passed, the turn may be with one that came later while an earlier one was away.
         let skips = job.ordered && self.settings.queue(&job.queue).on_head == OnHead::Skip;
+        let rated = self.settings.queue(&job.queue).key_rate.is_some();
         let mut rivals = self.jobs.iter().filter(|other| other.id != job.id && self.share_a_key(other, job));
         // Ordered jobs stand by position alone, and `is_its_turn` saw to that; others by priority first.
         rivals.all(|other| match other.state {
             _ if other.suspect => false,
             State::Queued if skips && (other.started || job.started) => false,
+            // A rate's next token may be promised to one that came when the others could not.
+            State::Queued if rated => false,
             State::Queued if job.ordered => earlier(job, other) || job.turn,
             State::Queued => job.priority < other.priority || job.priority == other.priority && earlier(job, other),
             _ => true,
@@ -208,9 +211,9 @@ impl Reference {
         line.2.as_ref().and_then(|tenant| settings.tenant_weights.get(tenant)).copied().map_or(1.0, f64::from)
     }
 
-    /// Lines that have a job to give that no key can hold back.
+    /// Lines that have a job to give that no key can hold back and that somebody can run.
     fn busy_lines(&self) -> BTreeSet<Line> {
-        self.jobs.iter().filter(|job| job.key.is_none() && self.could_start(job)).map(|job| self.line(job)).collect()
+        self.jobs.iter().filter(|job| job.key.is_none() && self.kinds.contains(&job.kind) && self.could_start(job)).map(|job| self.line(job)).collect()
     }
 
     /// While two lines both have jobs to give, their grants differ by no more than one share of each.

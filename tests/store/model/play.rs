@@ -32,7 +32,6 @@ pub struct Player {
     reference: Reference,
     fairness: Fairness,
     daemons: [Daemon; 2],
-    kinds: BTreeSet<Name>,
     /// What was ever sent, granted or handed out, for operations that come back to it.
     sent: Vec<NewJob>,
     known: Vec<JobId>,
@@ -66,7 +65,6 @@ impl Player {
             reference,
             fairness: Fairness::default(),
             daemons: [Daemon::new(), Daemon::new()],
-            kinds: BTreeSet::from([name("work")]),
             sent: Vec::new(),
             known: Vec::new(),
             leases: Vec::new(),
@@ -284,7 +282,7 @@ impl Player {
         self.advance().await?;
         let request = LeaseRequest {
             queues: QUEUES.iter().zip(most).map(|(queue, most)| (name(queue), usize::from(most))).collect(),
-            kinds: Arc::new(self.kinds.clone()),
+            kinds: Arc::new(self.reference.kinds.clone()),
             ..self.daemons[daemon].request("a", 0)
         };
         let nonce = request.nonce;
@@ -308,7 +306,7 @@ impl Player {
 
     /// What the store parked as unknown and the reference still thinks queued.
     async fn newly_parked(&self) -> Result<BTreeSet<JobId>, String> {
-        let strange = self.reference.ids(|job| job.state == State::Queued && !self.kinds.contains(&job.kind));
+        let strange = self.reference.ids(|job| job.state == State::Queued && !self.reference.kinds.contains(&job.kind));
         let mut parked = BTreeSet::new();
         for id in strange {
             let job = works("get", self.store.get(id).await)?.ok_or_else(|| format!("{id} is gone"))?;
@@ -471,8 +469,8 @@ impl Player {
     }
 
     async fn learn_kind(&mut self) -> Verdict {
-        self.kinds.insert(name("strange"));
-        let kinds: Vec<Name> = self.kinds.iter().cloned().collect();
+        self.reference.kinds.insert(name("strange"));
+        let kinds: Vec<Name> = self.reference.kinds.iter().cloned().collect();
         let woken = works("unpark_kinds", self.store.unpark_kinds(&kinds, self.now()).await)?;
         same("woken", woken, self.reference.unpark_kinds(&kinds))
     }

@@ -117,6 +117,8 @@ pub enum Refusal {
 pub struct Reference {
     pub now: Timestamp,
     pub settings: Settings,
+    /// What the daemons can run.
+    pub kinds: BTreeSet<Name>,
     pub jobs: Vec<RefJob>,
     pub paused: BTreeSet<Name>,
     /// Until when each holder's leases last.
@@ -137,7 +139,7 @@ fn without_id(job: &NewJob) -> NewJob {
 
 impl Reference {
     pub fn new(now: Timestamp, settings: Settings) -> Self {
-        Self { now, settings, ..Self::default() }
+        Self { now, settings, kinds: BTreeSet::from([Name::literal("work")]), ..Self::default() }
     }
 
     pub fn find(&self, id: JobId) -> Option<&RefJob> {
