@@ -92,7 +92,7 @@ async fn heartbeat_records_progress_of_live_leases_only(store: &mut TestStore) {
     assert_eq!(store.job(id).await.progress, Some(json(r#"{"done":1}"#)));
     say(vec![report(held.lease, r#"{"done":2}"#)]).await.unwrap();
     assert_eq!(store.job(id).await.progress, Some(json(r#"{"done":2}"#)));
-    store.complete(&[held.clone()], now(2)).await;
+    store.complete(std::slice::from_ref(&held), now(2)).await;
     assert_eq!(store.job(id).await.progress, None, "progress is of a run, and the run is over");
 }
 

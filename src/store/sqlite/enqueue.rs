@@ -40,6 +40,8 @@ impl Tx<'_> {
                 && answer.status == State::Parked
                 && answer.id == job.id
                 && !answer.duplicate
+                // An id that was known before has no row of this number, and its dependencies were looked at then.
+                && self.waiting_seq(seq)?.is_some()
             {
                 answer.status = self.look_at_dependencies(seq, now)?;
             }

@@ -108,7 +108,7 @@ impl<'c> Tx<'c> {
             return Ok(());
         }
         let before = call.granted.len();
-        let want = want - self.lease_suspect(call, queue)?;
+        let want = want - self.lease_suspect(call, queue, &settings)?;
         self.lease_lines(call, queue, &settings, want)?;
         let starts = call.granted.len() - before;
         if let Some(rate) = settings.rate
@@ -121,7 +121,7 @@ impl<'c> Tx<'c> {
     }
 
     /// A job that was running when a process died runs as the only one of its sort of this holder.
-    fn lease_suspect(&mut self, call: &mut Call<'_>, queue: &Name) -> Result<usize> {
+    fn lease_suspect(&mut self, call: &mut Call<'_>, queue: &Name, settings: &QueueSettings) -> Result<usize> {
         let first: Option<(i64, i64, i64, Option<i64>)> =
             self.one(sql!("suspect_first"), [queue.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let Some((pos, seq, line, gate)) = first else { return Ok(0) };
@@ -135,8 +135,11 @@ impl<'c> Tx<'c> {
         {
             return Ok(0);
         }
-        self.run(sql!("suspect_drop"), (queue.as_str(), pos))?;
         let line_info = self.line_of(line)?;
+        if self.tenant_room(settings, &line_info)? == 0 {
+            return Ok(0);
+        }
+        self.run(sql!("suspect_drop"), (queue.as_str(), pos))?;
         let waiter = Waiter { seq, pos, line, priority: line_info.priority, gate, ordered: false };
         let mut read = self.prepare(sql!("lease_one"))?;
         let mut found = read.query([seq]).map_err(error::before_commit)?;

@@ -133,15 +133,21 @@ impl Tx<'_> {
     }
 
     fn admit(&mut self, id: i64, waiter: &Waiter) -> Result<bool> {
-        let gate = self.gate(id)?;
         let mut behind = false;
         if waiter.ordered {
-            behind = gate.head.is_some_and(|head| head != waiter.seq);
-            if gate.head.is_none() {
+            let gate = self.gate(id)?;
+            behind = match gate.head {
+                Some(head) => head != waiter.seq,
+                // Nobody's turn, and yet somebody waits: the rate is closed. Who came first goes first once it opens.
+                None => gate.waiting > 0 && self.one(sql!("gate_job_first"), (id, true), |_| Ok(()))?.is_some(),
+            };
+            let gate = self.gate(id)?;
+            if gate.head.is_none() && !behind {
                 gate.head = Some(waiter.seq);
                 gate.dirty = true;
             }
         }
+        let gate = self.gate(id)?;
         if !behind && gate.opens_at.is_none() && gate.ahead_of(waiter.priority) < gate.limit {
             *gate.in_line(waiter.priority) += 1;
             return Ok(true);
@@ -228,12 +234,20 @@ impl Tx<'_> {
     /// A job of this key is out of the way (its lease, if it had one, dropped before any gate was looked at); lets in who
     /// may come. `head_done`: it no longer holds up the ordered jobs behind it.
     pub(super) fn gate_left(&mut self, id: i64, seq: i64, head_done: bool, now: i64) -> Result<()> {
+        if head_done {
+            self.gate_head_done(id, seq)?;
+        }
+        self.refill(id, now).map(drop)
+    }
+
+    /// It no longer holds up the ordered jobs behind it.
+    pub(super) fn gate_head_done(&mut self, id: i64, seq: i64) -> Result<()> {
         let gate = self.gate(id)?;
-        if head_done && gate.head == Some(seq) {
+        if gate.head == Some(seq) {
             gate.head = None;
             gate.dirty = true;
         }
-        self.refill(id, now).map(drop)
+        Ok(())
     }
 
     /// Lets the best waiting jobs into their lines, as many as the gate admits; returns how many.

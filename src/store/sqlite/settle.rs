@@ -161,16 +161,24 @@ impl Tx<'_> {
             if to.is_final() && ended.flags & flag::UNIQUE != 0 {
                 self.unique_ended(lease.job, &line.queue, line.tenant.as_ref(), now)?;
             }
-            // Back in its place first: the gate must not give its turn to another.
+            // Back in their places first, all of them: the gates must not give their turns to others.
             let released = matches!(**transition, Transition::Release);
             if released {
                 let ordered = ended.flags & flag::ORDERED != 0;
                 let (pos, gate) = (ended.pos, ended.gate);
                 self.place(&Waiter { seq: lease.row, pos, line: ended.line, priority: line.priority, gate, ordered })?;
             }
+            let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
+            if let Some(gate) = ended.gate
+                && head_done
+            {
+                self.gate_head_done(gate, lease.row)?;
+            }
+        }
+        for Good { settlement, transition, ended } in good {
+            let (lease, to) = (settlement.lease, transition.to_state());
             if let Some(gate) = ended.gate {
-                let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
-                self.gate_left(gate, lease.row, head_done, now.0)?;
+                self.refill(gate, now.0)?;
             }
             self.settle_beside(settlement, to, ended.flags, now)?;
             if has_children && to.is_final() {

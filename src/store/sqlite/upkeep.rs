@@ -12,7 +12,7 @@ use crate::{
     store::{Advanced, Reaped, Result, Retention},
 };
 use rusqlite::params;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Rows moved by one call: some milliseconds, so that nobody else waits long for the writer.
@@ -84,7 +84,7 @@ impl Tx<'_> {
     }
 
     fn lease_end(&self, seq: i64, epoch: i64) -> Result<Option<Ended>> {
-        self.one(sql!("lease_drop"), (seq, epoch), |row| settle::ended_row(row))
+        self.one(sql!("lease_drop"), (seq, epoch), settle::ended_row)
     }
 
     fn orphans(&self, statement: &'static str, params: impl rusqlite::Params) -> Result<Vec<Orphan>> {
@@ -104,7 +104,8 @@ impl Tx<'_> {
                 ends.push((orphan, ended));
             }
         }
-        // All leases are gone before any gate counts what runs.
+        // All leases are gone before any gate counts what runs, and all jobs are back before any gate lets others in.
+        let mut gates = BTreeSet::new();
         for (orphan, ended) in ends {
             let record: Option<(Option<String>, u32)> =
                 self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -121,15 +122,21 @@ impl Tx<'_> {
             if let Some(reason) = &ended.cancel {
                 // The request outlives the holder it was made to.
                 self.end_orphan(&orphan, &ended, State::Cancelled, reason, now)?;
+                gates.extend(ended.gate);
             } else if deaths >= DEATHS {
                 tracing::error!(seq = orphan.seq, "dead: its holder's process died {DEATHS} times while it ran alone");
                 self.end_orphan(&orphan, &ended, State::Dead, "poison", now)?;
+                gates.extend(ended.gate);
                 reaped.poisoned += 1;
             } else {
-                self.put_back(&orphan, &ended, process_died, now)?;
+                self.put_back(&orphan, &ended, process_died)?;
+                gates.extend(ended.gate);
                 reaped.requeued += 1;
                 reaped.suspects += u64::from(process_died);
             }
+        }
+        for gate in gates {
+            self.refill(gate, now.0)?;
         }
         for (epoch, ended) in claims {
             self.claim_ended(epoch, ended)?;
@@ -141,7 +148,7 @@ impl Tx<'_> {
     }
 
     /// Back to the head of its line: the position is the one it had. An ordered job keeps its turn.
-    fn put_back(&mut self, orphan: &Orphan, ended: &Ended, suspect: bool, now: Timestamp) -> Result<()> {
+    fn put_back(&mut self, orphan: &Orphan, ended: &Ended, suspect: bool) -> Result<()> {
         let line = self.line_of(ended.line)?;
         if suspect {
             self.run(sql!("suspect_put"), (line.queue.as_str(), ended.pos, orphan.seq, ended.line, ended.gate))?;
@@ -150,16 +157,13 @@ impl Tx<'_> {
             let (pos, gate) = (ended.pos, ended.gate);
             self.place(&Waiter { seq: orphan.seq, pos, line: ended.line, priority: line.priority, gate, ordered })?;
         }
-        match ended.gate {
-            Some(gate) => self.gate_left(gate, orphan.seq, false, now.0),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn end_orphan(&mut self, orphan: &Orphan, ended: &Ended, to: State, reason: &str, now: Timestamp) -> Result<()> {
         let Some(job) = self.waiting_seq(orphan.seq)? else { return Ok(()) };
         if let Some(gate) = ended.gate {
-            self.gate_left(gate, orphan.seq, true, now.0)?;
+            self.gate_head_done(gate, orphan.seq)?;
         }
         self.end_waiting(&job, to, reason, now)
     }

@@ -213,7 +213,11 @@ impl Reference {
 
     /// Lines that have a job to give that no key can hold back and that somebody can run.
     fn busy_lines(&self) -> BTreeSet<Line> {
-        self.jobs.iter().filter(|job| job.key.is_none() && self.kinds.contains(&job.kind) && self.could_start(job)).map(|job| self.line(job)).collect()
+        self.jobs
+            .iter()
+            .filter(|job| job.key.is_none() && self.kinds.contains(&job.kind) && self.could_start(job))
+            .map(|job| self.line(job))
+            .collect()
     }
 
     /// While two lines both have jobs to give, their grants differ by no more than one share of each.

@@ -68,7 +68,7 @@ fn play_many(store: &'static str, cases: u32, steps: &AtomicU64) {
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&histories(), |history: History| {
         let played = runtime.block_on(async {
-            let player = Player::new(TestStore::open(store).await, &history.queues).await?;
+            let player = Player::new(TestStore::open_quick(store).await, &history.queues).await?;
             player.play(&history).await
         });
         match played {

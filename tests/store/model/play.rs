@@ -209,7 +209,7 @@ impl Player {
 
     /// Now and then a parent that nobody ever enqueued.
     fn parent(&self, candidates: &[JobId], nth: Nth) -> Option<JobId> {
-        if nth % 16 == 0 { Some(JobId(uuid::Uuid::from_u128(u128::from(nth)))) } else { pick(candidates, nth) }
+        if nth.is_multiple_of(16) { Some(JobId(uuid::Uuid::from_u128(u128::from(nth)))) } else { pick(candidates, nth) }
     }
 
     async fn enqueue(&mut self, jobs: Vec<NewJob>, lost: bool) -> Verdict {
@@ -429,7 +429,7 @@ impl Player {
     /// Mostly one of those that the act is for, else any.
     fn target(&self, which: Nth, fits: impl Fn(&RefJob) -> bool) -> Option<JobId> {
         let fitting = self.reference.ids(|job| fits(job) && job.queue != "anchor");
-        if which % 5 == 0 || fitting.is_empty() { pick(&self.known[1..], which / 5) } else { pick(&fitting, which / 5) }
+        if which.is_multiple_of(5) || fitting.is_empty() { pick(&self.known[1..], which / 5) } else { pick(&fitting, which / 5) }
     }
 
     async fn cancel(&mut self, which: Nth) -> Verdict {

@@ -576,8 +576,7 @@ impl Reference {
 
     pub fn unpark_kinds(&mut self, kinds: &[Name]) -> u64 {
         self.begin();
-        let woken =
-            self.ids(|job| job.state == State::Parked && job.reasons == ["unknown_kind"] && kinds.iter().any(|kind| *kind == job.kind));
+        let woken = self.ids(|job| job.state == State::Parked && job.reasons == ["unknown_kind"] && kinds.contains(&job.kind));
         for id in &woken {
             self.wake(*id, Some(0));
         }
