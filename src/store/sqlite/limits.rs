@@ -19,6 +19,9 @@ pub(super) struct Gates(HashMap<i64, Gate>);
 
 struct Gate {
     limit: u32,
+    /// Those in line count as ahead. Not where tenants have caps: a line that its tenant's cap has closed would hold up the
+    /// key's other jobs while slots are free.
+    lines_count: bool,
     rate: Option<Rate>,
     running: u32,
     /// In lines, by priority.
@@ -34,6 +37,9 @@ struct Gate {
 impl Gate {
     /// Running, or in line and at least as urgent.
     fn ahead_of(&self, priority: u8) -> u32 {
+        if !self.lines_count {
+            return self.running;
+        }
         self.running + self.inline.iter().take(usize::from(priority) + 1).sum::<u32>()
     }
 
@@ -97,6 +103,7 @@ impl Tx<'_> {
         }
         Ok(Gate {
             limit: settings.key_concurrency.max(1),
+            lines_count: settings.tenant_concurrency.is_none(),
             rate: settings.key_rate,
             running,
             inline,
@@ -122,8 +129,17 @@ impl Tx<'_> {
 
     /// Puts a due job into its line, or behind its gate.
     pub(super) fn place(&mut self, waiter: &Waiter) -> Result<()> {
+        self.place_as(waiter, false)
+    }
+
+    /// Puts a job back that was leased: it stood before those that are in line now, so they do not count as ahead of it.
+    pub(super) fn put_back_in_line(&mut self, waiter: &Waiter) -> Result<()> {
+        self.place_as(waiter, true)
+    }
+
+    fn place_as(&mut self, waiter: &Waiter, returning: bool) -> Result<()> {
         if let Some(gate) = waiter.gate
-            && !self.admit(gate, waiter)?
+            && !self.admit(gate, waiter, returning)?
         {
             return Ok(());
         }
@@ -132,7 +148,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn admit(&mut self, id: i64, waiter: &Waiter) -> Result<bool> {
+    fn admit(&mut self, id: i64, waiter: &Waiter, returning: bool) -> Result<bool> {
         let mut behind = false;
         if waiter.ordered {
             let gate = self.gate(id)?;
@@ -148,7 +164,7 @@ impl Tx<'_> {
             }
         }
         let gate = self.gate(id)?;
-        if !behind && gate.opens_at.is_none() && gate.ahead_of(waiter.priority) < gate.limit {
+        if !behind && gate.opens_at.is_none() && (returning || gate.ahead_of(waiter.priority) < gate.limit) {
             *gate.in_line(waiter.priority) += 1;
             return Ok(true);
         }
@@ -274,7 +290,8 @@ impl Tx<'_> {
             let headless = gate.head.is_none();
             let Some((behind, rank, waiter)) = self.best_behind(id, headless)? else { return Ok(admitted) };
             let gate = self.gate(id)?;
-            if gate.ahead_of(waiter.priority) >= gate.limit {
+            let just_now = if gate.lines_count { 0 } else { u32::try_from(admitted).unwrap_or(u32::MAX) };
+            if gate.ahead_of(waiter.priority).saturating_add(just_now) >= gate.limit {
                 return Ok(admitted);
             }
             *gate.in_line(waiter.priority) += 1;

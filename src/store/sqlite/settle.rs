@@ -166,7 +166,7 @@ impl Tx<'_> {
             if released {
                 let ordered = ended.flags & flag::ORDERED != 0;
                 let (pos, gate) = (ended.pos, ended.gate);
-                self.place(&Waiter { seq: lease.row, pos, line: ended.line, priority: line.priority, gate, ordered })?;
+                self.put_back_in_line(&Waiter { seq: lease.row, pos, line: ended.line, priority: line.priority, gate, ordered })?;
             }
             let head_done = !released && (to.is_final() || self.queue(&line.queue)?.on_head == OnHead::Skip);
             if let Some(gate) = ended.gate

@@ -155,7 +155,7 @@ impl Tx<'_> {
         } else {
             let ordered = ended.flags & flag::ORDERED != 0;
             let (pos, gate) = (ended.pos, ended.gate);
-            self.place(&Waiter { seq: orphan.seq, pos, line: ended.line, priority: line.priority, gate, ordered })?;
+            self.put_back_in_line(&Waiter { seq: orphan.seq, pos, line: ended.line, priority: line.priority, gate, ordered })?;
         }
         Ok(())
     }
