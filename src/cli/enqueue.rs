@@ -312,8 +312,10 @@ async fn enqueue(door: &Door, envelopes: &[Envelope]) -> anyhow::Result<Vec<Enqu
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
+        // A store that is locked was waited for already, by the driver.
+        let was_waited_for = matches!(error.downcast_ref(), Some(store::Error::Unavailable(_)));
         match (Exit::of(&error), waits.next()) {
-            (Exit::TryAgain, Some(wait)) => tokio::time::sleep(wait).await,
+            (Exit::TryAgain, Some(wait)) if !was_waited_for => tokio::time::sleep(wait).await,
             _ => return Err(error),
         }
     }

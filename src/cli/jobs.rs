@@ -157,7 +157,7 @@ fn cancelled(answer: &CancelAnswer) -> String {
 
 /// Everything about one job, a line each, its attempts below.
 pub fn details(job: &Job) -> String {
-    let mut rows = Rows::new(&["job", &job.id.to_string()]);
+    let mut rows = Rows::beginning_with("job", &job.id.to_string());
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             rows.row([name.to_owned(), value]);

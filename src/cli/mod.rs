@@ -143,3 +143,46 @@ fn refuse_command_line(error: &clap::Error) -> ExitCode {
         _ => Exit::Usage.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Words as a shell would make them; all the README's quoting is plain.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (None, '\'' | '"') => quote = Some(c),
+                (None, '#' | '>' | '|') => break,
+                (None, c) if c.is_whitespace() => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+                (_, c) => word.push(c),
+            }
+        }
+        words.extend((!word.is_empty()).then_some(word));
+        words
+    }
+
+    #[test]
+    fn every_command_in_the_readme_is_one() {
+        let readme = include_str!("../../README.md").replace(" ID", " 0192d4e0-7b1a-7000-8000-0123456789ab");
+        let blocks = readme.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("sh\n"));
+        let mut tried = 0;
+        for command in blocks.flat_map(str::lines).flat_map(|line| line.split("  ")).map(str::trim) {
+            if command.starts_with("windlass ") {
+                tried += 1;
+                if let Err(error) = Cli::try_parse_from(words(command)) {
+                    panic!("{command}: {error}");
+                }
+            }
+        }
+        assert!(tried >= 10, "only {tried} commands were found");
+    }
+}

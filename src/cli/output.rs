@@ -53,6 +53,12 @@ impl Rows {
         Self { rows: vec![headings.iter().map(|heading| heading.to_uppercase()).collect()] }
     }
 
+    /// Without headings: a name and a value a row, beginning with these.
+    #[must_use]
+    pub fn beginning_with(name: &str, value: &str) -> Self {
+        Self { rows: vec![vec![name.to_owned(), plain(value)]] }
+    }
+
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
     }

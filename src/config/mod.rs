@@ -101,7 +101,7 @@ impl Sources {
         Self {
             file,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with(PREFIX)).collect(),
+            environment: std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("WINDLASS_")).collect(),
             flags: Vec::new(),
         }
     }
@@ -153,6 +153,7 @@ impl std::error::Error for Invalid {}
 pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
     let mut warnings = Vec::new();
     let tree = layered(sources).map_err(Invalid)?;
+    warn_of_single_underscores(&sources.environment, &mut warnings);
     warn_of_open_file(sources.file.as_deref(), &tree, &mut warnings);
     let mut problems = Vec::new();
     secrets::check_files(&tree, &mut problems, &mut warnings);
@@ -263,6 +264,16 @@ fn read_schedules(tree: &Table, problems: &mut Vec<Problem>) -> Vec<Schedule> {
         }
     }
     schedules
+}
+
+/// `WINDLASS_STORE_URL` sets nothing, and whoever wrote it thinks that it does.
+fn warn_of_single_underscores(variables: &[(String, String)], warnings: &mut Vec<Problem>) {
+    for (name, _) in variables.iter().filter(|(name, _)| !name.starts_with(PREFIX) && name != "WINDLASS_CONFIG") {
+        warnings.push(Problem::new(
+            name,
+            "this variable sets nothing; a setting is written with two underscores, such as WINDLASS__STORE__URL",
+        ));
+    }
 }
 
 /// A configuration file that holds a secret itself deserves the care of a secret file.

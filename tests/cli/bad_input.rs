@@ -244,3 +244,16 @@ fn an_import_with_a_bad_line_names_it() {
     place.run(&["import", "jobs.ndjson"]).assert_refused(65, &["nothing was imported", "line 1 is no exported job"]);
     place.run(&["import", "missing.ndjson"]).assert_refused(69, &["missing.ndjson cannot be read"]);
 }
+
+#[test]
+fn a_store_of_a_newer_version_is_refused_and_left_alone() {
+    let place = Place::new();
+    assert_eq!(place.run(&["enqueue", "work", PAYLOAD]).code, 0);
+    let store = rusqlite::Connection::open(place.path("windlass.db")).unwrap();
+    store.pragma_update(None, "user_version", 999).unwrap();
+    for args in [&["jobs", "list"][..], &["enqueue", "work", PAYLOAD], &["run", "--listen", "127.0.0.1:0"]] {
+        place.run(args).assert_refused(69, &["has schema 999"]);
+    }
+    store.pragma_update(None, "user_version", 1).unwrap();
+    assert_eq!(queued(&place), 1);
+}

@@ -307,3 +307,14 @@ fn bench_prints_one_object() {
         assert!(answer[member].as_f64().unwrap() > 0.0, "{member} of {answer}");
     }
 }
+
+#[test]
+fn a_job_is_shown_with_its_id_as_it_is() {
+    let place = Place::new();
+    let id = id_of(&place.json(&["enqueue", "work", "{\"n\":1}", "--tenant", "org_42", "--json"]));
+    let shown = place.run(&["jobs", "show", &id]).out;
+    assert!(shown.starts_with("job "), "{shown}");
+    for part in [id.as_str(), "org_42", "queued", "{\"n\":1}"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+}

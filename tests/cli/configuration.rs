@@ -350,3 +350,10 @@ fn the_example_lacks_nothing_but_its_secret_files() {
         assert!(problem.message.contains("cannot read the secret file /etc/windlass/"), "{problem}");
     }
 }
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_warned_of() {
+    let loaded = with_environment(&[("WINDLASS_STORE_URL", "sqlite:x.db"), ("WINDLASS_CONFIG", "x")]).unwrap();
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].to_string().starts_with("WINDLASS_STORE_URL: this variable sets nothing"), "{}", loaded.warnings[0]);
+}

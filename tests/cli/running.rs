@@ -147,3 +147,20 @@ fn a_store_is_free_for_the_next_daemon_the_moment_the_last_one_ended() {
     drop(killed);
     place.daemon(&[]);
 }
+
+#[test]
+fn what_a_killed_daemon_held_runs_at_once_under_the_next_and_costs_no_attempt() {
+    let place = Place::new();
+    place.write("windlass.toml", QUICK);
+    let (server, url) = silent_server();
+    let killed = place.daemon(&["--config", "windlass.toml"]);
+    let id = place.json(&["enqueue", "http.call", &format!("{{\"url\":\"{url}\"}}"), "--json"])["id"].as_str().unwrap().to_owned();
+    let _first = server.accept().unwrap();
+    drop(killed);
+    let restarted = Instant::now();
+    let _daemon = place.daemon(&["--config", "windlass.toml"]);
+    let _second = server.accept().unwrap();
+    assert!(restarted.elapsed() < Duration::from_secs(10), "a lease lasts 15 s, and the job waited {:?}", restarted.elapsed());
+    let job = place.json(&["jobs", "show", &id, "--json"]);
+    assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("running"), Some(1)), "{job}");
+}

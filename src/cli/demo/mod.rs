@@ -15,6 +15,7 @@ use super::{
     output::{Format, print, print_json},
 };
 use crate::{
+    client::Client,
     clients::http::Http,
     clock::Clock,
     config::{self, Config, Sources},
@@ -79,7 +80,7 @@ async fn tour(database: &std::path::Path, is_kept: bool, began: Instant) -> anyh
     let config = configuration(&sandbox, database, &secrets)?;
     let daemon = Daemon::start(&config).await?;
     let mut tour = Tour {
-        client: crate::client::Client::new(&format!("http://{}", daemon.address()), None)?,
+        client: Client::new(&format!("http://{}", daemon.address()), None)?,
         http: Http::new(&config.outbound, Clock::System)?,
         daemon,
         sandbox,
@@ -156,7 +157,7 @@ fn configuration(sandbox: &Sandbox, database: &std::path::Path, secrets: &Secret
 
 struct Tour {
     daemon: Daemon,
-    client: crate::client::Client,
+    client: Client,
     http: Http,
     sandbox: Sandbox,
     secrets: Secrets,
