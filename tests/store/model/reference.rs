@@ -52,6 +52,8 @@ pub struct RefJob {
     pub run_at: Timestamp,
     pub park_until: Timestamp,
     pub position: Position,
+    /// It has a place of its own, known here or not.
+    pub placed: bool,
     pub lease: Option<RefLease>,
     /// It was leased at least once, so it expires no more.
     pub started: bool,
@@ -249,6 +251,7 @@ impl Reference {
             run_at: due,
             park_until: self.now.plus_ms(kind.park_for_ms),
             position: if state == State::Queued { position } else { None },
+            placed: state == State::Queued,
             lease: None,
             started: false,
             key_started: false,
@@ -311,6 +314,7 @@ impl Reference {
         old.state = if due > now { State::Scheduled } else { State::Queued };
         // Whether it keeps its place or goes to the end is nobody's promise.
         old.position = None;
+        old.placed = old.state == State::Queued;
     }
 
     // ------------------------------------------------------------------ dependencies
@@ -357,8 +361,9 @@ impl Reference {
         job.after.clear();
         job.state = if job.run_at > now { State::Scheduled } else { State::Queued };
         // An ordered job that has its place in the sequence keeps it.
-        if job.state == State::Queued && !(job.ordered && job.position.is_some()) {
+        if job.state == State::Queued && !(job.ordered && job.placed) {
             job.position = place.map(|place| (order, place));
+            job.placed = true;
         }
     }
 
@@ -606,6 +611,7 @@ impl Reference {
         job.reasons.clear();
         job.after.clear();
         job.position = Some((order, 0));
+        job.placed = true;
         Ok(())
     }
 
