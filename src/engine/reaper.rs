@@ -26,6 +26,8 @@ pub(super) async fn reap(shared: Arc<Shared>) {
             };
             set(&shared.metrics.workers, slots);
             set(&shared.metrics.workers_busy, busy);
+            // A counter that exists only once something went wrong hides the first time from every `increase()`.
+            shared.metrics.leases_lost.with_label_values(&[queue.as_str()]).inc_by(0);
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::{
     job::{
         Name, Timestamp,
-        schedule::{Plan, Rule, ScheduleState, Timetable, plan},
+        schedule::{Plan, Rule, ScheduleState, SkipReason, Timetable, plan},
     },
     store::{self, Now, Store},
     telemetry::Metrics,
@@ -68,6 +68,9 @@ type Fired = Result<Option<Plan>, String>;
 impl Scheduler {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, metrics: Metrics, stop: CancellationToken) -> Self {
+        for result in ["job", "broken"].into_iter().chain(SkipReason::ALL.map(SkipReason::as_str)) {
+            metrics.schedule_occurrences.with_label_values(&[result]).inc_by(0);
+        }
         Self { store, metrics, stop, watched: BTreeMap::new() }
     }
 

@@ -175,6 +175,37 @@ fn a_locked_store_ends_with_75_and_works_again_when_it_is_free() {
 }
 
 #[test]
+fn a_full_disk_is_said_to_be_full_and_loses_nothing() {
+    let place = Place::new();
+    assert_eq!(place.run(&["enqueue", "work", PAYLOAD]).code, 0);
+    let enqueue = ["enqueue", "work", PAYLOAD];
+    place.run_without_space(&enqueue).assert_refused(75, &["the disk is full; free space"]);
+    // Somebody else has the store open: what has no room then is the WAL itself.
+    let other = rusqlite::Connection::open(place.path("windlass.db")).unwrap();
+    other.query_row("SELECT count(*) FROM jobs", [], |_| Ok(())).unwrap();
+    place.run_without_space(&enqueue).assert_refused(75, &["the disk is full; free space"]);
+    assert_eq!(queued(&place), 1);
+    assert_eq!(place.run(&enqueue).code, 0);
+    assert_eq!(queued(&place), 2);
+}
+
+#[test]
+fn a_daemon_whose_disk_takes_no_more_goes_on_when_it_does() {
+    let place = Place::new();
+    let mut daemon = place.daemon(&[]);
+    let enqueue = ["enqueue", "nobody.knows", PAYLOAD];
+    assert_eq!(place.run(&enqueue).code, 0);
+    daemon.limit_files(Some(1));
+    place.run(&enqueue).assert_refused(75, &["ask again with the same id"]);
+    daemon.limit_files(None);
+    assert_eq!(place.run(&enqueue).code, 0);
+    daemon.signal(libc::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let jobs = place.json(&["jobs", "list", "--json"]);
+    assert_eq!(jobs["items"].as_array().unwrap().len(), 2, "{jobs:#}");
+}
+
+#[test]
 fn a_port_in_use_ends_with_69_and_names_the_flag_that_helps() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,7 @@
 //! The README's first command.
 
 use super::program::Place;
+use crate::deploy::dashboard;
 use serde_json::json;
 
 #[test]
@@ -24,6 +25,10 @@ fn the_demo_ends_well_and_says_what_every_job_produced() {
     let store = ["--store", "sqlite:tour/demo.db", "--json"];
     let completed = place.json(&[&["jobs", "list", "--state", "completed", "--limit", "100"][..], &store].concat());
     assert_eq!(completed["items"].as_array().unwrap().len(), jobs.len(), "the kept store has them all");
+    let metrics = std::fs::read_to_string(place.path("tour/metrics.txt")).unwrap();
+    for (file, dashboard) in dashboard::shipped() {
+        assert_eq!(dashboard::complaints(&dashboard, &metrics), [""; 0], "{file} asks for what a daemon at work does not have");
+    }
     let again = place.run(&["demo", "--keep", "tour"]);
     again.assert_refused(69, &["is there already"]);
     assert_eq!(completed["next"], json!(null));

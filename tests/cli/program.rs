@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -56,6 +56,14 @@ impl Place {
 
     pub fn run(&self, args: &[&str]) -> Ended {
         Ended::of(self.command(args).spawn().unwrap())
+    }
+
+    /// A run to which the kernel says that there is no space left, whatever file it writes to at a place (as SQLite does).
+    pub fn run_without_space(&self, args: &[&str]) -> Ended {
+        let mut command = self.command(args);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl(2) is one.
+        unsafe { command.pre_exec(refuse_to_write) };
+        Ended::of(command.spawn().unwrap())
     }
 
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Ended {
@@ -115,6 +123,14 @@ impl RunningDaemon {
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        // Over a limit of `limit_files` a write is to fail, as on a full disk; by itself the signal would end the program.
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; signal(2) is one.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                Ok(())
+            });
+        }
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (tell, log) = mpsc::channel();
@@ -152,6 +168,14 @@ impl RunningDaemon {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     }
 
+    /// From now on the daemon writes no file beyond so many bytes; `None` takes the limit away.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let limit = libc::rlimit { rlim_cur: bytes.unwrap_or(libc::RLIM_INFINITY), rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the limit is read only, and asking for the old one is optional.
+        assert_eq!(unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) }, 0);
+    }
+
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
@@ -162,6 +186,24 @@ impl Drop for RunningDaemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A seccomp filter, inherited over exec: pwrite64 answers ENOSPC, all else is as ever.
+fn refuse_to_write() -> std::io::Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter { jf: 1, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_pwrite64 as u32) },
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::ENOSPC as u32),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program outlives the call, which copies it.
+    let is_set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// What a run leaves in its folder must not have changed.

@@ -38,7 +38,7 @@ use view::View;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep the store in this folder, to look at it afterwards; else it is in a temporary one and gone at the end
+    /// Keep the store and the last /metrics in this folder, to look at afterwards; else they are gone at the end
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
     #[command(flatten)]
@@ -275,6 +275,10 @@ impl Tour {
             Err(_) => Some(format!("the tour was not over after {} s", PATIENCE.as_secs())),
         };
         let metrics = self.client.metrics().await.unwrap_or_default();
+        if is_kept {
+            let file = database.with_file_name("metrics.txt");
+            std::fs::write(&file, &metrics).with_context(|| format!("{} cannot be written", file.display()))?;
+        }
         let checks = summary::checks(&self.tasks, self.redriven.as_ref(), &self.sandbox, &metrics, trouble);
         let drained = self.daemon.stop(CancellationToken::new()).await;
         Ok(Summary::new(&self.tasks, checks, drained, is_kept.then_some(database), began.elapsed()))

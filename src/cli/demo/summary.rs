@@ -71,7 +71,7 @@ pub fn checks(tasks: &[Task], redriven: Option<&Job>, sandbox: &Sandbox, metrics
 }
 
 /// What a tour leaves in `/metrics`: every row that does not need something to go wrong with the daemon itself.
-const ROWS: [&str; 24] = [
+const ROWS: [&str; 28] = [
     "windlass_build_info",
     "windlass_jobs_enqueued_total",
     "windlass_job_attempts_total",
@@ -80,15 +80,19 @@ const ROWS: [&str; 24] = [
     "windlass_queue_jobs",
     "windlass_queue_oldest_ready_age_seconds",
     "windlass_queue_paused",
+    "windlass_jobs_reaped_total",
     "windlass_jobs_quarantined",
+    "windlass_leases_lost_total",
     "windlass_workers",
     "windlass_workers_busy",
     "windlass_scheduler_last_tick_timestamp_seconds",
+    "windlass_schedule_occurrences_total",
     "windlass_store_operation_seconds",
     "windlass_store_up",
     "windlass_provider_requests_total",
     "windlass_provider_request_seconds",
     "windlass_ai_tokens_total",
+    "windlass_ai_cost_micros_total",
     "windlass_webhooks_received_total",
     "windlass_webhook_rejections_total",
     "windlass_deliveries_total",

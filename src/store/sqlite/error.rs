@@ -10,7 +10,9 @@ pub(super) fn before_commit(error: rusqlite::Error) -> Error {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
             Error::Unavailable("the database is locked by another program; it may be long in a transaction of its own".into())
         }
-        ErrorCode::DiskFull => Error::Unavailable("the disk is full; free space and the queue goes on by itself".into()),
+        // The second: the index beside the WAL cannot grow, which is how a full disk meets the first to open a store.
+        ErrorCode::DiskFull => full(),
+        ErrorCode::SystemIoFailure if is_extended(&error, rusqlite::ffi::SQLITE_IOERR_SHMSIZE) => full(),
         ErrorCode::ReadOnly => {
             Error::Unavailable("the database cannot be written to; check the file's and its folder's permissions".into())
         }
@@ -23,6 +25,14 @@ pub(super) fn before_commit(error: rusqlite::Error) -> Error {
         ErrorCode::SystemIoFailure => Error::Unavailable(format!("the disk failed ({error}); see the system's log")),
         _ => Error::Unavailable(error.to_string()),
     }
+}
+
+fn full() -> Error {
+    Error::Unavailable("the disk is full; free space and the queue goes on by itself".into())
+}
+
+fn is_extended(error: &rusqlite::Error, code: i32) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == code)
 }
 
 /// In the commit itself: only a full disk and a lock are known to have written nothing.

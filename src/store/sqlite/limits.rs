@@ -31,8 +31,13 @@ struct Gate {
     head: Option<i64>,
     tat: i64,
     opens_at: Option<i64>,
+    /// A job came back to its old place in this command: those in line are no longer all before those behind the gate.
+    returned: bool,
     dirty: bool,
 }
+
+/// Rows in line that are counted where they do not count as ahead: enough to see that a rate has no token left.
+const STANDING: i64 = 100;
 
 impl Gate {
     /// Running, or in line and at least as urgent.
@@ -98,12 +103,14 @@ impl Tx<'_> {
         let settings = self.queue(&queue)?;
         let running = self.one(sql!("gate_running"), [gate], |row| row.get(0))?.unwrap_or(0);
         let mut inline = [0; 10];
-        for (priority, jobs) in self.all(sql!("gate_inline"), [gate], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
+        let lines_count = settings.tenant_concurrency.is_none();
+        let most = if lines_count { -1 } else { STANDING };
+        for (priority, jobs) in self.all(sql!("gate_inline"), [gate, most], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
             inline[priority.min(9)] = jobs;
         }
         Ok(Gate {
             limit: settings.key_concurrency.max(1),
-            lines_count: settings.tenant_concurrency.is_none(),
+            lines_count,
             rate: settings.key_rate,
             running,
             inline,
@@ -111,6 +118,7 @@ impl Tx<'_> {
             head,
             tat,
             opens_at,
+            returned: false,
             dirty: false,
         })
     }
@@ -164,6 +172,7 @@ impl Tx<'_> {
             }
         }
         let gate = self.gate(id)?;
+        gate.returned |= returning;
         if !behind && gate.opens_at.is_none() && (returning || gate.ahead_of(waiter.priority) < gate.limit) {
             *gate.in_line(waiter.priority) += 1;
             return Ok(true);
@@ -291,9 +300,12 @@ impl Tx<'_> {
             let Some((behind, rank, waiter)) = self.best_behind(id, headless)? else { return Ok(admitted) };
             let gate = self.gate(id)?;
             let just_now = if gate.lines_count { 0 } else { u32::try_from(admitted).unwrap_or(u32::MAX) };
-            if gate.ahead_of(waiter.priority).saturating_add(just_now) >= gate.limit {
+            let (limit, running, returned) = (gate.limit, gate.running, gate.returned && gate.lines_count);
+            let is_full = gate.ahead_of(waiter.priority).saturating_add(just_now) >= limit;
+            if is_full && !(returned && running + self.in_line_before(id, &waiter)? < limit) {
                 return Ok(admitted);
             }
+            let gate = self.gate(id)?;
             *gate.in_line(waiter.priority) += 1;
             gate.waiting -= 1;
             gate.dirty = true;
@@ -305,6 +317,11 @@ impl Tx<'_> {
             self.line_waits(waiter.line, 1);
             admitted += 1;
         }
+    }
+
+    /// Jobs of this key in lines that are more urgent, or as urgent and earlier.
+    fn in_line_before(&self, id: i64, waiter: &Waiter) -> Result<u32> {
+        self.one(sql!("gate_before"), (id, waiter.priority, waiter.pos), |row| row.get(0)).map(Option::unwrap_or_default)
     }
 
     /// The most urgent job behind a gate; the first of the ordered ones only when nobody's turn stands.

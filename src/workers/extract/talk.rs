@@ -131,9 +131,8 @@ impl<'a> Talk<'a> {
         for (direction, tokens) in [("input", usage.input_tokens), ("cached", usage.cached_tokens), ("output", usage.output_tokens)] {
             metrics.ai_tokens.with_label_values(&[usage.provider.as_str(), usage.model.as_str(), direction]).inc_by(tokens);
         }
-        if let Some(micros) = usage.cost_micros {
-            metrics.ai_cost_micros.with_label_values(&[usage.provider.as_str(), usage.model.as_str()]).inc_by(micros);
-        }
+        let cost = usage.cost_micros.unwrap_or(0);
+        metrics.ai_cost_micros.with_label_values(&[usage.provider.as_str(), usage.model.as_str()]).inc_by(cost);
         self.usage.push(usage);
     }
 

@@ -1,1 +1,1 @@
-SELECT l.priority, count(*) FROM line_jobs w JOIN lines l ON l.line = w.line WHERE w.gate = ?1 GROUP BY l.priority
+SELECT l.priority, count(*) FROM (SELECT line FROM line_jobs WHERE gate = ?1 LIMIT ?2) w JOIN lines l ON l.line = w.line GROUP BY l.priority
