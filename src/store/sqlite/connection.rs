@@ -2,7 +2,7 @@
 
 use super::{Config, error};
 use crate::store::{Durability, Error, Result};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{path::Path, time::Duration};
 
 /// The schema this program knows; a file of a newer one is refused.
@@ -26,6 +26,8 @@ pub(super) fn open(path: &Path, config: &Config, purpose: Purpose) -> Result<Con
     let set_up = || -> rusqlite::Result<()> {
         connection.busy_timeout(Duration::from_millis(config.busy_timeout_ms))?;
         connection.set_prepared_statement_cache_capacity(256);
+        // Else a statement with a parameter beside a partial index is planned anew whenever the parameter changes.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "cache_size", -i64::from(config.cache_kib))?;
         rusqlite::vtab::array::load_module(&connection)?;
         connection.pragma_update(None, "foreign_keys", false)?;

@@ -1,6 +1,7 @@
 //! Jobs come in: ids, idempotency, unique keys, dependencies, and the place where each begins to wait.
 
 use super::{
+    error,
     limits::Waiter,
     tx::{Tx, sql},
 };
@@ -8,7 +9,7 @@ use crate::{
     job::{Extra, JobId, Json, KindSettings, Name, NewJob, OnDuplicate, State, Timestamp, Unique, UniqueFor},
     store::{Enqueued, Error, Result},
 };
-use rusqlite::params;
+use rusqlite::{CachedStatement, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,14 +26,22 @@ struct Resolved {
     due: Timestamp,
 }
 
-impl Tx<'_> {
+/// The statements that every job needs, held open for the whole call.
+struct Held<'c> {
+    known: CachedStatement<'c>,
+    put: CachedStatement<'c>,
+}
+
+impl<'c> Tx<'c> {
     pub(super) fn enqueue(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Enqueued>> {
         let first = self.positions(jobs.len())?;
         let mut answers = Vec::with_capacity(jobs.len());
+        let mut held = Held { known: self.prepare(sql!("job_known"))?, put: self.prepare(sql!("job_put"))? };
         for (index, job) in jobs.iter().enumerate() {
             let seq = first + i64::try_from(index).unwrap_or(0);
-            answers.push(self.enqueue_one(index, job, seq, now)?);
+            answers.push(self.enqueue_one(&mut held, index, job, seq, now)?);
         }
+        drop(held);
         // Dependencies last, so that a job may wait for one that stands behind it in the same call.
         for (index, job) in jobs.iter().enumerate().filter(|(_, job)| !job.extra.after.is_empty()) {
             let seq = first + i64::try_from(index).unwrap_or(0);
@@ -65,9 +74,9 @@ impl Tx<'_> {
         }
     }
 
-    fn enqueue_one(&mut self, index: usize, job: &NewJob, seq: i64, now: Timestamp) -> Result<Enqueued> {
+    fn enqueue_one(&mut self, held: &mut Held<'c>, index: usize, job: &NewJob, seq: i64, now: Timestamp) -> Result<Enqueued> {
         let fingerprint = (job.id_is_producers || job.idempotency_key.is_some()).then(|| fingerprint(job));
-        if let Some(answer) = self.asked_before(index, job, fingerprint.as_ref(), now)? {
+        if let Some(answer) = self.asked_before(&mut held.known, index, job, fingerprint.as_ref(), now)? {
             return Ok(answer);
         }
         let resolved = self.resolve(job, now)?;
@@ -87,9 +96,8 @@ impl Tx<'_> {
             (false, false) => State::Queued,
         };
         let park_until = waits.then(|| now.plus_ms(resolved.kind.park_for_ms).0);
-        self.run(
-            sql!("job_put"),
-            params![
+        held.put
+            .execute(params![
                 seq,
                 job.id.0.as_bytes(),
                 job.kind.as_str(),
@@ -112,8 +120,8 @@ impl Tx<'_> {
                 waits.then_some(OPEN),
                 job.payload.as_str(),
                 extra_text(&job.extra),
-            ],
-        )?;
+            ])
+            .map_err(error::before_commit)?;
         self.count(&resolved.queue, state, 1);
         if let Some(expires_at) = job.expires_at {
             self.run(sql!("expiry_put"), (expires_at.0, seq))?;
@@ -146,9 +154,16 @@ impl Tx<'_> {
     }
 
     /// The same id, or the same idempotency key: the same question again, or another one under a used name.
-    fn asked_before(&mut self, index: usize, job: &NewJob, fingerprint: Option<&[u8; 16]>, now: Timestamp) -> Result<Option<Enqueued>> {
+    fn asked_before(
+        &mut self,
+        known: &mut CachedStatement<'_>,
+        index: usize,
+        job: &NewJob,
+        fingerprint: Option<&[u8; 16]>,
+        now: Timestamp,
+    ) -> Result<Option<Enqueued>> {
         let known: Option<(String, Option<Vec<u8>>)> =
-            self.one(sql!("job_known"), [job.id.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            known.query_row([job.id.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(error::before_commit)?;
         if let Some((state, stored)) = known {
             let same = match (&stored, fingerprint) {
                 (Some(stored), Some(given)) => stored.as_slice() == given,

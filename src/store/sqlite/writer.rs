@@ -41,7 +41,7 @@ where
     T: Send,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> bool {
-        let outcome = (self.work)(tx);
+        let outcome = (self.work)(tx).and_then(|value| tx.flush().map(|()| value));
         let keep = outcome.is_ok();
         self.outcome = Some(outcome);
         keep
@@ -199,42 +199,16 @@ impl Thread {
         Ok(())
     }
 
-    /// All commands in one commit; each in a savepoint of its own, so that one that refuses leaves no trace.
+    /// All commands in one commit. A command that refuses leaves no trace: mostly it has written nothing when it does. If it
+    /// has, the group begins again with a savepoint around each, which a group without such a command need not pay for.
     fn transaction(&mut self, group: &mut [Box<dyn Command>]) -> Result<()> {
-        let Self { connection: Some(connection), cache, clock, .. } = self else { return Err(closed()) };
-        let outcome = (|| {
-            connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| (error::wants_reopen(&e), error::before_commit(e)))?;
-            let own = |e: rusqlite::Error| (error::wants_reopen(&e), error::before_commit(e));
-            // Another process may have committed since the last look; what is remembered of the file may be stale.
-            let version: i64 =
-                connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0))).map_err(own)?;
-            if version != self.seen {
-                self.seen = version;
-                cache.forget();
-            }
-            let mut tx = Tx::begin(connection, cache, clock.now());
-            let alone = group.len() == 1;
-            for command in group.iter_mut() {
-                if !alone {
-                    tx.execute("SAVEPOINT command").map_err(own)?;
-                }
-                let kept = command.run(&mut tx) && tx.flush().map_err(|e| (false, e)).is_ok();
-                if !kept {
-                    tx.undo();
-                }
-                if !alone {
-                    tx.execute(if kept { "RELEASE command" } else { "ROLLBACK TO command; RELEASE command" }).map_err(own)?;
-                } else if !kept {
-                    tx.execute("ROLLBACK").map_err(own)?;
-                    return Ok((false, false));
-                }
-            }
-            let hints = tx.hints();
-            connection.execute_batch("COMMIT").map_err(|e| (error::wants_reopen(&e), error::in_commit(e)))?;
-            Ok(hints)
-        })();
+        let outcome = match self.attempt(group, false) {
+            Ok(None) if group.len() > 1 => self.attempt(group, true),
+            other => other,
+        };
         match outcome {
-            Ok((work, cancel)) => {
+            Ok(hints) => {
+                let (work, cancel) = hints.unwrap_or_default();
                 if work {
                     self.wakes.work();
                 }
@@ -244,7 +218,7 @@ impl Thread {
                 Ok(())
             }
             Err((reopen, failed)) => {
-                if !connection.is_autocommit() {
+                if let Some(connection) = self.connection.as_ref().filter(|connection| !connection.is_autocommit()) {
                     let _ = connection.execute_batch("ROLLBACK");
                 }
                 self.cache.forget();
@@ -254,6 +228,48 @@ impl Thread {
                 Err(failed)
             }
         }
+    }
+
+    /// Answers the hints of what was committed, or `None` if nothing was, because a command without savepoint had written
+    /// before it refused. With an error: whether the file must be opened anew.
+    fn attempt(&mut self, group: &mut [Box<dyn Command>], guarded: bool) -> std::result::Result<Option<(bool, bool)>, (bool, Error)> {
+        let Self { connection: Some(connection), cache, clock, .. } = self else { return Err((false, closed())) };
+        let own = |e: rusqlite::Error| (error::wants_reopen(&e), error::before_commit(e));
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(own)?;
+        // Another process may have committed since the last look; what is remembered of the file may be stale.
+        let version: i64 =
+            connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0))).map_err(own)?;
+        if version != self.seen {
+            self.seen = version;
+            cache.forget();
+        }
+        let mut tx = Tx::begin(connection, cache, clock.now());
+        for command in group.iter_mut() {
+            let before = connection.total_changes();
+            if guarded {
+                tx.execute("SAVEPOINT command").map_err(own)?;
+            }
+            let kept = command.run(&mut tx);
+            if !kept {
+                tx.undo();
+            }
+            if connection.is_autocommit() {
+                // SQLite itself rolled back, as it does when the disk fails: what would follow had no transaction.
+                return Err((
+                    true,
+                    Error::Unavailable("the database rolled back, as it does when its disk fails or is full; see the system's log".into()),
+                ));
+            }
+            if guarded {
+                tx.execute(if kept { "RELEASE command" } else { "ROLLBACK TO command; RELEASE command" }).map_err(own)?;
+            } else if !kept && connection.total_changes() != before {
+                tx.execute("ROLLBACK").map_err(own)?;
+                return Ok(None);
+            }
+        }
+        let hints = tx.hints();
+        connection.execute_batch("COMMIT").map_err(|e| (error::wants_reopen(&e), error::in_commit(e)))?;
+        Ok(Some(hints))
     }
 
     fn alone(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<()>) -> Result<()> {
