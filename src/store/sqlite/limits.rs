@@ -1,5 +1,5 @@
-//! Gates: what holds a keyed job back. A gate knows how many of its key run (from live leases), how many stand in lines,
-//! and who waits behind it. A line never scans over a closed gate: a refused job leaves its line for the gate's own list
+//! Gates: what holds a keyed job back. A gate knows how many of its key run, how many stand in lines (both counted from the
+//! rows themselves when somebody asks, never kept), and who waits behind it. A line never scans over a closed gate: a refused job leaves its line for the gate's own list
 //! and comes back when the gate opens.
 //!
 //! What is let into a line: a job with fewer than `limit` better or equal ones of its key before it, running or in line.
@@ -23,9 +23,10 @@ struct Gate {
     /// key's other jobs while slots are free.
     lines_count: bool,
     rate: Option<Rate>,
-    running: u32,
-    /// In lines, by priority.
-    inline: [u32; 10],
+    /// Leases of this key; counted on first use, followed from then on.
+    running: Option<u32>,
+    /// In lines, by priority; counted on first use, followed from then on.
+    inline: Option<[u32; 10]>,
     waiting: i64,
     /// The ordered job whose turn it is.
     head: Option<i64>,
@@ -40,16 +41,12 @@ struct Gate {
 const STANDING: i64 = 100;
 
 impl Gate {
-    /// Running, or in line and at least as urgent.
-    fn ahead_of(&self, priority: u8) -> u32 {
-        if !self.lines_count {
-            return self.running;
+    /// A row of this key comes into a line, or has left it.
+    fn in_line(&mut self, priority: u8, rows: i32) {
+        if let Some(inline) = &mut self.inline {
+            let standing = &mut inline[usize::from(priority.min(9))];
+            *standing = standing.saturating_add_signed(rows);
         }
-        self.running + self.inline.iter().take(usize::from(priority) + 1).sum::<u32>()
-    }
-
-    fn in_line(&mut self, priority: u8) -> &mut u32 {
-        &mut self.inline[usize::from(priority.min(9))]
     }
 }
 
@@ -83,8 +80,14 @@ pub(super) fn rate_opens(rate: Rate, tat: i64) -> i64 {
 
 impl Tx<'_> {
     pub(super) fn gate_id(&mut self, queue: &Name, key: &Name) -> Result<i64> {
-        self.one(sql!("gate_upsert"), (queue.as_str(), key.as_str()), |row| row.get(0))?
-            .ok_or_else(|| Error::Corrupt("a gate that was just made is not there".into()))
+        if let Some(gate) = self.cache.gate(queue, key) {
+            return Ok(gate);
+        }
+        let gate = self
+            .one(sql!("gate_upsert"), (queue.as_str(), key.as_str()), |row| row.get(0))?
+            .ok_or_else(|| Error::Corrupt("a gate that was just made is not there".into()))?;
+        self.cache.keep_gate(queue, key, gate);
+        Ok(gate)
     }
 
     fn gate(&mut self, gate: i64) -> Result<&mut Gate> {
@@ -101,19 +104,12 @@ impl Tx<'_> {
             .ok_or_else(|| Error::Corrupt(format!("gate {gate} is missing")))?;
         let queue = self.name(&queue).map_err(Error::Corrupt)?;
         let settings = self.queue(&queue)?;
-        let running = self.one(sql!("gate_running"), [gate], |row| row.get(0))?.unwrap_or(0);
-        let mut inline = [0; 10];
-        let lines_count = settings.tenant_concurrency.is_none();
-        let most = if lines_count { -1 } else { STANDING };
-        for (priority, jobs) in self.all(sql!("gate_inline"), [gate, most], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
-            inline[priority.min(9)] = jobs;
-        }
         Ok(Gate {
             limit: settings.key_concurrency.max(1),
-            lines_count,
+            lines_count: settings.tenant_concurrency.is_none(),
             rate: settings.key_rate,
-            running,
-            inline,
+            running: None,
+            inline: None,
             waiting,
             head,
             tat,
@@ -121,6 +117,38 @@ impl Tx<'_> {
             returned: false,
             dirty: false,
         })
+    }
+
+    fn running(&mut self, id: i64) -> Result<u32> {
+        if let Some(running) = self.gate(id)?.running {
+            return Ok(running);
+        }
+        let running = self.one(sql!("gate_running"), [id], |row| row.get(0))?.unwrap_or(0);
+        self.gate(id)?.running = Some(running);
+        Ok(running)
+    }
+
+    fn standing(&mut self, id: i64) -> Result<[u32; 10]> {
+        let gate = self.gate(id)?;
+        if let Some(inline) = gate.inline {
+            return Ok(inline);
+        }
+        let most = if gate.lines_count { -1 } else { STANDING };
+        let mut inline = [0; 10];
+        for (priority, jobs) in self.all(sql!("gate_inline"), [id, most], |row| Ok((row.get::<_, usize>(0)?, row.get::<_, u32>(1)?)))? {
+            inline[priority.min(9)] = jobs;
+        }
+        self.gate(id)?.inline = Some(inline);
+        Ok(inline)
+    }
+
+    /// Running, or in line and at least as urgent.
+    fn ahead_of(&mut self, id: i64, priority: u8) -> Result<u32> {
+        let running = self.running(id)?;
+        if !self.gate(id)?.lines_count {
+            return Ok(running);
+        }
+        Ok(running + self.standing(id)?.iter().take(usize::from(priority) + 1).sum::<u32>())
     }
 
     pub(super) fn flush_gates(&mut self) -> Result<()> {
@@ -173,8 +201,9 @@ impl Tx<'_> {
         }
         let gate = self.gate(id)?;
         gate.returned |= returning;
-        if !behind && gate.opens_at.is_none() && (returning || gate.ahead_of(waiter.priority) < gate.limit) {
-            *gate.in_line(waiter.priority) += 1;
+        let (limit, is_open) = (gate.limit, gate.opens_at.is_none());
+        if !behind && is_open && (returning || self.ahead_of(id, waiter.priority)? < limit) {
+            self.gate(id)?.in_line(waiter.priority, 1);
             return Ok(true);
         }
         self.hold_back(id, waiter, behind)?;
@@ -193,19 +222,18 @@ impl Tx<'_> {
 
     /// A keyed job was taken out of its line: may it start? If not, it is behind its gate now.
     pub(super) fn gate_grants(&mut self, id: i64, waiter: &Waiter, now: i64) -> Result<bool> {
-        let gate = self.gate(id)?;
-        let standing = gate.in_line(waiter.priority);
-        *standing = standing.saturating_sub(1);
+        self.gate(id)?.in_line(waiter.priority, -1);
         self.gate_starts(id, waiter, now)
     }
 
     /// The same for a job that stood in no line (a suspect).
     pub(super) fn gate_starts(&mut self, id: i64, waiter: &Waiter, now: i64) -> Result<bool> {
+        let running = self.running(id)?;
         let gate = self.gate(id)?;
-        let slots_free = gate.running < gate.limit;
+        let slots_free = running < gate.limit;
         let conforms = gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0);
         if slots_free && conforms {
-            gate.running += 1;
+            gate.running = Some(running + 1);
             if let Some(rate) = gate.rate {
                 gate.tat = rate_spend(rate, gate.tat, now, 1);
                 gate.dirty = true;
@@ -221,14 +249,15 @@ impl Tx<'_> {
 
     /// Whether a suspect of this key could start now; asked before it is taken from its place.
     pub(super) fn gate_has_slot(&mut self, id: i64, now: i64) -> Result<bool> {
+        let running = self.running(id)?;
         let gate = self.gate(id)?;
-        Ok(gate.running < gate.limit && gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0))
+        Ok(running < gate.limit && gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0))
     }
 
     /// A start that was counted did not happen; nobody is let in yet.
     pub(super) fn gate_start_undone(&mut self, id: i64, seq: i64) -> Result<()> {
         let gate = self.gate(id)?;
-        gate.running = gate.running.saturating_sub(1);
+        gate.running = gate.running.map(|running| running.saturating_sub(1));
         if gate.head == Some(seq) {
             gate.head = None;
             gate.dirty = true;
@@ -236,15 +265,9 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Reads a gate before the rows it is counted from change.
-    pub(super) fn gate_look(&mut self, id: i64) -> Result<()> {
-        self.gate(id).map(drop)
-    }
-
     /// A job left a line without starting.
     pub(super) fn gate_line_left(&mut self, id: i64, priority: u8) -> Result<()> {
-        let standing = self.gate(id)?.in_line(priority);
-        *standing = standing.saturating_sub(1);
+        self.gate(id)?.in_line(priority, -1);
         Ok(())
     }
 
@@ -287,7 +310,8 @@ impl Tx<'_> {
                 return Ok(admitted);
             }
             if let Some(rate) = gate.rate {
-                let standing: u32 = gate.inline.iter().sum();
+                let standing: u32 = self.standing(id)?.iter().sum();
+                let gate = self.gate(id)?;
                 let closed = rate_admits(rate, gate.tat, now) <= standing;
                 let opens_at = closed.then(|| rate_opens(rate, gate.tat + rate.interval_us() * i64::from(standing)).max(now + 1));
                 gate.dirty |= gate.opens_at != opens_at;
@@ -296,17 +320,17 @@ impl Tx<'_> {
                     return Ok(admitted);
                 }
             }
-            let headless = gate.head.is_none();
+            let headless = self.gate(id)?.head.is_none();
             let Some((behind, rank, waiter)) = self.best_behind(id, headless)? else { return Ok(admitted) };
             let gate = self.gate(id)?;
             let just_now = if gate.lines_count { 0 } else { u32::try_from(admitted).unwrap_or(u32::MAX) };
-            let (limit, running, returned) = (gate.limit, gate.running, gate.returned && gate.lines_count);
-            let is_full = gate.ahead_of(waiter.priority).saturating_add(just_now) >= limit;
-            if is_full && !(returned && running + self.in_line_before(id, &waiter)? < limit) {
+            let (limit, returned) = (gate.limit, gate.returned && gate.lines_count);
+            let is_full = self.ahead_of(id, waiter.priority)?.saturating_add(just_now) >= limit;
+            if is_full && !(returned && self.running(id)? + self.in_line_before(id, &waiter)? < limit) {
                 return Ok(admitted);
             }
             let gate = self.gate(id)?;
-            *gate.in_line(waiter.priority) += 1;
+            gate.in_line(waiter.priority, 1);
             gate.waiting -= 1;
             gate.dirty = true;
             if behind {

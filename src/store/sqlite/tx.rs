@@ -37,6 +37,7 @@ pub(super) struct Cache {
     names: HashSet<Name>,
     kinds: HashMap<Name, Arc<KindSettings>>,
     queues: HashMap<Name, Arc<QueueSettings>>,
+    gates: HashMap<Name, HashMap<Name, i64>>,
 }
 
 /// Past this many distinct names (tenants, keys) the memory is worth more than the saved allocation.
@@ -45,6 +46,22 @@ const NAMES: usize = 10_000;
 impl Cache {
     pub(super) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    pub(super) fn gate(&self, queue: &Name, key: &Name) -> Option<i64> {
+        self.gates.get(queue)?.get(key).copied()
+    }
+
+    pub(super) fn keep_gate(&mut self, queue: &Name, key: &Name, gate: i64) {
+        let keys = self.gates.entry(queue.clone()).or_default();
+        if keys.len() < NAMES {
+            keys.insert(key.clone(), gate);
+        }
+    }
+
+    /// Unused gates were dropped, and their numbers may be given to others.
+    pub(super) fn forget_gates(&mut self) {
+        self.gates.clear();
     }
 }
 

@@ -179,7 +179,9 @@ impl Tx<'_> {
         for statement in [sql!("prune_idempotency"), sql!("prune_uniques"), sql!("prune_cache")] {
             self.run(statement, params![now.0, limit])?;
         }
-        self.run(sql!("prune_gates"), params![now.0, limit])?;
+        if self.run(sql!("prune_gates"), params![now.0, limit])? > 0 {
+            self.cache.forget_gates();
+        }
         Ok(pruned)
     }
 

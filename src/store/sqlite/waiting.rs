@@ -100,9 +100,6 @@ impl Tx<'_> {
 
     fn displace_queued(&mut self, job: &Waiting, pos: i64) -> Result<()> {
         let line = self.line(&job.queue, job.priority, job.tenant.as_ref())?;
-        if let Some(gate) = job.gate {
-            self.gate_look(gate)?;
-        }
         if self.run(sql!("line_job_drop"), (line, pos, job.seq))? > 0 {
             self.line_waits(line, -1);
             if let Some(gate) = job.gate {
