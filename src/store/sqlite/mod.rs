@@ -59,7 +59,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { durability: Durability::Strict, busy_timeout_ms: 10_000, cache_kib: 32 << 10 }
+        Self { durability: Durability::Strict, busy_timeout_ms: 10_000, cache_kib: 16 << 10 }
     }
 }
 

@@ -15,11 +15,7 @@ use crate::{
     store::Result,
 };
 use rusqlite::{params, types::Value};
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    rc::Rc,
-};
+use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
 use uuid::Uuid;
 
 /// What a lease row says once it is gone.
@@ -45,15 +41,15 @@ impl Tx<'_> {
     /// In four steps over the whole batch, so that a plain completion costs one statement of its own: the leases go, each
     /// job takes its next form, the rows of ended jobs go, and what hangs on an end is looked after.
     pub(super) fn settle(&mut self, batch: &[Settlement], now: Timestamp) -> Result<Vec<Applied>> {
-        let mut ended = self.end_leases(batch)?;
+        let ended = self.end_leases(batch)?;
         let mut answers = Vec::with_capacity(batch.len());
         let mut good = Vec::with_capacity(batch.len());
         let mut gone = Vec::with_capacity(batch.len());
         let mut completed: BTreeMap<i64, i64> = BTreeMap::new();
         let mut complete = self.prepare(sql!("history_complete"))?;
-        for settlement in batch {
+        for (settlement, ended) in batch.iter().zip(ended) {
             let lease = settlement.lease;
-            let Some((ended, holder)) = ended.remove(&(lease.row, lease.epoch)) else {
+            let Some((ended, holder)) = ended else {
                 answers.push(self.told_before(lease)?);
                 continue;
             };
@@ -91,30 +87,33 @@ impl Tx<'_> {
         Ok(answers)
     }
 
-    /// Drops the leases of the batch whose proof is right, claim by claim.
-    fn end_leases(&mut self, batch: &[Settlement]) -> Result<HashMap<(i64, i64), (Ended, HolderId)>> {
-        let mut rows: BTreeMap<i64, (Nonce, Vec<Value>)> = BTreeMap::new();
-        for Settlement { lease, .. } in batch {
-            let (nonce, rows) = rows.entry(lease.epoch).or_insert_with(|| (lease.nonce, Vec::new()));
+    /// Drops the leases of the batch whose proof is right, claim by claim; in the order of the batch, what each lease said.
+    fn end_leases(&mut self, batch: &[Settlement]) -> Result<Vec<Option<(Ended, HolderId)>>> {
+        let mut claims: BTreeMap<i64, (Nonce, Vec<(i64, usize)>)> = BTreeMap::new();
+        for (index, Settlement { lease, .. }) in batch.iter().enumerate() {
+            let (nonce, rows) = claims.entry(lease.epoch).or_insert_with(|| (lease.nonce, Vec::new()));
             // An epoch belongs to one claim and that claim has one nonce: another one proves nothing.
             if *nonce == lease.nonce {
-                rows.push(Value::Integer(lease.row));
+                rows.push((lease.row, index));
             }
         }
-        let jobs: HashMap<(i64, i64), JobId> = batch.iter().map(|s| ((s.lease.row, s.lease.epoch), s.lease.job)).collect();
-        let mut ended = HashMap::with_capacity(batch.len());
-        for (epoch, (nonce, rows)) in rows {
+        let mut ended = vec![None; batch.len()];
+        for (epoch, (nonce, mut rows)) in claims {
             let claim: Option<([u8; 16], [u8; 16])> = self.one(sql!("claim_get"), [epoch], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let Some((_, holder)) = claim.filter(|(known, _)| known == nonce.0.as_bytes()) else { continue };
             let holder = HolderId(Uuid::from_bytes(holder));
-            let dropped: Vec<(i64, i64, Ended)> = self.all(sql!("leases_drop"), params![epoch, Rc::new(rows)], |row| {
+            rows.sort_unstable();
+            let asked: Vec<Value> = rows.iter().map(|(row, _)| Value::Integer(*row)).collect();
+            let dropped: Vec<(i64, i64, Ended)> = self.all(sql!("leases_drop"), params![epoch, Rc::new(asked)], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, ended_row(row)?))
             })?;
             let mut count = 0;
             for (seq, tag, end) in dropped {
-                if jobs.get(&(seq, epoch)).is_some_and(|job| lease::tag(*job) == tag) {
+                let first = rows.partition_point(|(row, _)| *row < seq);
+                let mut askers = rows[first..].iter().take_while(|(row, _)| *row == seq).map(|(_, index)| *index);
+                if let Some(index) = askers.find(|index| lease::tag(batch[*index].lease.job) == tag) {
                     count += 1;
-                    ended.insert((seq, epoch), (end, holder));
+                    ended[index] = Some((end, holder));
                 } else {
                     // Right claim, wrong job: the lease is another's and stays.
                     self.run(sql!("lease_put"), params![seq, epoch, end.line, end.pos, end.gate, end.flags, tag, end.cancel])?;
