@@ -1,5 +1,6 @@
 //! `windlass bench`: throughput and latency of *your* store, through the real engine, with a job that does nothing.
 
+use super::exit::Exit;
 use crate::{
     clock::Clock,
     engine::{
@@ -35,9 +36,9 @@ pub enum What {
 pub struct Bench {
     #[arg(value_enum)]
     pub what: What,
-    /// How many jobs are measured.
-    #[arg(long, default_value_t = 100_000)]
-    pub jobs: usize,
+    /// How many jobs are measured: 100,000, or 300 for `latency`.
+    #[arg(long)]
+    pub jobs: Option<usize>,
     /// Jobs per enqueue call.
     #[arg(long, default_value_t = 1000)]
     pub batch: usize,
@@ -62,9 +63,9 @@ pub struct Bench {
     /// Jobs that wait behind one key that is closed all the time.
     #[arg(long, default_value_t = 0)]
     pub blocked: usize,
-    /// `bare` or `apalis`.
-    #[arg(long, default_value = "bare")]
-    pub runner: String,
+    /// Instead of the configured `engine.runner`.
+    #[arg(long)]
+    pub runner: Option<Runner>,
 }
 
 /// What was measured; absent figures do not belong to the bench.
@@ -114,14 +115,36 @@ impl Worker for Noop {
     }
 }
 
-/// Runs one bench against `url`.
+impl Bench {
+    fn jobs(&self) -> usize {
+        self.jobs.unwrap_or(if self.what == What::Latency { 300 } else { 100_000 })
+    }
+}
+
+/// Runs one bench on the store `url`, or without one on a SQLite file in a temporary folder here, on the disk where it matters.
 ///
 /// # Errors
-/// When the store cannot be opened or its bench queue is not empty.
-pub async fn run(bench: &Bench, url: &str, options: store::Options) -> anyhow::Result<Figures> {
+/// When the store cannot be opened, or is in use for something else: the bench writes settings of its own.
+pub async fn run(bench: &Bench, url: Option<&str>, options: store::Options, runner: Runner) -> anyhow::Result<Figures> {
+    let Some(url) = url else {
+        let folder =
+            tempfile::TempDir::with_prefix_in("windlass-bench-", ".").context("a folder for the measured store cannot be made here")?;
+        let url = format!("sqlite:{}", folder.path().join("bench.db").display());
+        return measure(bench, &url, options, runner).await;
+    };
+    measure(bench, url, options, runner).await
+}
+
+async fn measure(bench: &Bench, url: &str, options: store::Options, runner: Runner) -> anyhow::Result<Figures> {
     let store = store::open(url, Role::Daemon { control: None }, options).await?;
-    let waiting = unfinished(&store).await?;
-    ensure!(waiting == 0, "queue `{QUEUE}` of {url} holds {waiting} unfinished jobs; bench on a store of its own");
+    for queue in store.queues(None).await? {
+        let unfinished: u64 = queue.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, n)| n).sum();
+        if queue.name != QUEUE || unfinished > 0 {
+            let sentence = format!("{url} is in use (queue `{}`); bench on a new store, or name none", queue.name);
+            return Err(Exit::Unavailable.because(sentence));
+        }
+    }
+    let bench = &Bench { runner: Some(bench.runner.unwrap_or(runner)), ..bench.clone() };
     let settings = settings(bench);
     store.configure(&settings).await?;
     let figures = match bench.what {
@@ -144,12 +167,6 @@ fn settings(bench: &Bench) -> Settings {
     let key_concurrency = if bench.limited { 10 } else { 1 };
     settings.queues.insert(Name::literal(QUEUE), QueueSettings { key_concurrency, key_rate, ..QueueSettings::default() });
     settings
-}
-
-async fn unfinished(store: &Arc<dyn Store>) -> anyhow::Result<u64> {
-    let queues = store.queues(None).await?;
-    let bench = queues.into_iter().find(|queue| queue.name == QUEUE);
-    Ok(bench.map_or(0, |queue| queue.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, n)| n).sum()))
 }
 
 async fn completed(store: &Arc<dyn Store>) -> anyhow::Result<u64> {
@@ -197,8 +214,8 @@ async fn fill(bench: &Bench, store: &Arc<dyn Store>, jobs: usize, key: Option<&s
 
 async fn enqueue(bench: &Bench, store: &Arc<dyn Store>) -> anyhow::Result<Figures> {
     let began = Instant::now();
-    fill(bench, store, bench.jobs, None).await?;
-    Ok(rate(bench.jobs, began.elapsed()))
+    fill(bench, store, bench.jobs(), None).await?;
+    Ok(rate(bench.jobs(), began.elapsed()))
 }
 
 fn rate(jobs: usize, elapsed: Duration) -> Figures {
@@ -207,13 +224,8 @@ fn rate(jobs: usize, elapsed: Duration) -> Figures {
 }
 
 async fn start(bench: &Bench, store: &Arc<dyn Store>, settings: Settings, worker: impl Worker) -> anyhow::Result<Engine> {
-    let runner = match bench.runner.as_str() {
-        "bare" => Runner::Bare,
-        "apalis" => Runner::Apalis,
-        other => anyhow::bail!("`{other}` is no runner; use bare or apalis"),
-    };
     let slots = [(Name::literal(QUEUE), bench.slots)].into_iter().collect();
-    let config = Config { slots, runner, ..Config::default() };
+    let config = Config { slots, runner: bench.runner.unwrap_or_default(), ..Config::default() };
     let register = Register::default().with(KIND, worker);
     let parts = Parts { store: store.clone(), register, config, settings, metrics: Metrics::new(), clock: Clock::System };
     Ok(Engine::start(parts).await?)
@@ -238,16 +250,16 @@ async fn drain(bench: &Bench, store: &Arc<dyn Store>, settings: Settings) -> any
     if bench.blocked > 0 {
         block(bench, store).await?;
     }
-    fill(bench, store, bench.jobs + bench.waiting, None).await?;
+    fill(bench, store, bench.jobs() + bench.waiting, None).await?;
     let before = completed(store).await?;
     let began = Instant::now();
     let engine = start(bench, store, settings, Noop).await?;
-    until_completed(store, before + bench.jobs as u64).await?;
+    until_completed(store, before + bench.jobs() as u64).await?;
     let elapsed = began.elapsed();
     let done = completed(store).await? - before;
     engine.drain(CancellationToken::new()).await;
     // The store moves on in whole commits: what it had done at the end is what the time was for.
-    Ok(rate(usize::try_from(done).unwrap_or(bench.jobs), elapsed))
+    Ok(rate(usize::try_from(done).unwrap_or(bench.jobs()), elapsed))
 }
 
 /// One job of the key is leased by a holder that never settles, the others wait behind it.
@@ -269,9 +281,9 @@ async fn block(bench: &Bench, store: &Arc<dyn Store>) -> anyhow::Result<()> {
 async fn latency(bench: &Bench, store: &Arc<dyn Store>, settings: Settings) -> anyhow::Result<Figures> {
     let probe = Probe::default();
     let engine = start(bench, store, settings, probe.clone()).await?;
-    let mut waits = Vec::with_capacity(bench.jobs);
+    let mut waits = Vec::with_capacity(bench.jobs());
     let began = Instant::now();
-    for n in 0..bench.jobs {
+    for n in 0..bench.jobs() {
         // Idle again, and not in step with any timer of the daemon's.
         tokio::time::sleep(Duration::from_millis(20 + u64::try_from(n % 17).unwrap_or(0))).await;
         let seen = probe.seen.notified();
@@ -286,7 +298,7 @@ async fn latency(bench: &Bench, store: &Arc<dyn Store>, settings: Settings) -> a
     waits.sort_by(f64::total_cmp);
     let at = |share: f64| waits.get(((waits.len() as f64 * share) as usize).min(waits.len().saturating_sub(1))).copied();
     Ok(Figures {
-        jobs: bench.jobs,
+        jobs: bench.jobs(),
         seconds: elapsed.as_secs_f64(),
         p50_ms: at(0.50),
         p95_ms: at(0.95),

@@ -124,7 +124,7 @@ struct BenchArgs {
 fn measure(place: &Place, args: &BenchArgs) -> anyhow::Result<()> {
     let config = crate::config::load(&place.sources())?.config;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let figures = runtime.block_on(bench::run(&args.bench, &config.store.url, config.store_options()))?;
+    let figures = runtime.block_on(bench::run(&args.bench, place.store.as_deref(), config.store_options(), config.engine.runner))?;
     Ok(args.format.show(&figures, output::members)?)
 }
 

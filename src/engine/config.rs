@@ -30,9 +30,10 @@ pub struct Config {
     pub retention: Retention,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Runner {
+    #[default]
     /// apalis 1.0 workers over our own backend.
     Apalis,
     /// Our own twenty lines over the same pumps.
@@ -52,7 +53,7 @@ impl Default for Config {
             settle_batch: 1000,
             lease_bytes: 8 << 20,
             flight_bytes: 64 << 20,
-            runner: Runner::Apalis,
+            runner: Runner::default(),
             retention: Retention::default(),
         }
     }

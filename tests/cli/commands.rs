@@ -309,6 +309,18 @@ fn bench_prints_one_object() {
 }
 
 #[test]
+fn bench_leaves_a_store_in_use_and_the_folder_as_they_were() {
+    let place = Place::new();
+    place.json(&["enqueue", "work", "{}", "--json"]);
+    place.run(&["bench", "drain", "--store", "sqlite:windlass.db"]).assert_refused(69, &["in use", "bench on a new store"]);
+    let files = || std::fs::read_dir(place.path(".")).unwrap().count();
+    let before = files();
+    let answer = place.json(&["bench", "enqueue", "--jobs", "500", "--json"]);
+    assert_eq!(answer["jobs"], 500);
+    assert_eq!(files(), before, "the measured store is removed");
+}
+
+#[test]
 fn a_job_is_shown_with_its_id_as_it_is() {
     let place = Place::new();
     let id = id_of(&place.json(&["enqueue", "work", "{\"n\":1}", "--tenant", "org_42", "--json"]));
