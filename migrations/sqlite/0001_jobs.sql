@@ -28,10 +28,12 @@ CREATE TABLE jobs (
   park_until      INTEGER,
   expires_at      INTEGER,
   pos             INTEGER,                -- position in its line, given when it becomes due
+  line            INTEGER,                -- that line, as the settings were then
   gate            INTEGER,                -- of its concurrency key
   concurrency_key TEXT,
   ordered         INTEGER NOT NULL,
   unique_key      TEXT,
+  unique_for      TEXT,                   -- finished, started or window: how a redrive takes the key again
   fingerprint     BLOB,                   -- of the envelope, where the same id may come again
   deaths          INTEGER NOT NULL DEFAULT 0,
   reason          TEXT,
@@ -143,7 +145,7 @@ CREATE TABLE dead (
   seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, queue TEXT NOT NULL, tenant TEXT, priority INTEGER NOT NULL,
   state TEXT NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER NOT NULL, timeout_ms INTEGER,
   created_at INTEGER NOT NULL, run_at INTEGER NOT NULL, expires_at INTEGER, started_at INTEGER, finished_at INTEGER NOT NULL,
-  concurrency_key TEXT, ordered INTEGER NOT NULL, unique_key TEXT, fingerprint BLOB, deaths INTEGER NOT NULL, reason TEXT,
+  concurrency_key TEXT, ordered INTEGER NOT NULL, unique_key TEXT, unique_for TEXT, fingerprint BLOB, deaths INTEGER NOT NULL, reason TEXT,
   holder BLOB, settled_epoch INTEGER, settled_nonce BLOB,
   payload TEXT NOT NULL, result TEXT, extra TEXT, checkpoint TEXT, attempts TEXT
 ) STRICT;
@@ -164,6 +166,7 @@ CREATE TABLE usage (job BLOB NOT NULL, epoch INTEGER NOT NULL, n INTEGER NOT NUL
 
 CREATE TABLE schedules (name TEXT PRIMARY KEY, schedule TEXT NOT NULL, generation INTEGER NOT NULL, last INTEGER NOT NULL, paused INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE occurrences (schedule TEXT NOT NULL, generation INTEGER NOT NULL, due INTEGER NOT NULL, job BLOB, skipped TEXT, through INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (schedule, generation, due)) STRICT, WITHOUT ROWID;
+CREATE INDEX occurrences_due ON occurrences (due);
 
 CREATE TABLE audit (op_id BLOB PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL, detail TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE quarantine (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, place TEXT NOT NULL, reason TEXT NOT NULL, data TEXT NOT NULL) STRICT;

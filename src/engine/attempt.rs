@@ -2,7 +2,7 @@
 //! [`Ended`] before anyone looks at it.
 
 use super::{
-    held::{Grant, Stop},
+    held::{Grant, Held, Stop},
     settle::{self, Ended},
     shared::Shared,
     worker::{Context, Outcome, Worker},
@@ -27,7 +27,7 @@ async fn run(shared: Arc<Shared>, grant: Grant) {
     let job = &leased.job;
     let instruments = shared.instruments(&job.queue, &job.kind);
     instruments.wait.observe(started_at.since(job.due_at).as_secs_f64());
-    let timeout = Duration::from_millis(job.timeout_ms.unwrap_or(300_000));
+    let timeout = timeout(job);
     let context = Context::new(held.stopped.clone(), started_at, started_at.plus(timeout), held.progress.clone());
     // A drain that began since the grant, or a cancel: a job that has not started is not started now.
     let too_late = held.stopped.is_cancelled() || shared.stop.is_cancelled();
@@ -41,8 +41,13 @@ async fn run(shared: Arc<Shared>, grant: Grant) {
     };
     let now = shared.clock.now();
     instruments.duration.observe(now.since(started_at).as_secs_f64());
-    finish(&shared, &leased.lease, job, ended, started_at, now);
+    finish(&shared, &held, job, ended, started_at, now);
     drop(slot);
+}
+
+/// What the store gave it from its envelope or its kind.
+pub(super) fn timeout(job: &LeasedJob) -> Duration {
+    Duration::from_millis(job.timeout_ms.unwrap_or(300_000))
 }
 
 async fn call(worker: &dyn Worker, job: &LeasedJob, context: &Context, timeout: Duration) -> Ended {
@@ -66,13 +71,14 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Decides where the job goes and queues the settlement. A run whose lease is lost has nothing left to say.
-pub(super) fn finish(shared: &Shared, lease: &crate::job::Lease, job: &LeasedJob, ended: Ended, started_at: Timestamp, now: Timestamp) {
+pub(super) fn finish(shared: &Shared, held: &Held, job: &LeasedJob, ended: Ended, started_at: Timestamp, now: Timestamp) {
     if let Ended::Stopped(Stop::LeaseLost) = ended {
-        shared.holding.settled(std::iter::once(*lease));
+        shared.holding.settled(std::iter::once(held.lease));
         return;
     }
+    held.hand_on();
     let kind = shared.kind(&job.kind);
-    let settlement = settle::decide(*lease, job, ended, &kind, started_at, now);
+    let settlement = settle::decide(held.lease, job, ended, &kind, started_at, now);
     shared.instruments(&job.queue, &job.kind).ended(settlement.transition.outcome());
     shared.settle(settlement, job.queue.clone());
 }
@@ -80,5 +86,5 @@ pub(super) fn finish(shared: &Shared, lease: &crate::job::Lease, job: &LeasedJob
 /// For programs that run handlers of their own: the same end, from a plain outcome.
 pub(super) fn finish_with(shared: &Shared, grant: &Grant, outcome: Outcome, started_at: Timestamp) {
     let now = shared.clock.now();
-    finish(shared, &grant.leased.lease, &grant.leased.job, Ended::Returned(Box::new(outcome)), started_at, now);
+    finish(shared, &grant.held, &grant.leased.job, Ended::Returned(Box::new(outcome)), started_at, now);
 }

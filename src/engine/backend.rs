@@ -1,7 +1,7 @@
 //! Our stores as an apalis 1.0 backend: for programs that run their own apalis handlers over them, and for the daemon's
 //! apalis runner. Leases, fencing, durable backoff and settling stay in our pumps; apalis is given one job after another.
 
-use super::{Parts, Pumps, attempt, held::Grant, pumps, shared::Shared, worker::Outcome};
+use super::{Parts, Pumps, attempt, held::Grant, pumps, settle::Ended, shared::Shared, worker::Outcome};
 use crate::{
     job::{ErrorClass, JobError, LeasedJob},
     store,
@@ -185,13 +185,17 @@ where
         async move {
             let Some(grant) = grant else { return Err("this task was delivered twice".into()) };
             let started_at = shared.clock.now();
-            let answer = tokio::select! {
+            let timeout = attempt::timeout(&grant.leased.job);
+            let ended = tokio::select! {
                 biased;
-                answer = run => answer.map_err(Into::into),
-                () = grant.held.stopped.cancelled() => {
-                    let ended = super::settle::Ended::Stopped(grant.held.why());
-                    attempt::finish(&shared, &grant.leased.lease, &grant.leased.job, ended, started_at, shared.clock.now());
-                    return Err("stopped from outside".into());
+                answer = tokio::time::timeout(timeout, run) => answer.map_err(|_elapsed| Ended::TimedOut { timeout }),
+                () = grant.held.stopped.cancelled() => Err(Ended::Stopped(grant.held.why())),
+            };
+            let answer = match ended {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(ended) => {
+                    attempt::finish(&shared, &grant.held, &grant.leased.job, ended, started_at, shared.clock.now());
+                    return Err("stopped from outside, or out of time".into());
                 }
             };
             attempt::finish_with(&shared, &grant, outcome(&answer), started_at);
@@ -209,6 +213,44 @@ fn outcome<T>(answer: &Result<T, BoxDynError>) -> Outcome {
         Err(error) => {
             let after = error.downcast_ref::<RetryAfterError>().map(RetryAfterError::get_duration);
             Outcome::new(Verdict::Retry { error: JobError::new(ErrorClass::Retry, "handler", error.to_string()), after })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        engine::{Config, worker::Register},
+        job::{Json, Name, NewJob, Settings},
+        store::{Options, Role},
+        telemetry::Metrics,
+    };
+
+    struct Never;
+
+    #[async_trait::async_trait]
+    impl super::super::worker::Worker for Never {
+        async fn run(&self, _: &LeasedJob, _: &super::super::worker::Context) -> Outcome {
+            Outcome::complete()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_dropped_unrun_comes_again_without_waiting_for_its_lease() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("test.db").display());
+        let store = store::open(&url, Role::Daemon { control: None }, Options::default()).await.unwrap();
+        let job = NewJob::new(Name::literal("work"), Json::trusted("{}"));
+        store.enqueue(vec![job.clone()], None).await.unwrap();
+        let config = Config { beat_ms: 20, lease_ms: 3_600_000, ..Config::default() };
+        let register = Register::default().with("work", Never);
+        let (settings, metrics, clock) = (Settings::default(), Metrics::new(), Clock::System);
+        let mut backend = LeaseBackend::new(Parts { store, register, config, settings, metrics, clock });
+        for _ in 0..2 {
+            let grant = std::future::poll_fn(|cx| backend.feed.poll(cx)).await.expect("the pumps go on");
+            assert_eq!(grant.leased.job.id, job.id);
         }
     }
 }

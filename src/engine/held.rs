@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -27,10 +27,17 @@ pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) stopped: CancellationToken,
     why: AtomicU8,
+    /// Its settlement is on its way, and the lease ours until that is answered.
+    handed_on: AtomicBool,
     pub(super) progress: Arc<Mutex<Option<Json>>>,
 }
 
 impl Held {
+    fn new(lease: Lease) -> Self {
+        let (stopped, why, handed_on) = (CancellationToken::new(), AtomicU8::new(0), AtomicBool::new(false));
+        Self { lease, stopped, why, handed_on, progress: Arc::default() }
+    }
+
     pub(super) fn stop(&self, why: Stop) {
         let code = match why {
             Stop::Cancelled => 1,
@@ -40,6 +47,10 @@ impl Held {
         // The first reason stays: a job that was cancelled is not handed back.
         let _ = self.why.compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst);
         self.stopped.cancel();
+    }
+
+    pub(super) fn hand_on(&self) {
+        self.handed_on.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn why(&self) -> Stop {
@@ -118,7 +129,7 @@ impl Holding {
         let mut grants = Vec::with_capacity(leased.len());
         for leased in leased {
             let lease = leased.lease;
-            let own = Arc::new(Held { lease, stopped: CancellationToken::new(), why: AtomicU8::new(0), progress: Arc::default() });
+            let own = Arc::new(Held::new(lease));
             held.insert((lease.row, lease.epoch), own.clone());
             let bytes = leased.job.payload.as_str().len();
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -126,7 +137,7 @@ impl Holding {
             if let Some(slots) = &slots {
                 slots.used.fetch_add(1, Ordering::Relaxed);
             }
-            grants.push(Grant { leased, held: own, slot: Slot { slots, bytes, holding: self.clone() } });
+            grants.push(Grant { leased, held: own.clone(), slot: Slot { slots, bytes, holding: self.clone(), held: own } });
         }
         grants
     }
@@ -176,11 +187,12 @@ pub(super) struct Grant {
     pub(super) slot: Slot,
 }
 
-/// Frees the slot however the run ends, also when it is dropped.
+/// Frees the slot however the run ends, also when it is dropped, and lets go of the lease if no settlement is on its way.
 pub(super) struct Slot {
     slots: Option<Arc<Slots>>,
     bytes: usize,
     holding: Arc<Holding>,
+    held: Arc<Held>,
 }
 
 impl Drop for Slot {
@@ -189,6 +201,10 @@ impl Drop for Slot {
             slots.used.fetch_sub(1, Ordering::Relaxed);
         }
         self.holding.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if !self.held.handed_on.load(Ordering::Relaxed) {
+            // The run was dropped and will say nothing: the next heartbeats find its lease astray and give it back.
+            self.holding.settled(std::iter::once(self.held.lease));
+        }
         self.holding.freed.notify_one();
     }
 }

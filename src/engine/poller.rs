@@ -5,7 +5,11 @@ use crate::{
     job::{Name, Nonce, Timestamp},
     store::{self, LeaseReply, LeaseRequest},
 };
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// Leases until told to stop, and hands on whole replies. The channel is bounded: a reply waits in hand while the runner
@@ -29,17 +33,21 @@ pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) 
         let some_full = shared.holding.any_full();
         // Marked as seen before the store is asked: a wake-up that comes during the call is not lost.
         wakes.borrow_and_update();
-        let reply = match lease(&shared, free, &kinds).await {
-            Ok(reply) => reply,
+        shared.leasing.store(true, Ordering::SeqCst);
+        let reply = lease(&shared, free, &kinds).await;
+        let taken = reply.map(|reply| (reply.next_due, reply.more, shared.holding.take(reply.jobs)));
+        shared.leased.fetch_add(1, Ordering::SeqCst);
+        shared.leasing.store(false, Ordering::SeqCst);
+        let (next_due, more, grants) = match taken {
+            Ok(taken) => taken,
             Err(error) => {
                 tokio::select! { () = outage.wait(&error) => {}, () = shared.stop.cancelled() => break }
                 continue;
             }
         };
         outage.over();
-        let (idle, next_due) = (reply.jobs.is_empty() && !reply.more, reply.next_due);
-        if !reply.jobs.is_empty() {
-            let grants = shared.holding.take(reply.jobs);
+        let idle = grants.is_empty() && !more;
+        if !grants.is_empty() {
             // A closed channel means the runner is gone, and dropped grants come back by their lease's end.
             if runner.send(grants).await.is_err() {
                 break;
@@ -61,8 +69,8 @@ fn nap(shared: &Shared, next_due: Option<Timestamp>, poll_ms: u64) -> Duration {
     let now = shared.clock.now();
     let spread = now.0.unsigned_abs() % (poll_ms / 2 + 1);
     let poll = Duration::from_millis(poll_ms - poll_ms / 4 + spread);
-    // A microsecond past the instant: the store's clock must have passed it too.
-    next_due.map_or(poll, |due| poll.min(due.since(now) + Duration::from_micros(1)))
+    // Past the instant, for the store's clock must have passed it too; and a store that is asked in vain is not asked at once.
+    next_due.map_or(poll, |due| poll.min(due.since(now) + Duration::from_micros(1)).max(Duration::from_millis(1)))
 }
 
 async fn lease(shared: &Arc<Shared>, queues: Vec<(Name, usize)>, kinds: &Arc<BTreeSet<Name>>) -> store::Result<LeaseReply> {

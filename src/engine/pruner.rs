@@ -14,7 +14,7 @@ pub(super) async fn prune(shared: Arc<Shared>) {
         tokio::select! { () = shared.stop.cancelled() => return, _ = ticks.tick() => {} }
         loop {
             match shared.store.prune(shared.config().retention, PIECE, None).await {
-                Ok(pruned) if pruned > 0 && !shared.stop.is_cancelled() => tokio::task::yield_now().await,
+                Ok(pruned) if pruned.more && !shared.stop.is_cancelled() => tokio::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {
                     tracing::debug!(%error, "pruning waits for the store");

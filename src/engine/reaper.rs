@@ -7,6 +7,9 @@ use std::{sync::Arc, time::Duration};
 /// Lease + 1 s is the promise for a rescue (contract P4): the second is this one.
 const EVERY: Duration = Duration::from_millis(800);
 
+/// Pieces of one sort a tick: some hundred milliseconds of the writer's time at most.
+const PIECES: usize = 100;
+
 pub(super) async fn reap(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,8 +36,17 @@ pub(super) async fn reap(shared: Arc<Shared>) {
 }
 
 async fn once(shared: &Shared, kinds: &[crate::job::Name]) -> crate::store::Result<()> {
-    while shared.store.advance(None).await?.more {}
-    while shared.store.unpark_kinds(kinds, None).await? > 0 {}
+    // Bounded, so that a flood of due jobs puts no rescue off.
+    for _ in 0..PIECES {
+        if !shared.store.advance(None).await?.more {
+            break;
+        }
+    }
+    for _ in 0..PIECES {
+        if shared.store.unpark_kinds(kinds, None).await? == 0 {
+            break;
+        }
+    }
     let reaped = shared.store.reap(None).await?;
     for (result, n) in [("requeued", reaped.requeued), ("suspect", reaped.suspects), ("poisoned", reaped.poisoned)] {
         shared.metrics.jobs_reaped.with_label_values(&[result]).inc_by(n);

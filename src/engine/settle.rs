@@ -98,26 +98,40 @@ pub(super) async fn pump(shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver
     }
 }
 
+/// Times a file that is said to be damaged is asked again before its answer is taken for what it says.
+const DAMAGED: u32 = 5;
+
 async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
     let (settlements, queues): (Vec<Settlement>, Vec<Name>) = batch.into_iter().unzip();
     let leases: Vec<Lease> = settlements.iter().map(|s| s.lease).collect();
     let mut outage = Outage::new("settle");
+    let mut damaged = 0;
     loop {
         match shared.store.settle(settlements.clone(), None).await {
             Ok(answers) => {
-                for ((answer, queue), lease) in answers.iter().zip(&queues).zip(&leases) {
-                    if *answer == Applied::LeaseLost {
-                        shared.metrics.leases_lost.with_label_values(&[queue.as_str()]).inc();
-                        tracing::warn!(job = %lease.job, epoch = lease.epoch, "settlement refused: the lease is no longer ours");
-                    }
-                }
+                note(&shared, &answers, &queues, &leases);
                 outage.over();
                 break;
             }
             // The batch is settled again: what was written answers `AlreadyApplied`, what was not is written.
-            Err(error @ (store::Error::Unavailable(_) | store::Error::Unknown(_) | store::Error::Corrupt(_))) => outage.wait(&error).await,
+            Err(error @ (store::Error::Unavailable(_) | store::Error::Unknown(_))) => outage.wait(&error).await,
+            Err(error @ store::Error::Corrupt(_)) if damaged < DAMAGED => {
+                damaged += 1;
+                outage.wait(&error).await;
+            }
+            // Something about one of them: the others must not suffer for it.
+            Err(error) if settlements.len() > 1 => {
+                tracing::warn!(%error, jobs = leases.len(), "a batch of settlements was refused; settling them one by one");
+                for item in settlements.into_iter().zip(queues) {
+                    Box::pin(write(shared.clone(), vec![item])).await;
+                }
+                return;
+            }
             Err(error) => {
-                tracing::error!(%error, jobs = leases.len(), "a batch of settlements was refused; the jobs come back when their leases end");
+                for lease in &leases {
+                    tracing::error!(%error, job = %lease.job, "a settlement was refused; its job goes back to its queue");
+                    give_back(&shared, *lease).await;
+                }
                 break;
             }
         }
@@ -126,4 +140,22 @@ async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
         }
     }
     shared.holding.settled(leases.into_iter());
+}
+
+fn note(shared: &Shared, answers: &[Applied], queues: &[Name], leases: &[Lease]) {
+    for ((answer, queue), lease) in answers.iter().zip(queues).zip(leases) {
+        if *answer == Applied::LeaseLost {
+            shared.metrics.leases_lost.with_label_values(&[queue.as_str()]).inc();
+            tracing::warn!(job = %lease.job, epoch = lease.epoch, "settlement refused: the lease is no longer ours");
+        }
+    }
+}
+
+/// Ends a lease that nobody here works under, without charging its job. What cannot be given back now stays astray, and the
+/// heartbeat that finds it tries again.
+pub(super) async fn give_back(shared: &Shared, lease: Lease) {
+    let release = Settlement::new(lease, Transition::Release, shared.clock.now());
+    if let Err(error) = shared.store.settle(vec![release], None).await {
+        tracing::debug!(%error, job = %lease.job, "a lease waits to be given back");
+    }
 }

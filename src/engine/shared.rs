@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 use tokio::sync::mpsc;
@@ -38,6 +38,9 @@ pub(super) struct Shared {
     beaten_at: AtomicI64,
     /// When the poller last went round.
     polled_at: AtomicI64,
+    /// A lease call is under way, or its answer is not taken over yet; and how many of them have ended.
+    pub(super) leasing: AtomicBool,
+    pub(super) leased: AtomicU64,
 }
 
 /// One kind on one queue: its metrics, looked up once.
@@ -73,6 +76,8 @@ impl Shared {
             settlements: Mutex::new(Some(settlements)),
             beaten_at: AtomicI64::new(0),
             polled_at: AtomicI64::new(0),
+            leasing: AtomicBool::new(false),
+            leased: AtomicU64::new(0),
         }
     }
 

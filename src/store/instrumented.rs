@@ -2,7 +2,7 @@
 //! neither. The daemon wraps the store it hands out; a command that opens one for a moment does not.
 
 use super::{
-    Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress,
+    Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
     Quarantined, QueueStatus, Reaped, Result, Retention, Store,
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Store for Instrumented {
         self.measure("reap", self.store.reap(now)).await
     }
 
-    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<u64> {
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<Pruned> {
         self.measure("prune", self.store.prune(retention, limit, now)).await
     }
 

@@ -76,6 +76,8 @@ pub struct Beat {
     pub lost: Vec<Lease>,
     /// Leases whose job somebody asked to cancel: stop those runs and settle them as cancelled.
     pub cancel: Vec<Lease>,
+    /// Live leases of the holder's that it did not name, at most 100: granted in an answer that is still on its way, or forgotten.
+    pub strays: Vec<Lease>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -180,6 +182,14 @@ pub struct Quarantined {
     pub row: String,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// Final jobs that are gone.
+    pub jobs: u64,
+    /// A bound was reached; call again.
+    pub more: bool,
+}
+
 /// How long final jobs stay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -222,6 +232,15 @@ pub struct Exported {
     pub unique: Option<crate::job::Unique>,
     /// When it is due; for a parked job that is not when its park ends.
     pub due_at: Timestamp,
+    /// The jobs it still waits for, of those its envelope named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<JobId>,
+    /// What an outside answer names a parked job by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Of the envelope, in hexadecimal, where the same id may come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
 }
 
 #[async_trait]
@@ -263,8 +282,8 @@ pub trait Store: Send + Sync + 'static {
     /// Takes back the leases of holders whose time ran out. Jobs return to the head of their lines, no attempt charged.
     async fn reap(&self, now: Now) -> Result<Reaped>;
 
-    /// Removes final jobs past their retention, at most `limit` a call; returns how many.
-    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<u64>;
+    /// Removes final jobs past their retention, and what only mattered for a time; at most `limit` of each sort a call.
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<Pruned>;
 
     // ------------------------------------------------------------------ administration
 
@@ -296,7 +315,7 @@ pub trait Store: Send + Sync + 'static {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>>;
 
-    /// Newest first, at most `limit` (≤ 1000).
+    /// Newest first, at most `limit` (≤ 1000), and no more once they come to 8 MiB.
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>>;
@@ -314,7 +333,7 @@ pub trait Store: Send + Sync + 'static {
     /// Makes `settings` what every door and every lease call goes by.
     async fn configure(&self, settings: &Settings) -> Result<()>;
 
-    /// Live jobs and dead letters, oldest first, in pages.
+    /// Live jobs and dead letters, oldest id first, in pages bounded as those of [`Store::list`].
     async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>>;
 
     /// Takes exported jobs in; those whose id exists already are left as they are. Returns how many were new.

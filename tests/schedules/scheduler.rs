@@ -122,11 +122,11 @@ async fn a_backlog_beyond_one_step_is_worked_off_tick_by_tick() {
 #[tokio::test]
 async fn a_paused_schedule_records_its_skips_and_goes_on_when_resumed() {
     let mut room = Room::with(&[every("secondly", 1, Missed::All { n: 10 })]).await;
-    let (name, actor) = (Name::literal("secondly"), Actor::new("test"));
+    let name = Name::literal("secondly");
     room.tick(1).await;
-    room.store.pause_schedule(&name, true, &actor).await.unwrap();
+    room.store.pause_schedule(&name, true, &Actor::new("test")).await.unwrap();
     room.tick(4).await;
-    room.store.pause_schedule(&name, false, &actor).await.unwrap();
+    room.store.pause_schedule(&name, false, &Actor::new("test")).await.unwrap();
     room.tick(6).await;
     assert_eq!(room.fired("secondly").await, [1, 5, 6]);
     assert_eq!(room.occurrences("secondly").await[1], skipped(2, 4, SkipReason::Paused));

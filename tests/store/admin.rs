@@ -10,6 +10,9 @@ on_every_store![
     waiting_job_is_cancelled_now,
     running_job_is_asked_to_stop_and_settled_as_cancelled,
     cancel_request_wins_over_a_retry,
+    reason_of_a_cancel_request_is_the_one_that_stays,
+    redriven_job_frees_its_key_when_it_starts_if_it_did_before,
+    repeated_deletion_of_a_schedule_is_answered_as_the_first,
     completed_run_wins_over_a_cancel_request,
     final_job_is_left_as_it_is_by_cancel,
     job_that_does_not_exist_is_named_by_every_act,
@@ -394,4 +397,31 @@ async fn same_op_id_repeats_no_cancel_and_gives_its_answer(store: &mut TestStore
     assert_eq!(store.cancel(leased.job.id, "no", &act, now(4)).await.unwrap(), Cancelled::Asked);
     let told = store.heartbeat(daemon.holder, LEASE, vec![leased.lease], Vec::new(), now(5)).await.unwrap();
     assert_eq!(told.cancel, [leased.lease]);
+}
+
+async fn reason_of_a_cancel_request_is_the_one_that_stays(store: &mut TestStore) {
+    let leased = running(store).await;
+    store.cancel(leased.job.id, "the customer asked", &actor(), now(2)).await.unwrap();
+    store.end(&leased, Transition::Cancel { reason: "cancelled".into() }, now(3)).await;
+    assert_eq!(store.job(leased.job.id).await.reason.as_deref(), Some("the customer asked"));
+}
+
+async fn redriven_job_frees_its_key_when_it_starts_if_it_did_before(store: &mut TestStore) {
+    let keyed = || work().unique("k", UniqueFor::UntilStarted, OnDuplicate::Replace);
+    let id = store.put_one(keyed(), now(0)).await;
+    let leased = Daemon::new().lease_one(&**store, now(1)).await;
+    store.end(&leased, dead(), now(2)).await;
+    store.redrive(id, &actor(), now(3)).await.unwrap();
+    assert_eq!(Daemon::new().lease_one(&**store, now(4)).await.job.id, id);
+    let answer = store.enqueue(vec![keyed()], now(5)).await.unwrap();
+    assert!(!answer[0].duplicate, "the redriven job has started: what comes now is another");
+}
+
+async fn repeated_deletion_of_a_schedule_is_answered_as_the_first(store: &mut TestStore) {
+    let schedule = r#"{"name":"nightly","every_ms":3600000,"job":{"kind":"work","payload":{}}}"#;
+    store.put_schedule(&serde_json::from_str(schedule).unwrap(), now(0)).await.unwrap();
+    let actor = actor();
+    for _ in 0..2 {
+        store.delete_schedule(&name("nightly"), &actor).await.unwrap();
+    }
 }

@@ -17,6 +17,10 @@ on_every_store![
     imported_unique_key_is_held,
     imported_dependents_wait_for_their_parents,
     imported_ordered_jobs_keep_their_order,
+    imported_dependent_waits_for_open_parents_only,
+    imported_job_that_started_does_not_expire,
+    imported_parked_job_is_woken_by_its_token,
+    imported_id_is_asked_about_again_by_its_producer,
 ];
 
 async fn export_all(store: &dyn Store, limit: usize) -> Vec<Exported> {
@@ -174,4 +178,56 @@ async fn imported_ordered_jobs_keep_their_order(store: &mut TestStore) {
     assert_eq!(ids(&Daemon::new().lease(&*target, 6, now(11)).await), jobs[..1]);
     target.reap(now(100)).await.unwrap();
     assert_eq!(target.drain(&Daemon::new(), "default", now(101)).await, jobs);
+}
+
+async fn move_over(store: &TestStore) -> TestStore {
+    let other = another(store).await;
+    for job in export_all(&**store, 1).await {
+        let text = serde_json::to_string(&job).unwrap();
+        other.import(vec![serde_json::from_str(&text).unwrap()], now(100)).await.unwrap();
+    }
+    other
+}
+
+async fn imported_dependent_waits_for_open_parents_only(store: &mut TestStore) {
+    let daemon = Daemon::new();
+    let done = store.put_one(work(), now(0)).await;
+    let open = store.put_one(work().delay_ms(200_000), now(0)).await;
+    let child = store.put_one(work().after(&[done, open]), now(0)).await;
+    store.drain(&daemon, "default", now(1)).await;
+    let other = move_over(store).await;
+    assert_eq!(other.state(child).await, State::Parked);
+    other.advance(now(300)).await.unwrap();
+    assert_eq!(other.drain(&daemon, "default", now(300)).await, [open, child]);
+}
+
+async fn imported_job_that_started_does_not_expire(store: &mut TestStore) {
+    let daemon = Daemon::new();
+    let jobs = store.put(vec![work().expires_at(at(50)), work().expires_at(at(50)), work().expires_at(at(50))], now(0)).await;
+    let leased = daemon.lease(&**store, 2, now(1)).await;
+    let retry = Transition::Retry { at: at(40), error: JobError::new(ErrorClass::Retry, "http_503", "later") };
+    store.end(&leased[0], retry, now(2)).await;
+    let other = move_over(store).await;
+    other.advance(now(101)).await.unwrap();
+    other.advance(now(102)).await.unwrap();
+    let mut ran = other.drain(&daemon, "default", now(103)).await;
+    ran.sort();
+    assert_eq!(ran, jobs[..2], "one had retried and one ran when it was exported");
+    assert_eq!(other.state(jobs[2]).await, State::Cancelled);
+}
+
+async fn imported_parked_job_is_woken_by_its_token(store: &mut TestStore) {
+    let id = store.put_one(work(), now(0)).await;
+    let leased = Daemon::new().lease_one(&**store, now(1)).await;
+    let park = Transition::Park { reason: "outside".into(), until: at(9_000), token: Some("t1".into()), error: None };
+    store.end(&leased, park, now(1)).await;
+    assert_eq!(move_over(store).await.unpark("t1", None, now(101)).await.unwrap(), id);
+}
+
+async fn imported_id_is_asked_about_again_by_its_producer(store: &mut TestStore) {
+    let job = work().id(JobId::mint());
+    store.put_one(job.clone(), now(0)).await;
+    let other = move_over(store).await;
+    let answer = other.enqueue(vec![job.clone()], now(101)).await.expect("the same question");
+    assert_eq!(answer[0].id, job.id);
 }

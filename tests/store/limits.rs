@@ -32,6 +32,8 @@ on_every_store![
     ordered_key_ignores_priority,
     retrying_head_of_an_ordered_key_holds_its_successors,
     parked_head_of_an_ordered_key_holds_its_successors,
+    ordered_head_of_an_unknown_kind_holds_its_successors,
+    standing_jobs_that_close_a_key_rate_ask_for_no_time,
     dead_head_of_an_ordered_key_lets_its_successors_go,
     skipping_ordered_key_lets_successors_pass_a_waiting_head,
     released_head_of_an_ordered_key_keeps_its_turn,
@@ -397,4 +399,36 @@ async fn ordered_sequences_of_several_keys_run_side_by_side(store: &mut TestStor
         store.complete(&running, now(1)).await;
     }
     assert_eq!(rounds, [put[..10].to_vec(), put[10..20].to_vec(), put[20..].to_vec()]);
+}
+
+async fn ordered_head_of_an_unknown_kind_holds_its_successors(store: &mut TestStore) {
+    let head = store.put_one(work().ordered("s").kind("stranger"), now(0)).await;
+    let next = store.put_one(work().ordered("s"), now(0)).await;
+    assert_eq!(ids(&Daemon::new().lease(&**store, 5, now(1)).await), []);
+    assert_eq!(ids(&Daemon::new().lease(&**store, 5, now(2)).await), [], "it is parked, and its turn stays with it");
+    store.unpark_kinds(&[name("stranger")], now(3)).await.unwrap();
+    let knowing = Daemon::knowing(&["work", "stranger"]);
+    assert_eq!(store.drain(&knowing, "default", now(4)).await, [head, next]);
+}
+
+async fn standing_jobs_that_close_a_key_rate_ask_for_no_time(store: &mut TestStore) {
+    store
+        .configure_with(|settings| {
+            let queue = settings.queues.entry(name("default")).or_default();
+            (queue.key_rate, queue.key_concurrency) = (Some(Rate { per_second: 1.0, burst: 1 }), 10);
+        })
+        .await;
+    let jobs = store.put((0..3).map(|_| work().key("k")).collect(), now(0)).await;
+    store.pause(&name("default"), "test", &Actor::new("test"), now(1)).await.unwrap();
+    let daemon = Daemon::new();
+    let reply = daemon.ask(&**store, "default", 5, now(2)).await;
+    assert!(reply.jobs.is_empty() && reply.next_due.is_none_or(|due| due > at(2)), "time alone opens nothing: {:?}", reply.next_due);
+    store.resume(&name("default"), &Actor::new("test"), now(3)).await.unwrap();
+    let mut started = ids(&daemon.lease(&**store, 5, now(4)).await);
+    for second in 5..12 {
+        let before = started.len();
+        started.extend(ids(&daemon.lease(&**store, 5, now(second)).await));
+        assert!(started.len() <= before + 1, "one a second");
+    }
+    assert_eq!(started, jobs, "though none of them ended");
 }

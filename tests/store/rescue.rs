@@ -11,6 +11,7 @@ on_every_store![
     heartbeat_renews_every_lease_of_its_holder,
     heartbeat_names_the_leases_that_are_lost,
     heartbeat_names_the_leases_to_cancel,
+    heartbeat_names_the_leases_that_its_holder_does_not,
     heartbeat_records_progress_of_live_leases_only,
     expired_lease_is_taken_back_at_its_end_and_not_before,
     lost_job_returns_to_the_head_of_its_line_uncharged,
@@ -303,4 +304,13 @@ async fn reap_is_repeatable(store: &mut TestStore) {
     }
     assert_eq!(requeued, 2_500);
     assert_eq!(store.queue_status("default", now(20)).await.jobs[&State::Queued], 2_500);
+}
+
+async fn heartbeat_names_the_leases_that_its_holder_does_not(store: &mut TestStore) {
+    store.put(vec![work(), work(), work()], now(0)).await;
+    let daemon = Daemon::new();
+    let leased = daemon.lease(&**store, 3, now(1)).await;
+    assert_eq!(beat(store, &daemon, &leased, now(2)).await.strays, []);
+    let strays = beat(store, &daemon, &leased[..2], now(3)).await.strays;
+    assert_eq!(strays, [leased[2].lease], "with all that a settlement must show");
 }

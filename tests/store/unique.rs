@@ -4,7 +4,7 @@ use crate::support::{Build as _, Daemon, TestStore, WINDOW, at, ids, json, name,
 use futures_util::future::join_all;
 use windlass::{
     job::{
-        Applied, ErrorClass, JobError, NewJob,
+        Applied, ErrorClass, JobError, JobId, NewJob,
         OnDuplicate::{Reject, Replace, Return},
         State, Transition,
         UniqueFor::{self, UntilFinished, UntilStarted},
@@ -28,6 +28,8 @@ on_every_store![
     replace_swaps_payload_and_options_and_keeps_the_id,
     replace_moves_a_due_job_into_the_future_and_back,
     replace_moves_a_job_to_another_priority_and_key,
+    replace_finds_a_job_in_the_line_the_former_settings_gave_it,
+    replaced_job_waits_for_the_jobs_its_new_envelope_names,
     replace_after_the_start_makes_a_new_job,
     debounce_puts_the_start_off,
     debounce_is_bounded_by_the_first_arrival,
@@ -276,4 +278,36 @@ async fn expired_holder_frees_the_key(store: &mut TestStore) {
     store.advance(now(6)).await.unwrap();
     assert_eq!(store.state(id).await, State::Cancelled);
     assert!(!duplicate_of(store, 7, UntilFinished).await);
+}
+
+async fn replace_finds_a_job_in_the_line_the_former_settings_gave_it(store: &mut TestStore) {
+    let id = store.put_one(replacing("1").tenant("acme"), now(0)).await;
+    store.configure_with(|settings| settings.queues.entry(name("default")).or_default().fair = false).await;
+    let answer = store.enqueue(vec![replacing("2").tenant("acme")], now(1)).await.unwrap();
+    assert_eq!((answer[0].id, answer[0].duplicate), (id, true));
+    let daemon = Daemon::new();
+    let leased = daemon.lease(&**store, 5, now(2)).await;
+    assert_eq!(ids(&leased), [id], "it stands in one line only");
+    assert_eq!(leased[0].job.payload.as_str(), "2");
+    store.complete(&leased, now(3)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(4)).await), []);
+}
+
+async fn replaced_job_waits_for_the_jobs_its_new_envelope_names(store: &mut TestStore) {
+    let parents = store.put(vec![work().delay_ms(60_000), work().delay_ms(60_000)], now(0)).await;
+    let id = store.put_one(replacing("1").after(&parents[..1]), now(0)).await;
+    let answer = store.enqueue(vec![replacing("2").after(&parents[1..])], now(1)).await.unwrap();
+    assert_eq!((answer[0].id, answer[0].status), (id, State::Parked));
+    let daemon = Daemon::new();
+    store.advance(now(60)).await.unwrap();
+    let leased = daemon.lease(&**store, 5, now(61)).await;
+    store.complete(&leased[..1], now(62)).await;
+    assert_eq!((leased[0].job.id, store.state(id).await), (parents[0], State::Parked), "that one is not waited for any more");
+    store.complete(&leased[1..], now(63)).await;
+    assert_eq!(store.drain(&daemon, "default", now(64)).await, [id]);
+
+    let free = store.put_one(replacing("1").after(&[JobId::mint()]), now(70)).await;
+    let answer = store.enqueue(vec![replacing("2")], now(71)).await.unwrap();
+    assert_eq!((answer[0].id, answer[0].status), (free, State::Queued), "it waits for nobody now");
+    assert_eq!(store.drain(&daemon, "default", now(72)).await, [free]);
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, work};
 use windlass::{
-    job::{ErrorClass, JobError, JobId, State, Transition},
+    job::{Applied, ErrorClass, JobError, JobId, OnDuplicate, State, Transition, UniqueFor},
     store::{Error, Filter, Retention},
 };
 
@@ -24,6 +24,10 @@ on_every_store![
     damaged_row_behind_a_gate_blocks_nobody,
     damaged_scheduled_row_blocks_nobody,
     damaged_row_does_not_stop_a_restart,
+    damaged_numbers_block_nobody,
+    damaged_dependent_does_not_hold_up_its_parent,
+    quarantined_job_leaves_nothing_behind,
+    prune_says_when_there_is_more,
 ];
 
 async fn advance_moves_what_is_due_and_nothing_else(store: &mut TestStore) {
@@ -81,8 +85,8 @@ async fn finished_jobs_are_pruned_after_their_retention(store: &mut TestStore) {
     let completed = end_one(store, Transition::Complete, 0).await;
     let cancelled = end_one(store, Transition::Cancel { reason: "no".into() }, 10).await;
     let recent = end_one(store, Transition::Complete, 2 * HOUR).await;
-    assert_eq!(store.prune(keep(2, 0), 100, now(2 * HOUR - 1)).await.unwrap(), 0);
-    assert_eq!(store.prune(keep(2, 0), 100, now(2 * HOUR + 60)).await.unwrap(), 2);
+    assert_eq!(store.prune(keep(2, 0), 100, now(2 * HOUR - 1)).await.unwrap().jobs, 0);
+    assert_eq!(store.prune(keep(2, 0), 100, now(2 * HOUR + 60)).await.unwrap().jobs, 2);
     for id in [completed, cancelled] {
         assert!(store.get(id).await.unwrap().is_none());
     }
@@ -93,14 +97,14 @@ async fn finished_jobs_are_pruned_after_their_retention(store: &mut TestStore) {
 async fn dead_letters_stay_by_default(store: &mut TestStore) {
     let id = end_one(store, dead(), 0).await;
     assert_eq!(Retention::default().dead_hours, 0);
-    assert_eq!(store.prune(Retention::default(), 100, now(10 * 365 * 24 * HOUR)).await.unwrap(), 0);
+    assert_eq!(store.prune(Retention::default(), 100, now(10 * 365 * 24 * HOUR)).await.unwrap().jobs, 0);
     assert_eq!(store.state(id).await, State::Dead);
 }
 
 async fn dead_letters_are_pruned_if_a_rule_says_so(store: &mut TestStore) {
     let id = end_one(store, dead(), 0).await;
-    assert_eq!(store.prune(keep(1, 48), 100, now(47 * HOUR)).await.unwrap(), 0);
-    assert_eq!(store.prune(keep(1, 48), 100, now(49 * HOUR)).await.unwrap(), 1);
+    assert_eq!(store.prune(keep(1, 48), 100, now(47 * HOUR)).await.unwrap().jobs, 0);
+    assert_eq!(store.prune(keep(1, 48), 100, now(49 * HOUR)).await.unwrap().jobs, 1);
     assert!(store.get(id).await.unwrap().is_none());
 }
 
@@ -109,7 +113,7 @@ async fn prune_takes_at_most_its_limit(store: &mut TestStore) {
     store.complete(&Daemon::new().lease(&**store, 25, now(0)).await, now(0)).await;
     let mut pruned = Vec::new();
     for _ in 0..4 {
-        pruned.push(store.prune(keep(1, 0), 10, now(2 * HOUR)).await.unwrap());
+        pruned.push(store.prune(keep(1, 0), 10, now(2 * HOUR)).await.unwrap().jobs);
     }
     assert_eq!(pruned, [10, 10, 5, 0]);
 }
@@ -117,7 +121,7 @@ async fn prune_takes_at_most_its_limit(store: &mut TestStore) {
 async fn prune_leaves_live_jobs_alone(store: &mut TestStore) {
     let live = store.put(vec![work(), work().delay_ms(1_000), work().after(&[JobId::mint()]), work().queue("b")], now(0)).await;
     Daemon::new().lease_from(&**store, "b", 1, now(0)).await;
-    assert_eq!(store.prune(keep(1, 1), 100, now(900 * HOUR)).await.unwrap(), 0);
+    assert_eq!(store.prune(keep(1, 1), 100, now(900 * HOUR)).await.unwrap().jobs, 0);
     assert_eq!(store.states(&live).await, [State::Queued, State::Scheduled, State::Parked, State::Running]);
 }
 
@@ -125,7 +129,7 @@ async fn pruned_id_may_be_used_again(store: &mut TestStore) {
     let id = JobId::mint();
     store.put_one(work().id(id), now(0)).await;
     store.complete(&Daemon::new().lease(&**store, 1, now(0)).await, now(0)).await;
-    assert_eq!(store.prune(keep(1, 0), 10, now(2 * HOUR)).await.unwrap(), 1);
+    assert_eq!(store.prune(keep(1, 0), 10, now(2 * HOUR)).await.unwrap().jobs, 1);
     let answer = store.enqueue(vec![work().id(id).payload("2")], now(2 * HOUR)).await.unwrap();
     assert_eq!((answer[0].id, answer[0].duplicate), (id, false));
     assert_eq!(store.state(id).await, State::Queued);
@@ -226,4 +230,54 @@ async fn damaged_row_does_not_stop_a_restart(store: &mut TestStore) {
     store.crash().await;
     let order = store.drain(&Daemon::new(), "default", now(2)).await;
     assert!(order.contains(&jobs[2]), "{order:?}");
+}
+
+async fn damaged_numbers_block_nobody(store: &mut TestStore) {
+    let jobs = store.put((0..4).map(|n| work().delay_ms(if n < 2 { 0 } else { 5_000 })).collect(), now(0)).await;
+    let leased = Daemon::new().lease(&**store, 2, now(1)).await;
+    assert_eq!(leased.len(), 2);
+    damage(store, jobs[0], "attempt", &-1);
+    damage(store, jobs[1], "deaths", &-7);
+    damage(store, jobs[2], "priority", &300);
+    let daemon = Daemon::new();
+    assert_eq!(store.drain(&daemon, "default", now(6)).await, [jobs[3]], "what is due is leased");
+    let retry = Transition::Retry { at: at(9), error: JobError::new(ErrorClass::Retry, "http_503", "later") };
+    assert_eq!(store.end(&leased[0], retry, now(7)).await, Applied::Applied);
+    store.crash().await;
+    damage(store, jobs[1], "id", &[1_u8, 2].as_slice());
+    store.list(&Filter::default(), None, 100).await.expect("a page can be shown");
+}
+
+async fn damaged_dependent_does_not_hold_up_its_parent(store: &mut TestStore) {
+    let parents = store.put(vec![work(), work()], now(0)).await;
+    let children = store.put(vec![work().after(&parents[..1]), work().after(&parents[..1])], now(0)).await;
+    damage(store, children[0], "kind", &"not a name");
+    let leased = Daemon::new().lease(&**store, 2, now(1)).await;
+    store.complete(&leased, now(2)).await;
+    assert_eq!(store.states(&parents).await, [State::Completed; 2]);
+    assert_eq!(store.state(children[1]).await, State::Queued);
+    assert_eq!(store.quarantined(10).await.unwrap().len(), 1);
+}
+
+async fn quarantined_job_leaves_nothing_behind(store: &mut TestStore) {
+    let unique = || work().unique("u", UniqueFor::UntilFinished, OnDuplicate::Return);
+    let bad = store.put_one(unique().ordered("s").expires_at(at(50)), now(0)).await;
+    let rest = store.put(vec![work().ordered("s"), work().after(&[bad])], now(0)).await;
+    damage(store, bad, "kind", &"not a name");
+    assert_eq!(store.drain(&Daemon::new(), "default", now(1)).await, rest[..1], "the turn of its key goes on");
+    assert_eq!(store.job(rest[1]).await.reason.as_deref(), Some("dependency_missing"));
+    let answer = store.enqueue(vec![unique()], now(2)).await.unwrap();
+    assert!(!answer[0].duplicate, "its key is free");
+    store.advance(now(60)).await.unwrap();
+    let due = store.advance(now(61)).await.unwrap();
+    assert_eq!((due.expired, due.next_due.is_none_or(|t| t > at(61))), (0, true), "its patience is forgotten: {due:?}");
+}
+
+async fn prune_says_when_there_is_more(store: &mut TestStore) {
+    store.put((0..25).map(|n| work().idempotent(&format!("i{n}"))).collect(), now(0)).await;
+    let mut more = Vec::new();
+    for _ in 0..3 {
+        more.push(store.prune(Retention::default(), 10, now(48 * HOUR)).await.unwrap().more);
+    }
+    assert_eq!(more, [true, true, false], "though no job is old enough");
 }

@@ -2,12 +2,13 @@
 //! whose id is its `op_id`; the same act asked again changes nothing.
 
 use super::{
-    enqueue::extra_text,
+    enqueue::{extra_text, held_until, held_word},
+    settle,
     tx::{Tx, sql},
     waiting::Waiting,
 };
 use crate::{
-    job::{JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor},
+    job::{HolderId, JobId, Json, Name, Settings, State, Timestamp, Unique},
     store::{Actor, Cancelled, Error, Exported, Result},
 };
 use rusqlite::params;
@@ -18,7 +19,7 @@ fn missing(id: JobId) -> Error {
 
 impl Tx<'_> {
     /// Records the act. `false`: it was done before.
-    fn audit(&mut self, actor: &Actor, action: &str, object: &str, detail: Option<&str>, now: Timestamp) -> Result<bool> {
+    pub(super) fn audit(&mut self, actor: &Actor, action: &str, object: &str, detail: Option<&str>, now: Timestamp) -> Result<bool> {
         let row = params![actor.op_id.as_bytes(), now.0, actor.name, action, object, detail];
         Ok(self.run(sql!("audit_put"), row)? > 0)
     }
@@ -98,22 +99,21 @@ impl Tx<'_> {
         self.take_key_again(&job)?;
         if let Some(key) = self.one(sql!("job_key"), [seq], |row| row.get::<_, Option<String>>(0))?.flatten() {
             let key = self.name(&key).map_err(Error::Corrupt)?;
-            let gate = self.gate_id(&job.queue, &key)?;
-            self.run(sql!("job_gate"), (seq, gate))?;
-            job.gate = Some(gate);
+            job.gate = Some(self.gate_id(&job.queue, &key)?);
         }
         self.count(&job.queue, State::Dead, -1);
         self.count(&job.queue, State::Queued, 1);
         let line = self.line(&job.queue, job.priority, job.tenant.as_ref())?;
+        self.run(sql!("job_stand"), (seq, job.gate, line))?;
         let waiter = super::limits::Waiter { seq, pos: seq, line, priority: job.priority, gate: job.gate, ordered: job.ordered };
         self.place(&waiter)
     }
 
     /// A redriven job needs its unique key back.
     fn take_key_again(&mut self, job: &Waiting) -> Result<()> {
-        let Some(key) = self.one(sql!("job_unique_key"), [job.seq], |row| row.get::<_, Option<String>>(0))?.flatten() else {
-            return Ok(());
-        };
+        let held: Option<(Option<String>, Option<String>)> =
+            self.one(sql!("job_unique_key"), [job.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some((Some(key), word)) = held else { return Ok(()) };
         let tenant = job.tenant.as_deref().unwrap_or("");
         let holder: Option<([u8; 16], bool)> =
             self.one(sql!("unique_get"), (tenant, job.queue.as_str(), &key), |row| Ok((row.get(0)?, row.get(3)?)))?;
@@ -122,7 +122,9 @@ impl Tx<'_> {
                 Err(Error::Duplicate { index: 0, holder: super::lease::job_id(holder) })
             }
             _ => {
-                self.run(sql!("unique_again"), params![tenant, job.queue.as_str(), key, job.id.0.as_bytes()])?;
+                // A window that passed is not opened again; a key held until the start is free once the job starts again.
+                let word = word.filter(|word| word == "started").unwrap_or_else(|| "finished".into());
+                self.run(sql!("unique_again"), params![tenant, job.queue.as_str(), key, job.id.0.as_bytes(), word])?;
                 Ok(())
             }
         }
@@ -186,7 +188,13 @@ impl Tx<'_> {
         let seq = self.positions(1)?;
         // What ran when it was exported runs again here.
         let state = if job.state == State::Running { State::Queued } else { job.state };
-        let attempts = (!job.attempts.is_empty()).then(|| Json::of(&job.attempts));
+        let mut attempts = job.attempts.clone();
+        if job.state == State::Running {
+            let holder = job.holder.unwrap_or(HolderId(uuid::Uuid::nil()));
+            attempts.push(settle::lost(job.attempt, job.started_at.unwrap_or(now), now, holder));
+        }
+        let started = !attempts.is_empty();
+        let attempts = started.then(|| Json::of(&attempts));
         let gate = match &job.concurrency_key {
             Some(key) if !state.is_final() => Some(self.gate_id(&job.queue, key)?),
             _ => None,
@@ -219,6 +227,9 @@ impl Tx<'_> {
                 job.checkpoint.as_ref().map(Json::as_str),
                 attempts.as_ref().map(Json::as_str),
                 (state == State::Parked).then_some(job.run_at.0),
+                exported.token,
+                exported.fingerprint.as_deref().and_then(|hex| hex::decode(hex).ok()).filter(|bytes| !bytes.is_empty()),
+                exported.unique.as_ref().map(|unique| held_word(&unique.held)),
             ],
         )?;
         if let Some(unique) = &exported.unique
@@ -245,23 +256,23 @@ impl Tx<'_> {
         }
         if let Some(expires_at) = job.expires_at
             && !state.is_final()
+            && !started
         {
             self.run(sql!("expiry_put"), (expires_at.0, seq))?;
         }
-        for parent in &job.extra.after {
-            if state == State::Parked {
+        if state == State::Parked && !exported.waits_for.is_empty() {
+            for parent in &exported.waits_for {
                 self.run(sql!("dependency_put_again"), params![parent.0.as_bytes(), seq])?;
             }
+            // One may have ended here before its child came.
+            self.look_at_dependencies(seq, now)?;
         }
-        Ok(())
+        // Children that came before it stop reading it as missing.
+        self.tell_children(job.id, now)
     }
 
     fn import_key(&mut self, tenant: Option<&Name>, queue: &Name, unique: &Unique, id: JobId, now: Timestamp) -> Result<()> {
-        let (held, until) = match unique.held {
-            UniqueFor::UntilFinished => ("finished", 0),
-            UniqueFor::UntilStarted => ("started", 0),
-            UniqueFor::Window(window) => ("window", now.plus(window).0),
-        };
+        let (held, until) = (held_word(&unique.held), held_until(&unique.held, now));
         let tenant = tenant.map_or("", |t| t.as_str());
         self.run(sql!("unique_put_new"), params![tenant, queue.as_str(), unique.key.as_str(), id.0.as_bytes(), held, until, now.0])?;
         Ok(())

@@ -19,6 +19,7 @@ pub(super) const DEAD: &str = "dependency_dead";
 pub(super) const MISSING: &str = "dependency_missing";
 
 /// What the envelope left open, filled in from the kind's settings.
+#[derive(Clone)]
 struct Resolved {
     kind: Arc<KindSettings>,
     queue: Name,
@@ -90,10 +91,10 @@ impl<'c> Tx<'c> {
             None => None,
         };
         let waits = !job.extra.after.is_empty();
-        let state = match (waits, resolved.due > now) {
-            (true, _) => State::Parked,
-            (false, true) => State::Scheduled,
-            (false, false) => State::Queued,
+        let state = first_state(waits, &resolved, now);
+        let line = match state {
+            State::Queued => Some(self.line(&resolved.queue, resolved.priority, job.tenant.as_ref())?),
+            _ => None,
         };
         let park_until = waits.then(|| now.plus_ms(resolved.kind.park_for_ms).0);
         held.put
@@ -110,11 +111,13 @@ impl<'c> Tx<'c> {
                 now.0,
                 resolved.due.0,
                 job.expires_at.map(|t| t.0),
-                (state == State::Queued).then_some(seq),
+                line.map(|_| seq),
+                line,
                 gate,
                 job.concurrency_key.as_deref(),
                 job.ordered,
                 job.unique.as_ref().map(|u| u.key.as_str()),
+                job.unique.as_ref().map(|u| held_word(&u.held)),
                 fingerprint.as_ref().filter(|_| job.id_is_producers),
                 park_until,
                 waits.then_some(OPEN),
@@ -130,18 +133,20 @@ impl<'c> Tx<'c> {
             let tenant = job.tenant.as_deref().unwrap_or("");
             self.run(sql!("idempotency_put"), params![tenant, key, job.id.0.as_bytes(), fingerprint, now.plus_ms(job.idempotency_ms).0])?;
         }
-        for parent in job.extra.after.iter().collect::<BTreeSet<_>>() {
-            self.run(sql!("dependency_put"), params![parent.0.as_bytes(), seq])?;
-        }
-        match state {
-            State::Queued => {
-                let line = self.line(&resolved.queue, resolved.priority, job.tenant.as_ref())?;
-                self.place(&Waiter { seq, pos: seq, line, priority: resolved.priority, gate, ordered: job.ordered })?;
-            }
+        self.put_dependencies(seq, &job.extra)?;
+        match line {
+            Some(line) => self.place(&Waiter { seq, pos: seq, line, priority: resolved.priority, gate, ordered: job.ordered })?,
             // A poller that sleeps until the next due instant must hear of an earlier one.
-            _ => self.hint_work(),
+            None => self.hint_work(),
         }
         Ok(Enqueued { id: job.id, status: state, duplicate: false })
+    }
+
+    fn put_dependencies(&self, seq: i64, extra: &Extra) -> Result<()> {
+        for parent in extra.after.iter().collect::<BTreeSet<_>>() {
+            self.run(sql!("dependency_put"), params![parent.0.as_bytes(), seq])?;
+        }
+        Ok(())
     }
 
     fn resolve(&mut self, job: &NewJob, now: Timestamp) -> Result<Resolved> {
@@ -229,11 +234,8 @@ impl<'c> Tx<'c> {
     }
 
     fn put_key(&mut self, tenant: &str, resolved: &Resolved, unique: &Unique, id: JobId, now: Timestamp) -> Result<()> {
-        let (held, until) = match unique.held {
-            UniqueFor::UntilFinished => ("finished", 0),
-            UniqueFor::UntilStarted => ("started", 0),
-            UniqueFor::Window(window) => ("window", now.plus(window).0),
-        };
+        let held = held_word(&unique.held);
+        let until = held_until(&unique.held, now);
         self.run(sql!("unique_put"), params![tenant, resolved.queue.as_str(), unique.key.as_str(), id.0.as_bytes(), held, until, now.0])?;
         Ok(())
     }
@@ -242,18 +244,19 @@ impl<'c> Tx<'c> {
     fn swap(&mut self, holder: JobId, job: &NewJob, resolved: &Resolved, due: Timestamp, now: Timestamp) -> Result<Option<State>> {
         let Some(old) = self.waiting_job(holder)? else { return Ok(None) };
         self.displace(&old, now)?;
+        self.run(sql!("dependencies_drop"), [old.seq])?;
         let gate = match &job.concurrency_key {
             Some(key) => Some(self.gate_id(&old.queue, key)?),
             None => None,
         };
-        let state = match (old.state, due > now) {
-            (State::Parked, _) => State::Parked,
-            (_, true) => State::Scheduled,
-            (_, false) => State::Queued,
-        };
-        let pos = match (state, old.pos) {
-            (State::Queued, Some(pos)) => Some(pos),
-            (State::Queued, None) => Some(self.positions(1)?),
+        let waits = !job.extra.after.is_empty();
+        let state = first_state(waits, &Resolved { due, ..resolved.clone() }, now);
+        let place = match state {
+            State::Queued => {
+                let kept = old.pos.filter(|_| old.state == State::Queued);
+                let pos = kept.map_or_else(|| self.positions(1), Ok)?;
+                Some((pos, self.line(&old.queue, resolved.priority, job.tenant.as_ref())?))
+            }
             _ => None,
         };
         self.run(
@@ -267,10 +270,13 @@ impl<'c> Tx<'c> {
                 ms(job.timeout_ms.unwrap_or(resolved.kind.timeout_ms)),
                 due.0,
                 job.expires_at.map(|t| t.0),
-                pos,
+                place.map(|(pos, _)| pos),
+                place.map(|(_, line)| line),
                 gate,
                 job.concurrency_key.as_deref(),
                 job.ordered,
+                waits.then(|| now.plus_ms(resolved.kind.park_for_ms).0),
+                waits.then_some(OPEN),
                 job.payload.as_str(),
                 extra_text(&job.extra),
             ],
@@ -279,12 +285,15 @@ impl<'c> Tx<'c> {
         if let Some(expires_at) = job.expires_at {
             self.run(sql!("expiry_put"), (expires_at.0, old.seq))?;
         }
-        if let Some(pos) = pos {
-            let line = self.line(&old.queue, resolved.priority, job.tenant.as_ref())?;
+        if let Some((pos, line)) = place {
             self.place(&Waiter { seq: old.seq, pos, line, priority: resolved.priority, gate, ordered: job.ordered })?;
         }
         self.hint_work();
-        Ok(Some(state))
+        if !waits {
+            return Ok(Some(state));
+        }
+        self.put_dependencies(old.seq, &job.extra)?;
+        self.look_at_dependencies(old.seq, now).map(Some)
     }
 
     // ------------------------------------------------------------------ dependencies
@@ -308,7 +317,8 @@ impl<'c> Tx<'c> {
                 self.run(sql!("job_reason"), (seq, reason))?;
                 Ok(State::Parked)
             }
-            None => self.unpark_seq(seq, now),
+            // A row that turned out to be damaged is out of the way, and nobody waits for it.
+            None => Ok(self.unpark_seq(seq, now)?.unwrap_or(State::Parked)),
         }
     }
 
@@ -319,6 +329,31 @@ impl<'c> Tx<'c> {
             self.look_at_dependencies(child, now)?;
         }
         Ok(())
+    }
+}
+
+fn first_state(waits: bool, resolved: &Resolved, now: Timestamp) -> State {
+    match (waits, resolved.due > now) {
+        (true, _) => State::Parked,
+        (false, true) => State::Scheduled,
+        (false, false) => State::Queued,
+    }
+}
+
+/// How long a unique key is held, as the rows call it.
+pub(super) const fn held_word(held: &UniqueFor) -> &'static str {
+    match held {
+        UniqueFor::UntilFinished => "finished",
+        UniqueFor::UntilStarted => "started",
+        UniqueFor::Window(_) => "window",
+    }
+}
+
+/// The end of a window that begins now.
+pub(super) fn held_until(held: &UniqueFor, now: Timestamp) -> i64 {
+    match held {
+        UniqueFor::Window(window) => now.plus(*window).0,
+        _ => 0,
     }
 }
 

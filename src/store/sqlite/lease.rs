@@ -8,11 +8,15 @@ use super::{
     tx::{Line, Tx, sql},
 };
 use crate::{
-    job::{HolderId, JobId, Lease, Leased, LeasedJob, Name, Nonce, QueueSettings, State, Timestamp},
+    job::{HolderId, JobId, Lease, Leased, LeasedJob, Name, Nonce, OnHead, QueueSettings, State, Timestamp},
     store::{LeaseReply, LeaseRequest, Result},
 };
 use rusqlite::{CachedStatement, params};
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// What the end of a lease must look at beyond the plain case; kept on the lease so that a plain end reads no job row.
@@ -29,6 +33,9 @@ const STEP: i64 = 720_720;
 const SCAN_PER_JOB: usize = 4;
 const SCAN_EXTRA: usize = 1000;
 
+/// Forgotten leases a heartbeat tells of at most; the others are told of by the next.
+const STRAYS: usize = 100;
+
 /// One lease call in progress.
 struct Call<'r> {
     request: &'r LeaseRequest,
@@ -41,6 +48,8 @@ struct Call<'r> {
     scan_left: usize,
     /// A suspect is among the granted.
     suspect: bool,
+    /// How many of each tenant of the queue at hand run; counted once, from the leases, and only where tenants have a cap.
+    tenants: Option<HashMap<String, usize>>,
     /// Gates whose start came to nothing; they let others in once the line's rows are gone.
     refill: Vec<i64>,
 }
@@ -68,6 +77,7 @@ impl<'c> Tx<'c> {
             bytes: 0,
             scan_left,
             suspect: false,
+            tenants: None,
             refill: Vec::new(),
         };
         for (queue, want) in &request.queues {
@@ -107,6 +117,7 @@ impl<'c> Tx<'c> {
         if want == 0 {
             return Ok(());
         }
+        call.tenants = None;
         let before = call.granted.len();
         let want = want - self.lease_suspect(call, queue, &settings)?;
         self.lease_lines(call, queue, &settings, want)?;
@@ -136,7 +147,7 @@ impl<'c> Tx<'c> {
             return Ok(0);
         }
         let line_info = self.line_of(line)?;
-        if self.tenant_room(settings, &line_info)? == 0 {
+        if self.tenant_room(call, settings, &line_info)? == 0 {
             return Ok(0);
         }
         self.run(sql!("suspect_drop"), (queue.as_str(), pos))?;
@@ -175,7 +186,7 @@ impl<'c> Tx<'c> {
                 let step = STEP / i64::from(weight(settings, &info));
                 let ahead = heap.peek().map_or(i64::MAX, |Reverse((next, _))| (next - vtime) / step + 1);
                 let mut quota = want.min(usize::try_from(ahead).unwrap_or(usize::MAX));
-                let room = self.tenant_room(settings, &info)?;
+                let room = self.tenant_room(call, settings, &info)?;
                 quota = quota.min(room);
                 let (granted, looked) = self.lease_line(call, line, &info, quota)?;
                 want -= granted;
@@ -199,9 +210,13 @@ impl<'c> Tx<'c> {
     }
 
     /// How many more of this line's tenant may start.
-    fn tenant_room(&mut self, settings: &QueueSettings, line: &Line) -> Result<usize> {
+    fn tenant_room(&self, call: &mut Call<'_>, settings: &QueueSettings, line: &Line) -> Result<usize> {
         let (Some(limit), Some(tenant)) = (settings.tenant_concurrency, &line.tenant) else { return Ok(usize::MAX) };
-        let running: usize = self.one(sql!("tenant_running"), (line.queue.as_str(), tenant.as_str()), |row| row.get(0))?.unwrap_or(0);
+        if call.tenants.is_none() {
+            let counted = self.all(sql!("tenants_running"), [line.queue.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            call.tenants = Some(counted.into_iter().collect());
+        }
+        let running = call.tenants.as_ref().and_then(|tenants| tenants.get(tenant.as_str())).copied().unwrap_or(0);
         Ok((limit as usize).saturating_sub(running))
     }
 
@@ -230,9 +245,9 @@ impl<'c> Tx<'c> {
         }
         drop(rows);
         if looked > 0 {
-            // Everything up to here was dealt with, so the rows go in one range.
-            self.run(sql!("line_jobs_drop"), (line, last))?;
-            self.line_waits(line, -i64::try_from(looked).unwrap_or(0));
+            // Everything up to here was dealt with, so the rows go in one range; a quarantined one has gone already.
+            let gone = self.run(sql!("line_jobs_drop"), (line, last))?;
+            self.line_waits(line, -i64::try_from(gone).unwrap_or(0));
             self.started(&info.queue, call.granted.len() - before);
             self.refill_unused(call)?;
         }
@@ -244,16 +259,18 @@ impl<'c> Tx<'c> {
         let job = match self.leased_job(line, row) {
             Ok(job) => job,
             Err(reason) => {
-                self.quarantine(waiter.seq, Some(&line.queue), State::Queued, &reason, call.now)?;
-                return self.gate_unused(call, waiter);
+                self.quarantine(waiter.seq, Some(&line.queue), &reason, call.now)?;
+                return self.gate_unused(call, waiter, true);
             }
         };
         if job.expires_at.is_some_and(|t| t <= call.now) && job.never_started {
-            self.gate_unused(call, waiter)?;
+            self.gate_unused(call, waiter, true)?;
             return self.expire(waiter.seq, call.now);
         }
         if !call.request.kinds.contains(&job.leased.kind) {
-            self.gate_unused(call, waiter)?;
+            // Its turn stays with an ordered job that waits for a daemon that knows it, as with one that waits to be retried.
+            let gives_turn = self.queue(&line.queue)?.on_head == OnHead::Skip;
+            self.gate_unused(call, waiter, gives_turn)?;
             return self.park_unknown(waiter.seq, &job.leased, call.now);
         }
         let mut flags = flags;
@@ -272,7 +289,13 @@ impl<'c> Tx<'c> {
             self.run(sql!("expiry_drop"), (expires_at.0, waiter.seq))?;
         }
         let row = params![waiter.seq, call.epoch, waiter.line, waiter.pos, waiter.gate, flags, tag(job.leased.id), None::<&str>];
-        call.put.execute(row).map_err(error::before_commit)?;
+        if call.put.execute(row).map_err(error::before_commit)? == 0 {
+            tracing::error!(seq = waiter.seq, "a job stood in line while it ran; its place is dropped");
+            return self.gate_unused(call, waiter, false);
+        }
+        if let (Some(tenants), Some(tenant)) = (&mut call.tenants, &line.tenant) {
+            *tenants.entry(tenant.to_string()).or_default() += 1;
+        }
         call.bytes += job.leased.payload.as_str().len();
         let lease = Lease { job: job.leased.id, epoch: call.epoch, nonce: call.request.nonce, row: waiter.seq, granted_at: call.now };
         call.granted.push(Leased { lease, job: job.leased });
@@ -287,9 +310,12 @@ impl<'c> Tx<'c> {
 
     /// The gate counted a start that did not happen. Others come in later: now, a row let into this very line would be
     /// dropped with those already dealt with.
-    fn gate_unused(&mut self, call: &mut Call<'_>, waiter: &Waiter) -> Result<()> {
+    fn gate_unused(&mut self, call: &mut Call<'_>, waiter: &Waiter, gives_turn: bool) -> Result<()> {
         if let Some(gate) = waiter.gate {
-            self.gate_start_undone(gate, waiter.seq)?;
+            self.gate_start_undone(gate)?;
+            if gives_turn {
+                self.gate_head_done(gate, waiter.seq)?;
+            }
             call.refill.push(gate);
         }
         Ok(())
@@ -319,6 +345,7 @@ impl<'c> Tx<'c> {
             let (epoch, granted_at): (i64, i64) =
                 (row.get(rows::lease::EPOCH).map_err(own)?, row.get(rows::lease::GRANTED_AT).map_err(own)?);
             if let Ok(job) = self.leased_job(&line, row) {
+                // One that cannot be read stays leased to a holder that does not know of it; its heartbeat gives it back.
                 let row = row.get(rows::lease::SEQ).map_err(own)?;
                 let lease = Lease { job: job.leased.id, epoch, nonce, row, granted_at: Timestamp(granted_at) };
                 leased.push(Leased { lease, job: job.leased });
@@ -355,7 +382,7 @@ impl<'c> Tx<'c> {
         for report in progress {
             self.run(sql!("lease_progress"), (report.lease.row, report.lease.epoch, report.value.as_str()))?;
         }
-        let live: std::collections::HashMap<i64, (i64, bool)> =
+        let mut live: HashMap<i64, (i64, bool)> =
             self.all(sql!("leases_of"), [holder.0.as_bytes()], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?.into_iter().collect();
         let mut beat = crate::store::Beat::default();
         for lease in held {
@@ -364,9 +391,16 @@ impl<'c> Tx<'c> {
                     if *cancel {
                         beat.cancel.push(*lease);
                     }
+                    live.remove(&lease.row);
                 }
                 _ => beat.lost.push(*lease),
             }
+        }
+        for (row, (epoch, _)) in live.into_iter().take(STRAYS) {
+            beat.strays.extend(self.one(sql!("lease_get"), (row, epoch), |found| {
+                let (id, nonce) = (found.get(0)?, Nonce(Uuid::from_bytes(found.get(1)?)));
+                Ok(Lease { job: job_id(id), epoch, nonce, row, granted_at: Timestamp(found.get(2)?) })
+            })?);
         }
         Ok(beat)
     }

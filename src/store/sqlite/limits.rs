@@ -1,6 +1,6 @@
-//! Gates: what holds a keyed job back. A gate knows how many of its key run, how many stand in lines (both counted from the
-//! rows themselves when somebody asks, never kept), and who waits behind it. A line never scans over a closed gate: a refused job leaves its line for the gate's own list
-//! and comes back when the gate opens.
+//! Gates: what holds a keyed job back. A gate knows how many of its key run and how many stand in lines (both counted from
+//! the rows themselves when somebody asks, never kept), and who waits behind it. A line never scans over a closed gate: a
+//! refused job leaves its line for the gate's own list and comes back when the gate opens.
 //!
 //! What is let into a line: a job with fewer than `limit` better or equal ones of its key before it, running or in line.
 //! So a million jobs of one key put one row into a line, and a more urgent job of the same key is never shut out by a
@@ -8,7 +8,7 @@
 
 use super::tx::{Tx, sql};
 use crate::{
-    job::{Name, Rate},
+    job::{Name, Rate, Timestamp},
     store::{Error, Result},
 };
 use std::collections::HashMap;
@@ -237,6 +237,10 @@ impl Tx<'_> {
             if let Some(rate) = gate.rate {
                 gate.tat = rate_spend(rate, gate.tat, now, 1);
                 gate.dirty = true;
+                if gate.waiting > 0 {
+                    // One that stood in line is gone: the next may come, or time will tell when.
+                    self.refill_later(id, Timestamp(now));
+                }
             }
             return Ok(true);
         }
@@ -255,13 +259,9 @@ impl Tx<'_> {
     }
 
     /// A start that was counted did not happen; nobody is let in yet.
-    pub(super) fn gate_start_undone(&mut self, id: i64, seq: i64) -> Result<()> {
+    pub(super) fn gate_start_undone(&mut self, id: i64) -> Result<()> {
         let gate = self.gate(id)?;
         gate.running = gate.running.map(|running| running.saturating_sub(1));
-        if gate.head == Some(seq) {
-            gate.head = None;
-            gate.dirty = true;
-        }
         Ok(())
     }
 
@@ -313,7 +313,9 @@ impl Tx<'_> {
                 let standing: u32 = self.standing(id)?.iter().sum();
                 let gate = self.gate(id)?;
                 let closed = rate_admits(rate, gate.tat, now) <= standing;
-                let opens_at = closed.then(|| rate_opens(rate, gate.tat + rate.interval_us() * i64::from(standing)).max(now + 1));
+                // Where not time but those who stand in line close the gate, it opens when one of them leaves.
+                let opens = rate_opens(rate, gate.tat + rate.interval_us() * i64::from(standing));
+                let opens_at = (closed && opens > now).then_some(opens);
                 gate.dirty |= gate.opens_at != opens_at;
                 gate.opens_at = opens_at;
                 if closed {

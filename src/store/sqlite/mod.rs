@@ -28,7 +28,7 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
     },
 };
 use async_trait::async_trait;
@@ -195,7 +195,7 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.reap(tx.now(now))).await
     }
 
-    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<u64> {
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<Pruned> {
         self.writer.call(move |tx| tx.prune(retention, limit, tx.now(now))).await
     }
 

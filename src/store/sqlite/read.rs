@@ -20,6 +20,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Bytes of payload, result and checkpoint in one page at most, but for its last job.
+const PAGE_BYTES: usize = 8 << 20;
 /// Rows one listing call looks at: a page never takes long, however rare what is asked for.
 const LOOK: usize = 10_000;
 
@@ -96,10 +98,14 @@ struct Walk<'s> {
 
 impl<'s> Walk<'s> {
     fn step(&mut self) -> Result<()> {
-        self.at = match self.rows.next().map_err(own)? {
-            Some(row) => Some(row.get(0).map_err(own)?),
-            None => None,
-        };
+        self.at = None;
+        while let Some(row) = self.rows.next().map_err(own)? {
+            self.at = row.get(0).ok();
+            if self.at.is_some() {
+                break;
+            }
+            tracing::error!("a stored job whose id cannot be read is not shown");
+        }
         Ok(())
     }
 
@@ -128,12 +134,13 @@ pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str
         walks.push(walk);
     }
     let mut page = Page { items: Vec::new(), next: None };
+    let mut bytes = 0;
     for _ in 0..LOOK {
         let Some(newest) = walks.iter_mut().filter(|walk| walk.at.is_some()).max_by_key(|walk| walk.at) else {
             return Ok(page);
         };
         let id = newest.at.unwrap_or_default();
-        if page.items.len() == limit {
+        if page.items.len() == limit || bytes >= PAGE_BYTES {
             // There is at least one more row; the next page begins below the last one shown.
             return Ok(page);
         }
@@ -141,7 +148,10 @@ pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str
             && matches(row, filter).map_err(own)?
         {
             match rows::job(row) {
-                Ok(job) if filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag)) => page.items.push(job),
+                Ok(job) if filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag)) => {
+                    bytes += weight(&job);
+                    page.items.push(job);
+                }
                 Ok(_) => {}
                 Err(reason) => tracing::error!(reason, "a stored job cannot be shown"),
             }
@@ -153,6 +163,10 @@ pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str
         }
     }
     Ok(page)
+}
+
+fn weight(job: &Job) -> usize {
+    [Some(&job.payload), job.result.as_ref(), job.checkpoint.as_ref()].into_iter().flatten().map(|json| json.as_str().len()).sum()
 }
 
 /// The filter's plain members, on the row itself: most rows are passed over without being read.
@@ -175,24 +189,51 @@ pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize
         Some(text) => cursor_id(text)?,
     };
     let mut exported = BTreeMap::new();
+    // Where the first of the tables stopped before its end: what the others have beyond that belongs to the next page.
+    let mut stopped: Option<JobId> = None;
     for text in [sql!("export_live"), sql!("export_dead")] {
         let mut statement = connection.prepare_cached(text).map_err(own)?;
         let mut rows = statement.query(params![above, limit]).map_err(own)?;
-        while let Some(row) = rows.next().map_err(own)? {
-            match rows::job(row) {
+        let (mut count, mut bytes, mut last) = (0, 0, None);
+        while bytes < PAGE_BYTES
+            && let Some(row) = rows.next().map_err(own)?
+        {
+            count += 1;
+            match exported_row(connection, row)? {
                 Ok(job) => {
-                    let unique = unique_of(connection, &job)?;
-                    let due_at = Timestamp(row.get(rows::DUE_AT).map_err(own)?);
-                    exported.insert(job.id, Exported { job, unique, due_at });
+                    last = Some(job.job.id);
+                    bytes += weight(&job.job);
+                    exported.insert(job.job.id, job);
                 }
                 Err(reason) => tracing::error!(reason, "a stored job cannot be exported"),
             }
         }
+        if count == limit || bytes >= PAGE_BYTES {
+            stopped = [stopped, last].into_iter().flatten().min();
+        }
     }
-    let more = exported.len() >= limit;
-    let items: Vec<Exported> = exported.into_values().take(limit).collect();
-    let next = if more { items.last().map(|e| e.job.id.to_string()) } else { None };
-    Ok(Page { items, next })
+    if exported.len() > limit {
+        stopped = [stopped, exported.keys().nth(limit - 1).copied()].into_iter().flatten().min();
+    }
+    let items = exported.into_values().take_while(|exported| stopped.is_none_or(|last| exported.job.id <= last)).collect();
+    Ok(Page { items, next: stopped.map(|id| id.to_string()) })
+}
+
+fn exported_row(connection: &Connection, row: &Row<'_>) -> Result<std::result::Result<Exported, String>> {
+    let job = match rows::job(row) {
+        Ok(job) => job,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let unique = unique_of(connection, &job)?;
+    let waits_for: String = row.get(rows::export::PARENTS).map_err(own)?;
+    Ok(Ok(Exported {
+        job,
+        unique,
+        due_at: Timestamp(row.get(rows::export::DUE_AT).map_err(own)?),
+        waits_for: serde_json::from_str(&waits_for).unwrap_or_default(),
+        token: row.get(rows::export::TOKEN).map_err(own)?,
+        fingerprint: row.get::<_, Option<String>>(rows::export::FINGERPRINT).map_err(own)?.filter(|text| !text.is_empty()),
+    }))
 }
 
 fn unique_of(connection: &Connection, job: &Job) -> Result<Option<Unique>> {

@@ -4,6 +4,7 @@
 use super::{
     lease::job_id,
     tx::{Line, Tx, sql},
+    waiting::Waiting,
 };
 use crate::{
     job::{Attempt, AttemptOutcome, Extra, HolderId, Job, Json, LeasedJob, Name, State, Timestamp},
@@ -82,20 +83,127 @@ impl Tx<'_> {
         })
     }
 
-    /// Puts a live row that cannot be read out of everybody's way.
-    pub(super) fn quarantine(&mut self, seq: i64, queue: Option<&Name>, state: State, reason: &str, now: Timestamp) -> Result<()> {
+    /// Puts a live row that cannot be read out of everybody's way, with all that hangs on it: its place, its turn, its key, and
+    /// those who wait for it.
+    pub(super) fn quarantine(&mut self, seq: i64, queue: Option<&Name>, reason: &str, now: Timestamp) -> Result<()> {
         tracing::error!(seq, reason, "a row of jobs cannot be read; it is quarantined");
+        let remains = self.one(sql!("quarantine_remains"), [seq], |row| Ok(Remains::of(row)))?.unwrap_or_default();
         self.run(sql!("quarantine_put"), (seq, reason, now.0))?;
         self.run(sql!("job_drop"), [seq])?;
+        self.run(sql!("dependencies_drop"), [seq])?;
+        if let Some(expires_at) = remains.expires_at {
+            self.run(sql!("expiry_drop"), (expires_at, seq))?;
+        }
+        let queue = remains.queue.as_deref().and_then(|queue| self.name(queue).ok()).or(queue.cloned());
+        if let Some(queue) = &queue {
+            self.count(queue, remains.state.unwrap_or(State::Queued), -1);
+        }
+        self.leave_place(seq, &remains, queue.as_ref())?;
+        if let Some(gate) = remains.gate {
+            self.gate_head_done(gate, seq)?;
+            self.refill_later(gate, now);
+        }
+        if let Some(id) = &remains.id {
+            if remains.has_key {
+                self.run(sql!("unique_lost"), [id])?;
+            }
+            if let Ok(id) = <[u8; 16]>::try_from(id.as_slice()) {
+                self.tell_children(job_id(id), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_place(&mut self, seq: i64, remains: &Remains, queue: Option<&Name>) -> Result<()> {
+        let Some(pos) = remains.pos else { return Ok(()) };
+        if let Some(line) = remains.line
+            && self.run(sql!("line_job_drop"), (line, pos, seq))? > 0
+        {
+            self.line_waits(line, -1);
+        }
+        if let Some(gate) = remains.gate
+            && self.run(sql!("gate_job_drop_seq"), (gate, pos, seq))? > 0
+        {
+            self.gate_list_left(gate)?;
+        }
         if let Some(queue) = queue {
-            self.count(queue, state, -1);
+            self.run(sql!("suspect_drop"), (queue.as_str(), pos))?;
         }
         Ok(())
     }
 }
 
-/// The column behind the shared ones, of the export queries.
-pub(super) const DUE_AT: usize = 26;
+/// What can still be read of a damaged row.
+#[derive(Default)]
+struct Remains {
+    id: Option<Vec<u8>>,
+    queue: Option<String>,
+    state: Option<State>,
+    expires_at: Option<i64>,
+    pos: Option<i64>,
+    line: Option<i64>,
+    gate: Option<i64>,
+    has_key: bool,
+}
+
+impl Remains {
+    fn of(row: &Row<'_>) -> Self {
+        let number = |column: usize| row.get(column).unwrap_or_default();
+        let text = |column: usize| row.get::<_, String>(column).ok();
+        Self {
+            id: row.get(0).ok(),
+            queue: text(1),
+            state: text(2).and_then(|state| State::parse(&state)),
+            expires_at: number(3),
+            pos: number(4),
+            line: number(5),
+            gate: number(6),
+            has_key: row.get(7).unwrap_or(true),
+        }
+    }
+}
+
+fn needed_name(row: &Row<'_>, column: usize, what: &'static str) -> std::result::Result<Name, String> {
+    let value = row.get_ref(column).map_err(text(what))?.as_str().map_err(text(what))?;
+    Name::new(value).map_err(text(what))
+}
+
+/// The columns of `job_waiting`.
+///
+/// # Errors
+/// A sentence that says which column cannot be read.
+pub(super) fn waiting(seq: i64, row: &Row<'_>) -> std::result::Result<Waiting, String> {
+    let state = row.get_ref(5).map_err(text("state"))?.as_str().map_err(text("state"))?;
+    let tenant = match row.get_ref(3).map_err(text("tenant"))?.as_str_or_null().map_err(text("tenant"))? {
+        None => None,
+        Some(_) => Some(needed_name(row, 3, "tenant")?),
+    };
+    Ok(Waiting {
+        seq,
+        id: job_id(row.get(0).map_err(text("id"))?),
+        kind: needed_name(row, 1, "kind")?,
+        queue: needed_name(row, 2, "queue")?,
+        tenant,
+        priority: row.get(4).map_err(text("priority"))?,
+        state: State::parse(state).ok_or_else(|| format!("state: `{state}` is none"))?,
+        run_at: Timestamp(row.get(6).map_err(text("run_at"))?),
+        expires_at: row.get::<_, Option<i64>>(7).map_err(text("expires_at"))?.map(Timestamp),
+        pos: row.get(8).map_err(text("pos"))?,
+        line: row.get(9).map_err(text("line"))?,
+        gate: row.get(10).map_err(text("gate"))?,
+        ordered: row.get(11).map_err(text("ordered"))?,
+        has_key: row.get(12).map_err(text("unique_key"))?,
+        extra: row.get(13).map_err(text("extra"))?,
+    })
+}
+
+/// The columns behind the shared ones, of the export queries.
+pub(super) mod export {
+    pub(crate) const DUE_AT: usize = 26;
+    pub(crate) const TOKEN: usize = 27;
+    pub(crate) const FINGERPRINT: usize = 28;
+    pub(crate) const PARENTS: usize = 29;
+}
 
 /// The shared columns of `job_live`, `job_history` and `job_dead`, in this order.
 ///

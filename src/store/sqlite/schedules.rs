@@ -31,7 +31,9 @@ impl Tx<'_> {
     }
 
     pub(super) fn delete_schedule(&mut self, name: &Name, actor: &Actor, now: Timestamp) -> Result<()> {
-        self.run(sql!("audit_put"), params![actor.op_id.as_bytes(), now.0, actor.name, "delete_schedule", name.as_str(), None::<&str>])?;
+        if !self.audit(actor, "delete_schedule", name, None, now)? {
+            return Ok(());
+        }
         match self.run(sql!("schedule_drop"), [name.as_str()])? {
             0 => Err(Error::NotFound { what: format!("schedule {name}") }),
             _ => Ok(()),
@@ -40,7 +42,9 @@ impl Tx<'_> {
 
     pub(super) fn pause_schedule(&mut self, name: &Name, paused: bool, actor: &Actor, now: Timestamp) -> Result<()> {
         let action = if paused { "pause_schedule" } else { "resume_schedule" };
-        self.run(sql!("audit_put"), params![actor.op_id.as_bytes(), now.0, actor.name, action, name.as_str(), None::<&str>])?;
+        if !self.audit(actor, action, name, None, now)? {
+            return Ok(());
+        }
         match self.run(sql!("schedule_pause"), (name.as_str(), paused))? {
             0 => Err(Error::NotFound { what: format!("schedule {name}") }),
             _ => Ok(()),

@@ -15,7 +15,11 @@ use crate::{
     store::Result,
 };
 use rusqlite::{params, types::Value};
-use std::{borrow::Cow, collections::BTreeMap, rc::Rc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 use uuid::Uuid;
 
 /// What a lease row says once it is gone.
@@ -55,7 +59,12 @@ impl Tx<'_> {
             };
             answers.push(Applied::Applied);
             let transition = match &ended.cancel {
-                Some(reason) if !settlement.transition.to_state().is_final() => Cow::Owned(Transition::Cancel { reason: reason.clone() }),
+                // Whoever asked said why; a run that was stopped for it can only say that it was.
+                Some(reason)
+                    if matches!(settlement.transition, Transition::Cancel { .. }) || !settlement.transition.to_state().is_final() =>
+                {
+                    Cow::Owned(Transition::Cancel { reason: reason.clone() })
+                }
                 _ => Cow::Borrowed(&settlement.transition),
             };
             if matches!(*transition, Transition::Complete) {
@@ -143,6 +152,7 @@ impl Tx<'_> {
     /// job there is nothing.
     fn look_after(&mut self, good: &[Good<'_>], now: Timestamp) -> Result<()> {
         let has_children = self.one(sql!("dependencies_any"), [], |_| Ok(()))?.is_some();
+        let mut capped = BTreeSet::new();
         for Good { settlement, transition, ended } in good {
             let lease = settlement.lease;
             let to = transition.to_state();
@@ -150,8 +160,7 @@ impl Tx<'_> {
             if let Some(tenant) = &line.tenant
                 && self.queue(&line.queue)?.tenant_concurrency.is_some()
             {
-                self.run(sql!("line_open"), (line.queue.as_str(), tenant.as_str()))?;
-                self.hint_work();
+                capped.insert((line.queue.clone(), tenant.clone()));
             }
             if ended.flags & flag::SUSPECT != 0 || self.queue(&line.queue)?.concurrency.is_some() {
                 // The next suspect may run, or a slot of the queue's own limit came free.
@@ -174,6 +183,10 @@ impl Tx<'_> {
                 self.gate_head_done(gate, lease.row)?;
             }
         }
+        for (queue, tenant) in capped {
+            self.run(sql!("line_open"), (queue.as_str(), tenant.as_str()))?;
+            self.hint_work();
+        }
         for Good { settlement, transition, ended } in good {
             let (lease, to) = (settlement.lease, transition.to_state());
             if let Some(gate) = ended.gate {
@@ -190,8 +203,7 @@ impl Tx<'_> {
     /// Everything but a plain completion: the job's row is read, gets one more record, and is kept or moved.
     fn settle_unusual(&mut self, settlement: &Settlement, transition: &Transition, holder: HolderId, now: Timestamp) -> Result<()> {
         let lease = settlement.lease;
-        let (records, charged): (Option<String>, u32) =
-            self.one(sql!("job_attempts"), [lease.row], |row| Ok((row.get(0)?, row.get(1)?)))?.unwrap_or_default();
+        let (records, charged) = self.one(sql!("job_attempts"), [lease.row], attempts_row)?.unwrap_or_default();
         let retry_at = match transition {
             Transition::Retry { at, .. } => Some(*at),
             _ => None,
@@ -325,6 +337,11 @@ pub(super) fn with_record(records: Option<&str>, record: Attempt) -> String {
     let excess = list.len().saturating_sub(Attempt::KEPT);
     list.drain(..excess);
     Json::of(&list).as_str().to_owned()
+}
+
+/// Of `job_attempts`: the records, if they can be read, and how many attempts were charged.
+pub(super) fn attempts_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<(Option<String>, u32)> {
+    Ok((row.get(0).ok(), row.get(1).unwrap_or_default()))
 }
 
 /// Of the statements that drop leases: line, pos, gate, flags and cancel from column 2 on.

@@ -38,6 +38,8 @@ pub(super) struct Cache {
     kinds: HashMap<Name, Arc<KindSettings>>,
     queues: HashMap<Name, Arc<QueueSettings>>,
     gates: HashMap<Name, HashMap<Name, i64>>,
+    /// How far the pruner has come in its walk over the gates.
+    pub(super) gates_looked_at: i64,
 }
 
 /// Past this many distinct names (tenants, keys) the memory is worth more than the saved allocation.
@@ -73,6 +75,8 @@ pub(super) struct Tx<'c> {
     counts: BTreeMap<(Name, State), i64>,
     lines: BTreeMap<i64, i64>,
     pub(super) gates: super::limits::Gates,
+    /// Gates that may let somebody in once the command is done.
+    refills: BTreeMap<i64, Timestamp>,
     work: bool,
     cancel: bool,
 }
@@ -86,6 +90,7 @@ impl<'c> Tx<'c> {
             counts: BTreeMap::new(),
             lines: BTreeMap::new(),
             gates: super::limits::Gates::default(),
+            refills: BTreeMap::new(),
             work: false,
             cancel: false,
         }
@@ -160,8 +165,16 @@ impl<'c> Tx<'c> {
         self.cancel = true;
     }
 
+    /// For a gate that loses somebody in the middle of a step that must not be joined by others.
+    pub(super) fn refill_later(&mut self, gate: i64, now: Timestamp) {
+        self.refills.insert(gate, now);
+    }
+
     /// Writes what the command only noted so far.
     pub(super) fn flush(&mut self) -> Result<()> {
+        for (gate, now) in std::mem::take(&mut self.refills) {
+            self.refill(gate, now.0)?;
+        }
         self.flush_gates()?;
         self.flush_lines()?;
         if !self.counts.is_empty() {
@@ -193,6 +206,7 @@ impl<'c> Tx<'c> {
     pub(super) fn undo(&mut self) {
         self.counts.clear();
         self.lines.clear();
+        self.refills.clear();
         self.gates = super::limits::Gates::default();
         self.cache.forget();
     }

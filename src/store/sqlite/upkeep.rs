@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     job::{HolderId, State, Timestamp},
-    store::{Advanced, Reaped, Result, Retention},
+    store::{Advanced, Pruned, Reaped, Result, Retention},
 };
 use rusqlite::params;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,9 +43,13 @@ impl Tx<'_> {
         }
         let expired: Vec<i64> = self.all(sql!("due_expiries"), params![now.0, BATCH], |row| row.get(0))?;
         for seq in &expired {
-            if let Some(job) = self.waiting_seq(*seq)? {
-                self.displace(&job, now)?;
-                self.expire(*seq, now)?;
+            match self.waiting_seq(*seq)? {
+                Some(job) => {
+                    self.displace(&job, now)?;
+                    self.expire(*seq, now)?;
+                }
+                // Its job is gone without it: it must not come up again for ever.
+                None => drop(self.run(sql!("expiry_lost"), (now.0, *seq))?),
             }
         }
         let parks: Vec<i64> = self.all(sql!("due_parks"), params![now.0, BATCH], |row| row.get(0))?;
@@ -107,13 +111,12 @@ impl Tx<'_> {
         // All leases are gone before any gate counts what runs, and all jobs are back before any gate lets others in.
         let mut gates = BTreeSet::new();
         for (orphan, ended) in ends {
-            let record: Option<(Option<String>, u32)> =
-                self.one(sql!("job_attempts"), [orphan.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let Some((records, charged)) = record else { continue };
+            let Some((records, charged)) = self.one(sql!("job_attempts"), [orphan.seq], settle::attempts_row)? else { continue };
             let records = settle::with_record(records.as_deref(), settle::lost(charged + 1, orphan.granted_at, now, orphan.holder));
             let died_alone = process_died && ended.flags & flag::SUSPECT != 0;
-            let deaths: u32 =
-                self.one(sql!("job_lost"), params![orphan.seq, records, u32::from(died_alone)], |row| row.get(0))?.unwrap_or_default();
+            let deaths: u32 = self
+                .one(sql!("job_lost"), params![orphan.seq, records, u32::from(died_alone)], |row| Ok(row.get(0).unwrap_or_default()))?
+                .unwrap_or_default();
             let line = self.line_of(ended.line)?;
             self.moved(&line.queue, State::Running, State::Queued);
             if let Some(tenant) = &line.tenant {
@@ -169,29 +172,43 @@ impl Tx<'_> {
     }
 
     /// Forgets final jobs past their retention, and what only mattered for a time.
-    pub(super) fn prune(&mut self, retention: Retention, limit: usize, now: Timestamp) -> Result<u64> {
+    pub(super) fn prune(&mut self, retention: Retention, limit: usize, now: Timestamp) -> Result<Pruned> {
         // A settlement can be asked about for an hour, whatever the retention (contract 3).
-        let hours = |h: u64| std::time::Duration::from_secs(h.max(1).saturating_mul(3600));
-        let mut pruned = self.prune_final(sql!("prune_history"), now.minus(hours(retention.finished_hours)), limit)?;
-        if retention.dead_hours > 0 {
-            pruned += self.prune_final(sql!("prune_dead"), now.minus(hours(retention.dead_hours)), limit)?;
-        }
+        let before = |hours: u64| now.minus(std::time::Duration::from_secs(hours.max(1).saturating_mul(3600)));
+        let finished = self.prune_final(sql!("prune_history"), before(retention.finished_hours), limit)?;
+        let dead = match retention.dead_hours {
+            0 => 0,
+            hours => self.prune_final(sql!("prune_dead"), before(hours), limit)?,
+        };
+        let mut more = finished == limit || dead == limit;
         for statement in [sql!("prune_idempotency"), sql!("prune_uniques"), sql!("prune_cache")] {
-            self.run(statement, params![now.0, limit])?;
+            more |= self.run(statement, params![now.0, limit])? == limit;
         }
-        if self.run(sql!("prune_gates"), params![now.0, limit])? > 0 {
-            self.cache.forget_gates();
-        }
-        Ok(pruned)
+        more |= self.run(sql!("prune_occurrences"), params![before(retention.finished_hours).0, limit])? == limit;
+        more |= self.prune_gates(limit, now)?;
+        Ok(Pruned { jobs: u64::try_from(finished + dead).unwrap_or(u64::MAX), more })
     }
 
-    fn prune_final(&mut self, statement: &'static str, before: Timestamp, limit: usize) -> Result<u64> {
+    /// Looks at the next gates in turn, so that a call costs the same however many there are. Answers whether there are more.
+    fn prune_gates(&mut self, limit: usize, now: Timestamp) -> Result<bool> {
+        let walked: Vec<(i64, bool)> =
+            self.all(sql!("gates_unused"), params![self.cache.gates_looked_at, limit, now.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (gate, _) in walked.iter().filter(|(_, unused)| *unused) {
+            self.run(sql!("gate_drop"), [gate])?;
+            self.cache.forget_gates();
+        }
+        let more = walked.len() == limit;
+        self.cache.gates_looked_at = if more { walked.last().map_or(0, |(gate, _)| *gate) } else { 0 };
+        Ok(more)
+    }
+
+    fn prune_final(&mut self, statement: &'static str, before: Timestamp, limit: usize) -> Result<usize> {
         let gone: Vec<(String, String)> = self.all(statement, params![before.0, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
         for (queue, state) in &gone {
             if let (Ok(queue), Some(state)) = (self.name(queue), State::parse(state)) {
                 self.count(&queue, state, -1);
             }
         }
-        Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
+        Ok(gone.len())
     }
 }

@@ -1,15 +1,16 @@
 //! A job that waits, wherever that is: finding it, taking it out of its place, letting it go, ending it unrun.
 
 use super::{
-    lease::job_id,
+    error,
     limits::Waiter,
+    rows,
     tx::{Tx, sql},
 };
 use crate::{
     job::{JobId, Name, OnExpire, State, Timestamp},
-    store::{Error, Result},
+    store::Result,
 };
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::params;
 
 /// The part of a live job's row that decides where it stands.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub(super) struct Waiting {
     pub(super) run_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) pos: Option<i64>,
+    pub(super) line: Option<i64>,
     pub(super) gate: Option<i64>,
     pub(super) ordered: bool,
     pub(super) has_key: bool,
@@ -37,44 +39,16 @@ impl Tx<'_> {
         seq.map_or(Ok(None), |seq| self.waiting_seq(seq))
     }
 
+    /// The same by its row. A row that cannot be read is quarantined, and there is no such job.
     pub(super) fn waiting_seq(&mut self, seq: i64) -> Result<Option<Waiting>> {
         let mut statement = self.prepare(sql!("job_waiting"))?;
-        let found = statement.query_row([seq], |row| {
-            let name = |column: usize| row.get::<_, String>(column);
-            Ok((
-                (row.get::<_, [u8; 16]>(0)?, name(1)?, name(2)?, row.get::<_, Option<String>>(3)?, row.get(4)?, name(5)?),
-                (row.get(6)?, row.get::<_, Option<i64>>(7)?, row.get(8)?, row.get(9)?, row.get(10)?, row.get(11)?),
-                row.get(12)?,
-            ))
-        });
-        let Some((first, second, third)) = found.optional().map_err(super::error::before_commit)? else { return Ok(None) };
-        let (id, kind, queue, tenant, priority, state) = first;
-        let (run_at, expires_at, pos, gate, ordered, has_key) = second;
-        let read = (|| {
-            Ok(Waiting {
-                seq,
-                id: job_id(id),
-                kind: self.name(&kind).map_err(|e| format!("kind: {e}"))?,
-                queue: self.name(&queue).map_err(|e| format!("queue: {e}"))?,
-                tenant: tenant.map(|t| self.name(&t)).transpose().map_err(|e| format!("tenant: {e}"))?,
-                priority,
-                state: State::parse(&state).ok_or_else(|| format!("state: `{state}` is none"))?,
-                run_at: Timestamp(run_at),
-                expires_at: expires_at.map(Timestamp),
-                pos,
-                gate,
-                ordered,
-                has_key,
-                extra: third,
-            })
-        })();
-        match read {
+        let mut rows = statement.query([seq]).map_err(error::before_commit)?;
+        let Some(row) = rows.next().map_err(error::before_commit)? else { return Ok(None) };
+        match rows::waiting(seq, row) {
             Ok(job) => Ok(Some(job)),
             Err(reason) => {
-                let reason: String = reason;
-                let state = State::parse(&state).unwrap_or(State::Queued);
-                let queue = self.name(&queue).ok();
-                self.quarantine(seq, queue.as_ref(), state, &reason, self.now(None))?;
+                drop(rows);
+                self.quarantine(seq, None, &reason, self.now(None))?;
                 Ok(None)
             }
         }
@@ -85,11 +59,10 @@ impl Tx<'_> {
         if let Some(expires_at) = job.expires_at {
             self.run(sql!("expiry_drop"), (expires_at.0, job.seq))?;
         }
-        self.run(sql!("dependencies_drop"), [job.seq])?;
         if job.state == State::Queued
-            && let Some(pos) = job.pos
+            && let (Some(pos), Some(line)) = (job.pos, job.line)
         {
-            self.displace_queued(job, pos)?;
+            self.displace_queued(job, pos, line)?;
         }
         match job.gate {
             // Whatever its state, the turn of an ordered job ends with it.
@@ -98,8 +71,7 @@ impl Tx<'_> {
         }
     }
 
-    fn displace_queued(&mut self, job: &Waiting, pos: i64) -> Result<()> {
-        let line = self.line(&job.queue, job.priority, job.tenant.as_ref())?;
+    fn displace_queued(&mut self, job: &Waiting, pos: i64, line: i64) -> Result<()> {
         if self.run(sql!("line_job_drop"), (line, pos, job.seq))? > 0 {
             self.line_waits(line, -1);
             if let Some(gate) = job.gate {
@@ -121,24 +93,24 @@ impl Tx<'_> {
             Some(pos) if job.ordered => pos,
             _ => self.positions(1)?,
         };
-        self.run(sql!("job_queue"), (job.seq, pos))?;
-        self.moved(&job.queue, job.state, State::Queued);
         let line = self.line(&job.queue, job.priority, job.tenant.as_ref())?;
+        self.run(sql!("job_queue"), (job.seq, pos, line))?;
+        self.moved(&job.queue, job.state, State::Queued);
         self.place(&Waiter { seq: job.seq, pos, line, priority: job.priority, gate: job.gate, ordered: job.ordered })
     }
 
-    /// Wakes a parked job: into its line if it is due, else back to waiting for its time.
-    pub(super) fn unpark_seq(&mut self, seq: i64, now: Timestamp) -> Result<State> {
-        let Some(job) = self.waiting_seq(seq)? else { return Err(Error::NotFound { what: "the parked job".into() }) };
+    /// Wakes a parked job: into its line if it is due, else back to waiting for its time. `None`: its row cannot be read.
+    pub(super) fn unpark_seq(&mut self, seq: i64, now: Timestamp) -> Result<Option<State>> {
+        let Some(job) = self.waiting_seq(seq)? else { return Ok(None) };
         self.run(sql!("dependencies_drop"), [seq])?;
         if job.run_at > now {
             self.run(sql!("job_schedule"), (seq, job.run_at.0))?;
             self.moved(&job.queue, State::Parked, State::Scheduled);
             self.hint_work();
-            return Ok(State::Scheduled);
+            return Ok(Some(State::Scheduled));
         }
         self.let_go(&job)?;
-        Ok(State::Queued)
+        Ok(Some(State::Queued))
     }
 
     /// Ends a job that waits in no line any more: `cancelled` or `dead`, with what hangs on it.
@@ -147,6 +119,7 @@ impl Tx<'_> {
         let statement = if to == State::Dead { sql!("dead_from_job") } else { sql!("history_from_job") };
         self.run(statement, params![job.seq, to.as_str(), reason, None::<i64>, now.0, none, None::<&str>])?;
         self.run(sql!("job_drop"), [job.seq])?;
+        self.run(sql!("dependencies_drop"), [job.seq])?;
         self.moved(&job.queue, job.state, to);
         if job.has_key {
             self.unique_ended(job.id, &job.queue, job.tenant.as_ref(), now)?;

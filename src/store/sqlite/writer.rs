@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    store::{Error, Result},
+    store::{Durability, Error, Result},
 };
 use rusqlite::Connection;
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -68,6 +68,8 @@ enum Message {
 /// How long an idle writer sleeps before it looks whether another process has committed: half of the 20 ms within which
 /// the daemon must notice (contract 2).
 const LOOK_AROUND: Duration = Duration::from_millis(10);
+/// The second that `relaxed` may lose (contract P1), less a tick and the sync itself.
+const SYNC_AT_LATEST: Duration = Duration::from_millis(900);
 /// Commands in one commit: enough that an fsync is nothing per command, few enough that the first does not wait long.
 const GROUP: usize = 512;
 
@@ -86,7 +88,17 @@ impl Writer {
         first: impl FnOnce(&mut Tx<'_>) -> Result<()>,
     ) -> Result<(Self, JoinHandle<()>)> {
         let connection = connection::open(&path, &config, Purpose::Write)?;
-        let mut thread = Thread { path, config, clock, wakes, cache: Cache::default(), connection: Some(connection), seen: 0 };
+        let mut thread = Thread {
+            path,
+            config,
+            clock,
+            wakes,
+            cache: Cache::default(),
+            connection: Some(connection),
+            seen: 0,
+            others_wrote: false,
+            unsynced: None,
+        };
         thread.alone(first)?;
         let (inbox, commands) = channel();
         let handle = std::thread::Builder::new()
@@ -113,6 +125,13 @@ impl Writer {
     }
 }
 
+/// Whoever syncs a file syncs all of it, through whichever descriptor it was written.
+fn sync_log(path: &Path) -> std::io::Result<()> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::File::open(log)?.sync_data()
+}
+
 fn closed() -> Error {
     Error::Unavailable("the store is closed".into())
 }
@@ -127,6 +146,10 @@ struct Thread {
     connection: Option<Connection>,
     /// `PRAGMA data_version` when last looked at: changes when another connection commits.
     seen: i64,
+    /// Another connection has committed, and nobody was told yet.
+    others_wrote: bool,
+    /// In `relaxed`: since when something is committed that may not be on the disk.
+    unsynced: Option<Instant>,
 }
 
 impl Thread {
@@ -139,6 +162,7 @@ impl Thread {
                 Ok(Message::Stop(done)) => stop = Some(done),
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_around();
+                    self.sync_in_time(sync_log);
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -152,6 +176,8 @@ impl Thread {
             }
             if !group.is_empty() {
                 self.commit(std::mem::take(&mut group));
+                self.tell_of_others();
+                self.sync_in_time(sync_log);
             }
             if let Some(done) = stop {
                 // Closing checkpoints the log, so that a stopped daemon leaves one file.
@@ -169,8 +195,29 @@ impl Thread {
         if version != self.seen {
             self.seen = version;
             self.cache.forget();
+            self.others_wrote = true;
+        }
+        self.tell_of_others();
+    }
+
+    fn tell_of_others(&mut self) {
+        if std::mem::take(&mut self.others_wrote) {
             self.wakes.work();
             self.wakes.cancel();
+        }
+    }
+
+    /// `relaxed` commits are not synced one by one; once in [`SYNC_AT_LATEST`] they are, together.
+    fn sync_in_time(&mut self, sync: impl FnOnce(&Path) -> std::io::Result<()>) {
+        if self.unsynced.is_none_or(|since| since.elapsed() < SYNC_AT_LATEST) {
+            return;
+        }
+        match sync(&self.path) {
+            Ok(()) => self.unsynced = None,
+            Err(error) => {
+                tracing::error!(%error, "the log could not be synced; what was just committed may not survive a power cut");
+                self.unsynced = Some(Instant::now());
+            }
         }
     }
 
@@ -233,14 +280,18 @@ impl Thread {
     /// Answers the hints of what was committed, or `None` if nothing was, because a command without savepoint had written
     /// before it refused. With an error: whether the file must be opened anew.
     fn attempt(&mut self, group: &mut [Box<dyn Command>], guarded: bool) -> std::result::Result<Option<(bool, bool)>, (bool, Error)> {
-        let Self { connection: Some(connection), cache, clock, .. } = self else { return Err((false, closed())) };
+        let relaxed = self.config.durability == Durability::Relaxed;
+        let Self { connection: Some(connection), cache, clock, seen, others_wrote, unsynced, .. } = self else {
+            return Err((false, closed()));
+        };
         let own = |e: rusqlite::Error| (error::wants_reopen(&e), error::before_commit(e));
         connection.execute_batch("BEGIN IMMEDIATE").map_err(own)?;
         // Another process may have committed since the last look; what is remembered of the file may be stale.
         let version: i64 =
             connection.prepare_cached("PRAGMA data_version").and_then(|mut s| s.query_row([], |row| row.get(0))).map_err(own)?;
-        if version != self.seen {
-            self.seen = version;
+        if version != *seen {
+            *seen = version;
+            *others_wrote = true;
             cache.forget();
         }
         let mut tx = Tx::begin(connection, cache, clock.now());
@@ -269,6 +320,9 @@ impl Thread {
         }
         let hints = tx.hints();
         connection.execute_batch("COMMIT").map_err(|e| (error::wants_reopen(&e), error::in_commit(e)))?;
+        if relaxed {
+            unsynced.get_or_insert_with(Instant::now);
+        }
         Ok(Some(hints))
     }
 
@@ -284,5 +338,68 @@ impl Thread {
                 Err(refused)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread(folder: &Path, durability: Durability) -> Thread {
+        let path = folder.join("test.db");
+        let config = Config { durability, ..Config::default() };
+        let connection = connection::open(&path, &config, Purpose::Write).unwrap();
+        let (clock, wakes, cache) = (Clock::System, Wakes::new(), Cache::default());
+        Thread { path, config, clock, wakes, cache, connection: Some(connection), seen: 0, others_wrote: false, unsynced: None }
+    }
+
+    fn commit(thread: &mut Thread) {
+        let (reply, _answer) = oneshot::channel();
+        let work = |tx: &mut Tx<'_>| tx.positions(1);
+        thread.commit(vec![Box::new(Call { work, outcome: None, reply })]);
+    }
+
+    fn synced(thread: &mut Thread) -> bool {
+        let mut synced = false;
+        thread.sync_in_time(|path| {
+            synced = true;
+            sync_log(path)
+        });
+        synced
+    }
+
+    #[test]
+    fn relaxed_commits_are_synced_together_before_a_second_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut thread = thread(folder.path(), Durability::Relaxed);
+        commit(&mut thread);
+        assert!(!synced(&mut thread), "too early");
+        thread.unsynced = thread.unsynced.and_then(|since| since.checked_sub(SYNC_AT_LATEST));
+        commit(&mut thread);
+        assert!(synced(&mut thread));
+        assert!(!synced(&mut thread), "nothing is left to sync");
+    }
+
+    #[test]
+    fn strict_commits_need_no_sync_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut thread = thread(folder.path(), Durability::Strict);
+        commit(&mut thread);
+        assert_eq!(thread.unsynced, None);
+    }
+
+    #[test]
+    fn what_others_commit_is_told_of_even_when_a_command_of_ours_sees_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut thread = thread(folder.path(), Durability::Strict);
+        commit(&mut thread);
+        thread.tell_of_others();
+        let mut wakes = thread.wakes.on_work();
+        wakes.borrow_and_update();
+        let other = connection::open(&thread.path, &thread.config, Purpose::Write).unwrap();
+        other.execute_batch("UPDATE counters SET pos = pos + 1").unwrap();
+        commit(&mut thread);
+        thread.tell_of_others();
+        assert!(wakes.has_changed().unwrap());
     }
 }

@@ -489,7 +489,7 @@ impl Player {
     async fn prune(&mut self, dead: bool) -> Verdict {
         let retention = Retention { finished_hours: 1, dead_hours: u64::from(dead) };
         let pruned = works("prune", self.store.prune(retention, 1000, self.now()).await)?;
-        same("pruned", pruned, self.reference.prune(retention))
+        same("pruned", pruned.jobs, self.reference.prune(retention))
     }
 
     // ------------------------------------------------------------------ comparing

@@ -506,7 +506,8 @@ impl Reference {
         let on_head = self.settings.queue(&queue).on_head;
         let job = self.job_mut(id);
         let own = job.lease.take().expect("the caller saw it");
-        let cancelled = own.cancel.filter(|_| !settlement.transition.to_state().is_final());
+        let stops = matches!(settlement.transition, Transition::Cancel { .. }) || !settlement.transition.to_state().is_final();
+        let cancelled = own.cancel.filter(|_| stops);
         job.record(cancelled.is_none().then(|| settlement.transition.outcome()));
         job.attempt += u32::from(cancelled.is_none() && settlement.transition.charges_attempt());
         job.settled_before.extend(job.last_settled.replace(settlement.lease));

@@ -1,1 +1,1 @@
-SELECT unique_key FROM jobs WHERE seq = ?1
+SELECT unique_key, unique_for FROM jobs WHERE seq = ?1

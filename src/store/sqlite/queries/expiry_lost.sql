@@ -1,0 +1,1 @@
+DELETE FROM expiries WHERE expires_at <= ?1 AND seq = ?2

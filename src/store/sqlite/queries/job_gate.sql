@@ -1,1 +1,0 @@
-UPDATE jobs SET gate = ?2 WHERE seq = ?1
