@@ -16,6 +16,7 @@ on_every_store![
     fire_records_skips,
     many_callers_fire_an_instant_once,
     changed_rule_begins_a_new_generation,
+    changed_rule_leaves_none_of_its_instants_unrecorded,
     changed_job_keeps_the_generation,
     stale_generation_fires_nothing,
     deleted_schedule_fires_nothing_and_is_not_found,
@@ -103,6 +104,20 @@ async fn changed_rule_begins_a_new_generation(store: &mut TestStore) {
     let new = state(store).await;
     assert!(new.generation > old.generation);
     assert_eq!(new.last, at(500), "nothing before the change is due");
+}
+
+async fn changed_rule_leaves_none_of_its_instants_unrecorded(store: &mut TestStore) {
+    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(90), now(500)).await.unwrap();
+    let occurrences = store.occurrences(&name("nightly"), 100).await.unwrap();
+    let recorded: u64 = occurrences
+        .iter()
+        .map(|occurrence| match &occurrence.fate {
+            Fate::Job { .. } => 1,
+            Fate::Skipped { count, .. } => *count,
+        })
+        .sum();
+    assert_eq!(recorded, 8, "one a minute until the change: {occurrences:?}");
 }
 
 async fn changed_job_keeps_the_generation(store: &mut TestStore) {

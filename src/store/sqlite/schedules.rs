@@ -8,7 +8,7 @@ use super::{
 use crate::{
     job::{
         Json, Name, Timestamp,
-        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason},
+        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason, plan},
     },
     store::{Actor, Error, Result},
 };
@@ -17,16 +17,36 @@ use rusqlite::{Connection, params};
 impl Tx<'_> {
     pub(super) fn put_schedule(&mut self, schedule: &Schedule, now: Timestamp) -> Result<()> {
         let text = Json::of(schedule);
-        let old: Option<String> = self.one(sql!("schedule_text"), [schedule.name.as_str()], |row| row.get(0))?;
-        let same_rule = old.and_then(|old| serde_json::from_str::<Schedule>(&old).ok()).is_some_and(|old| old.rule == schedule.rule);
-        if same_rule {
+        let old = self.one(sql!("schedule_get"), [schedule.name.as_str()], |row| Ok(state(row)))?.and_then(std::result::Result::ok);
+        if old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule) {
             self.run(sql!("schedule_change"), (schedule.name.as_str(), text.as_str()))?;
         } else {
+            if let Some(old) = old {
+                self.close_generation(old, now)?;
+            }
             // Epochs only grow, so a schedule that is deleted and made again is never taken for its former self.
             let generation = self.epoch()?;
             self.run(sql!("schedule_put"), (schedule.name.as_str(), text.as_str(), generation, now.0))?;
         }
         self.hint_work();
+        Ok(())
+    }
+
+    /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).
+    fn close_generation(&mut self, mut old: ScheduleState, now: Timestamp) -> Result<()> {
+        for _ in 0..STEPS {
+            let planned = std::panic::catch_unwind(|| {
+                let timetable = old.schedule.check().ok()?;
+                plan(&old, &timetable, now).ok().flatten()
+            });
+            let Ok(Some(plan)) = planned else { return Ok(()) };
+            self.fire(&old, &plan, now)?;
+            old.last = plan.through;
+            if !plan.more {
+                return Ok(());
+            }
+        }
+        tracing::warn!(schedule = %old.schedule.name, through = %old.last, "the rule changed; the instants since of the former one are not recorded");
         Ok(())
     }
 
@@ -75,19 +95,25 @@ impl Tx<'_> {
     }
 }
 
+/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
+const STEPS: usize = 10;
+
+/// The columns of `schedule_get` and `schedules_all`. One schedule that cannot be read stops no other.
+fn state(row: &rusqlite::Row<'_>) -> std::result::Result<ScheduleState, String> {
+    let text: String = row.get(0).map_err(|e| e.to_string())?;
+    let number = |column: usize| row.get::<_, i64>(column).map_err(|e| e.to_string());
+    let schedule = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    Ok(ScheduleState { schedule, generation: number(1)?, last: Timestamp(number(2)?), paused: number(3)? != 0 })
+}
+
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<ScheduleState>> {
     let mut statement = connection.prepare_cached(sql!("schedules_all"))?;
-    let rows = statement.query_map([], |row| {
-        let text: String = row.get(0)?;
-        Ok((text, row.get(1)?, Timestamp(row.get(2)?), row.get(3)?))
-    })?;
+    let rows = statement.query_map([], |row| Ok(state(row)))?;
     let mut schedules = Vec::new();
     for row in rows {
-        let (text, generation, last, paused) = row?;
-        match serde_json::from_str(&text) {
-            Ok(schedule) => schedules.push(ScheduleState { schedule, generation, last, paused }),
-            // One schedule that cannot be read stops no other.
-            Err(error) => tracing::error!(%error, "a stored schedule cannot be read; put it again"),
+        match row? {
+            Ok(state) => schedules.push(state),
+            Err(error) => tracing::error!(error, "a stored schedule cannot be read; put it again"),
         }
     }
     Ok(schedules)

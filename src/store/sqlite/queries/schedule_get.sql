@@ -1,0 +1,1 @@
+SELECT schedule, generation, last, paused FROM schedules WHERE name = ?1

@@ -1,1 +1,0 @@
-SELECT schedule FROM schedules WHERE name = ?1
