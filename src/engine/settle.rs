@@ -4,7 +4,7 @@
 use super::{
     held::Stop,
     outage::Outage,
-    shared::Shared,
+    shared::{Item, Shared},
     worker::{Outcome, Verdict},
 };
 use crate::{
@@ -75,9 +75,6 @@ fn transition(job: &LeasedJob, verdict: Verdict, kind: &KindSettings, now: Times
         Verdict::Cancel { reason } => Transition::Cancel { reason },
     }
 }
-
-/// A settlement on its way, with its queue for the metrics.
-pub(super) type Item = (Settlement, Name);
 
 /// Commits in flight: while the store syncs one, the next can wait in its queue, so that no commit of the store's goes
 /// half empty; more would only cut the batches smaller.

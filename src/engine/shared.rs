@@ -1,6 +1,6 @@
 //! What all pumps of one engine share.
 
-use super::{Config, held::Holding, settle::Item, worker::Register};
+use super::{Config, held::Holding, worker::Register};
 use crate::{
     clock::Clock,
     job::{AttemptOutcome, HolderId, KindSettings, Name, Settings, Settlement},
@@ -42,6 +42,9 @@ pub(super) struct Shared {
     pub(super) leasing: AtomicBool,
     pub(super) leased: AtomicU64,
 }
+
+/// A settlement on its way, with its queue for the metrics.
+pub(super) type Item = (Settlement, Name);
 
 /// One kind on one queue: its metrics, looked up once.
 pub(super) struct Instruments {
