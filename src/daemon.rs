@@ -105,7 +105,7 @@ impl Daemon {
         };
         let control = control::State::new(&config.control, &config.webhooks, store.clone(), metrics.clone(), clock.clone(), stalled)
             .map_err(Error::Configuration)?;
-        control.know(&settings);
+        control.know(&settings, config.engine.slots.keys());
         let parts = Parts { store: store.clone(), register, config: config.engine.clone(), settings, metrics: metrics.clone(), clock };
         *engine.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Engine::start(parts).await?);
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), scheme(&config.store.url)]).set(1);
@@ -145,7 +145,7 @@ impl Daemon {
         let settings = config.settings();
         self.control.reload(&config.control, &config.webhooks).map_err(Error::Configuration)?;
         apply(config, &settings, &*self.store).await?;
-        self.control.know(&settings);
+        self.control.know(&settings, config.engine.slots.keys());
         self.engine.reload(config, settings);
         self.grace = Duration::from_millis(config.engine.grace_ms);
         Ok(())

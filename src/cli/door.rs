@@ -4,7 +4,7 @@
 use super::{Place, exit::Exit};
 use crate::{
     client::{self, Client},
-    config::{self, Config, show::without_password},
+    config::{self, Config, show::url_without_secrets},
     control::wire::{
         CancelAnswer, ItemError, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, RedrivenItem, Retried,
         RetryAnswer, ScheduleAnswer,
@@ -14,7 +14,7 @@ use crate::{
         schedule::{Occurrence, ScheduleState},
     },
     secret,
-    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store},
+    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, sqlite::Announced},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -87,8 +87,11 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>> {
     let token = secret::of("control.token", config.control.token.as_ref(), config.control.token_file.as_deref())?;
     let named = place.listen;
-    let found = || store::sqlite_path(&config.store.url).and_then(|path| store::sqlite::control_address(&path));
-    let Some(address) = named.or_else(found) else { return Ok(None) };
+    let address = match named {
+        Some(address) => Some(address),
+        None => announced(config)?,
+    };
+    let Some(address) = address else { return Ok(None) };
     let client = Client::new(&format!("http://{}", reachable(address)), token.as_ref())?;
     match (named, tokio::time::timeout(PROBE_DEADLINE, client.ready()).await) {
         (_, Ok(Ok(_))) => Ok(Some(client)),
@@ -96,6 +99,28 @@ async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>
         (Some(address), Err(_)) => Err(Exit::TryAgain.because(format!("the daemon at {address} does not answer; is it stopped?"))),
         (None, _) => Ok(None),
     }
+}
+
+/// Where the daemon that works on the store says it is.
+fn announced(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(path) = store::sqlite_path(&config.store.url) else { return Ok(None) };
+    let Some(Announced { address, owner }) = store::sqlite::announced(&path) else { return Ok(None) };
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let caller = unsafe { libc::geteuid() };
+    if is_trusted(owner, caller) {
+        return Ok(Some(address));
+    }
+    Err(Exit::Unavailable.because(format!(
+        "{}.lock belongs to user {owner} and neither to you nor to root, so the token is not sent to the address that it names; if that \
+         is your daemon, say so with --listen {address}",
+        path.display()
+    )))
+}
+
+/// Whoever owns a lock file chose the address in it, and would be sent the token and the jobs. Not even the owner of the store is
+/// believed: a store may have been put where somebody else would open it.
+const fn is_trusted(owner: u32, caller: u32) -> bool {
+    owner == caller || owner == 0
 }
 
 /// A daemon that listens on every address is on this one too.
@@ -112,7 +137,7 @@ async fn open(config: &Config, may_make: MayMake) -> anyhow::Result<Arc<dyn Stor
     let url = &config.store.url;
     let is_missing = store::sqlite_path(url).is_some_and(|path| !path.exists());
     if may_make == MayMake::Nothing && is_missing {
-        let url = without_password(url);
+        let url = url_without_secrets(url);
         return Err(Exit::Unavailable.because(format!("{url} does not exist; name another store with --store, or enqueue a first job")));
     }
     Ok(store::open(url, Role::Client, config.store_options()).await?)
@@ -323,4 +348,15 @@ fn actor() -> Actor {
 fn schedule_answer(state: ScheduleState, now: Timestamp) -> ScheduleAnswer {
     let next = if state.paused { None } else { state.schedule.check().ok().and_then(|timetable| timetable.next_after(now)) };
     ScheduleAnswer { schedule: state.schedule, generation: state.generation, last: state.last, paused: state.paused, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_of_the_caller_or_of_root_is_trusted_and_no_other() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(0, 0));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
+    }
 }

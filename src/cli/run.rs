@@ -3,8 +3,9 @@
 
 use super::Place;
 use crate::{
-    config::{self, Loaded, Sources, show::without_password},
+    config::{self, Loaded, Sources, secrets, show::url_without_secrets},
     daemon::Daemon,
+    store,
     telemetry::logs,
 };
 use anyhow::Context as _;
@@ -13,7 +14,10 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,9 +50,10 @@ async fn serve(mut process: Process, started: Instant) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let mut daemon = Daemon::start(&process.loaded.config).await?;
+    warn_of_open_store(&process.loaded.config.store.url);
     notify(&[NotifyState::Ready]);
     let watchdog = watchdog(&daemon);
-    let store = without_password(&process.loaded.config.store.url);
+    let store = url_without_secrets(&process.loaded.config.store.url);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), store, address = %daemon.address(), ready_ms = started.elapsed().as_millis(), "ready");
     while let Some(SIGHUP) = signals.recv().await {
         process.reload(&mut daemon).await;
@@ -62,6 +67,16 @@ async fn serve(mut process: Process, started: Instant) -> anyhow::Result<()> {
     let stop_ms = stopping.elapsed().as_millis();
     tracing::info!(handed_back = drained.handed_back, left = drained.left, stop_ms, "stopped");
     Ok(())
+}
+
+/// A store that was made by hand, or before stores were made private. Its mode is the operator's to change.
+fn warn_of_open_store(url: &str) {
+    let Some(path) = store::sqlite_path(url) else { return };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if secrets::is_readable_by_others(&path) && secrets::is_open_to_others(folder) {
+        let shown = path.display();
+        tracing::warn!("the store {shown} can be read by everybody on this machine; stop the daemon and run chmod o-rwx {shown}*");
+    }
 }
 
 /// SIGTERM, SIGINT and SIGHUP, in the order they came.
@@ -130,10 +145,13 @@ impl Process {
 /// What is built once: the store, sockets, clients and workers.
 fn needs_restart(key: &str) -> bool {
     const SECTIONS: [&str; 4] = ["store.", "outbound.", "providers.", "workers."];
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 11] = [
         "control.listen",
         "control.max_connections",
+        "control.max_connections_per_peer",
         "control.max_buffered_bytes",
+        "control.max_hook_buffered_bytes",
+        "control.first_header_deadline_ms",
         "control.header_deadline_ms",
         "control.idle_deadline_ms",
         "control.close_deadline_ms",

@@ -11,7 +11,8 @@ use crate::store::{Exported, Store};
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::PathBuf,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,13 +34,18 @@ const CHUNK: usize = 1000;
 pub fn export(place: &Place, args: &Export) -> anyhow::Result<()> {
     door::with_store(place, MayMake::Nothing, async |store| {
         let mut out: BufWriter<Box<dyn Write>> = BufWriter::new(match &args.output {
-            Some(path) => Box::new(File::create_new(path).map_err(|error| cannot("written", path, &error))?),
+            Some(path) => Box::new(create_private(path).map_err(|error| cannot("written", path, &error))?),
             None => Box::new(io::stdout().lock()),
         });
         let written = write_all(store, &mut out).await?;
         eprintln!("exported {written} jobs");
         Ok(())
     })
+}
+
+/// Payloads are nobody else's business.
+fn create_private(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 async fn write_all(store: &dyn Store, out: &mut impl Write) -> anyhow::Result<u64> {
@@ -100,6 +106,6 @@ fn read_chunk(lines: &mut Lines) -> anyhow::Result<Vec<Exported>> {
     Ok(chunk)
 }
 
-fn cannot(be: &str, path: &std::path::Path, error: &io::Error) -> anyhow::Error {
+fn cannot(be: &str, path: &Path, error: &io::Error) -> anyhow::Error {
     Exit::Unavailable.because(format!("{} cannot be {be}: {error}", path.display()))
 }

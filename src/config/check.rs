@@ -8,7 +8,7 @@ use crate::telemetry::logs;
 
 /// Adds a problem for whatever no daemon could start with, and for settings that contradict each other.
 pub fn fits(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
-    let rooms = [config.control.check(), config.engine.check()];
+    let rooms = [config.control.check(), config.control.goes_with(&config.webhooks), config.engine.check()];
     problems.extend(rooms.into_iter().filter_map(Result::err).map(|sentence| Problem::new(place_of(&sentence, tree), sentence)));
     for schedule in &config.schedules {
         if let Err(error) = schedule.check() {

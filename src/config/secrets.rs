@@ -15,10 +15,11 @@ pub fn is_secret(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
 }
 
-/// A key may also stand below one that is secret as a whole, and what goes into a request's header may well be a key.
+/// A key may also stand below one that is secret as a whole, and what goes into a request's header may well be a key. Inside a
+/// job's payload the spelling is the job's own.
 #[must_use]
 pub fn is_hidden<'a>(path: impl IntoIterator<Item = &'a String>) -> bool {
-    path.into_iter().any(|key| is_secret(key) || key == "headers")
+    path.into_iter().map(|key| key.to_ascii_lowercase()).any(|key| is_secret(&key) || key == "headers" || key == "authorization")
 }
 
 /// `token_file`, `secret_files`: keys whose values are paths of secret files.
@@ -104,4 +105,10 @@ fn value_of(key: &str, text: &str, origin: &Origin) -> Value {
 #[must_use]
 pub fn is_readable_by_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
+
+/// Whether anybody on the machine may reach what is in the folder.
+#[must_use]
+pub fn is_open_to_others(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
 }

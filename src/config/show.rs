@@ -29,8 +29,9 @@ fn section(text: &mut String, path: &mut Vec<String>, table: &Table) {
             path.iter().map(|key| key_text(key)).collect::<Vec<_>>().join(".")
         );
         for (key, node) in values {
-            let value = if secrets::is_hidden(path.iter().chain([key])) { quoted(HIDDEN) } else { value_text(key, &node.value) };
-            let _ = writeln!(text, "{} = {value}{}", key_text(key), remark(node));
+            path.push(key.clone());
+            let _ = writeln!(text, "{} = {}{}", key_text(key), value_text(path, &node.value), remark(node));
+            path.pop();
         }
     }
     for (key, node) in table {
@@ -58,31 +59,72 @@ fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-fn value_text(key: &str, value: &Value) -> String {
-    if secrets::is_secret(key) {
+/// `path` leads to the value, from the first section to the member of the innermost table: what hides a section hides `{ … }`.
+fn value_text(path: &mut Vec<String>, value: &Value) -> String {
+    if secrets::is_hidden(path.iter()) {
         return quoted(HIDDEN);
     }
     match value {
-        Value::Text(text) => quoted(&without_password(text)),
+        Value::Text(text) => quoted(&without_secrets(text)),
         Value::Integer(integer) => integer.to_string(),
         Value::Float(float) => format!("{float:?}"),
         Value::Boolean(truth) => truth.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(|item| value_text(key, &item.value)).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!("[{}]", items.iter().map(|item| value_text(path, &item.value)).collect::<Vec<_>>().join(", ")),
         Value::Section(members) | Value::Inline(members) => {
-            let members: Vec<_> =
-                members.iter().map(|(key, node)| format!("{} = {}", key_text(key), value_text(key, &node.value))).collect();
-            format!("{{ {} }}", members.join(", "))
+            let mut shown = Vec::with_capacity(members.len());
+            for (key, node) in members {
+                path.push(key.clone());
+                shown.push(format!("{} = {}", key_text(key), value_text(path, &node.value)));
+                path.pop();
+            }
+            format!("{{ {} }}", shown.join(", "))
         }
-        Value::Given { parsed, .. } => value_text(key, parsed),
+        Value::Given { parsed, .. } => value_text(path, parsed),
     }
 }
 
-/// A URL may carry a password (`postgres://user:password@host/db`).
+/// `text` with every URL in it as [`url_without_secrets`] has it.
+fn without_secrets(text: &str) -> String {
+    let is_url = |word: &str| word.contains("://");
+    if !text.contains(char::is_whitespace) {
+        return url_without_secrets(text);
+    }
+    let shown = |word: &str| {
+        let end = word.trim_end().len();
+        if is_url(word) { url_without_secrets(&word[..end]) + &word[end..] } else { word.to_owned() }
+    };
+    text.split_inclusive(char::is_whitespace).map(shown).collect()
+}
+
+/// A URL without what lets somebody in: user and password (`postgres://user:password@host/db`), the values of its query and
+/// its fragment (`https://app.example/in?key=…`). What is no URL stays as it is.
 #[must_use]
-pub fn without_password(text: &str) -> String {
-    let Some(mut url) = url::Url::parse(text).ok().filter(|url| url.password().is_some()) else { return text.to_owned() };
-    match url.set_password(Some(HIDDEN)) {
-        Ok(()) => url.to_string(),
-        Err(()) => HIDDEN.to_owned(),
+pub fn url_without_secrets(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return unreadable_without_secrets(text) };
+    let (names_user, has_password) = (!url.username().is_empty(), url.password().is_some());
+    if !names_user && !has_password && url.query().is_none() && url.fragment().is_none() {
+        return text.to_owned();
+    }
+    let user_is_hidden = (!names_user || url.set_username(HIDDEN).is_ok()) && (!has_password || url.set_password(Some(HIDDEN)).is_ok());
+    if !user_is_hidden {
+        return HIDDEN.to_owned();
+    }
+    if let Some(query) = url.query() {
+        // A part without a name is all value.
+        let part = |part: &str| part.split_once('=').map_or(HIDDEN.to_owned(), |(name, _)| format!("{name}={HIDDEN}"));
+        let query = query.split('&').map(part).collect::<Vec<_>>().join("&");
+        url.set_query(Some(&query));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some(HIDDEN));
+    }
+    url.to_string()
+}
+
+/// A mistyped URL may hold a password all the same.
+fn unreadable_without_secrets(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) if rest.contains(['@', '?', '#']) => format!("{scheme}://{HIDDEN}"),
+        _ => text.to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! Who may call. With a token: whoever shows it. Without one the port is on loopback only, and the caller must be a program on
-//! this machine rather than a web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or
-//! with a form that needs no preflight.
+//! this machine: no web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or with a form
+//! that needs no preflight, and no proxy, which connects from this machine for the whole world.
 
 use super::{Config, Problem, State, connection::Peer};
 use axum::{
@@ -37,7 +37,7 @@ impl Gate {
     fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match self {
             Self::Token(digest) => shows_token(headers, digest),
-            Self::ThisMachine { hosts } => is_no_web_page(headers, hosts),
+            Self::ThisMachine { hosts } => is_no_proxy(headers).and_then(|()| is_no_web_page(headers, hosts)),
         }
     }
 }
@@ -68,6 +68,21 @@ fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "send the control token as `Authorization: Bearer …`"))
+}
+
+/// What proxies add to a request. One that adds nothing cannot be told from a program; that is why webhook sources, the reason to
+/// put a proxy in front, need a token (`Config::goes_with`).
+fn is_no_proxy(headers: &HeaderMap) -> Result<(), Problem> {
+    let says_so = |name: &str| matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-");
+    if headers.keys().any(|name| says_so(name.as_str())) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "proxied",
+            "the request came through a proxy, and without a token this port answers programs on its own machine only: set control.token \
+             (or control.token_file), and let the proxy pass on nothing but /hooks/",
+        ));
+    }
+    Ok(())
 }
 
 fn is_no_web_page(headers: &HeaderMap, hosts: &BTreeSet<String>) -> Result<(), Problem> {
@@ -139,6 +154,16 @@ mod tests {
             assert!(gate.admits(&headers(&[("host", host)])).is_err(), "{host} was admitted");
         }
         assert!(gate.admits(&HeaderMap::new()).is_err(), "no host at all was admitted");
+    }
+
+    #[test]
+    fn without_token_a_request_that_came_through_a_proxy_is_refused() {
+        let gate = gate(None);
+        for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
+            let problem = gate.admits(&headers(&[("host", "127.0.0.1:7717"), (name, "1.1.1.1")])).expect_err(name);
+            assert_eq!((problem.status(), problem.code()), (StatusCode::FORBIDDEN, "proxied"), "{name}");
+            assert!(problem.detail().contains("set control.token"), "{problem:?}");
+        }
     }
 
     #[test]

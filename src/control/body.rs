@@ -1,7 +1,10 @@
 //! Reading request bodies within bounds: of size, declared and counted; of time, between chunks and over all; and of the
-//! memory that all bodies together may take. What is refused is refused before it is buffered.
+//! memory that all bodies together may take (`memory.rs`). What is refused is refused before it is buffered.
 
-use super::{Problem, State};
+use super::{
+    Problem, State,
+    memory::{Growing, Share},
+};
 use axum::{
     body::{Body, BodyDataStream},
     http::{HeaderMap, StatusCode, header},
@@ -9,11 +12,11 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Bodies up to this size are not counted against the memory budget: a thousand connections of them are 64 MiB.
-const UNCOUNTED_BYTES: usize = 64 << 10;
+/// A body that does not come in one piece begins with so much room, and doubles it.
+const FIRST_ROOM_BYTES: usize = 64 << 10;
 
 /// Of a refused body so much is still read and thrown away, so long: a client that writes all before it reads would see a reset
 /// connection instead of our answer. Beyond that it may see the reset.
@@ -27,27 +30,24 @@ const SMALL_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Buffered {
     pub bytes: Bytes,
-    pub share: Option<OwnedSemaphorePermit>,
+    pub share: Share,
 }
 
-/// The whole body, at most `limit` bytes of it.
+/// The whole body of a known caller, at most `limit` bytes of it.
 ///
 /// # Errors
 /// 413 by the declared length or by the counted bytes; 408 when the sender is too slow; 400 when it ends early.
 pub(super) async fn read(state: &State, headers: &HeaderMap, body: Body, limit: usize) -> Result<Buffered, Problem> {
-    let declared = declared_length(headers);
-    if declared.is_some_and(|length| length > limit as u64) {
-        return Err(refuse(body, headers, too_large(limit as u64)));
-    }
+    let body = not_declared_larger(headers, body, limit)?;
     let mut stream = body.into_data_stream();
-    let expected = declared.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
-    let share = share_of_memory(state, expected).await?;
+    let expected = declared_length(headers).map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
+    let share = state.body_budget.whole(expected).await?;
     let idle = state.in_force().config.idle_deadline();
     let first = next_chunk(&mut stream, idle).await?.unwrap_or_default();
     let Some(second) = next_chunk(&mut stream, idle).await? else {
         return if first.len() > limit { Err(too_large(limit as u64)) } else { Ok(Buffered { bytes: first, share }) };
     };
-    let mut whole = BytesMut::with_capacity(expected.min(limit).min(first.len().saturating_mul(4).max(UNCOUNTED_BYTES)));
+    let mut whole = BytesMut::with_capacity(expected.min(limit).min(first.len().saturating_mul(4).max(FIRST_ROOM_BYTES)));
     whole.extend_from_slice(&first);
     let mut chunk = Some(second);
     while let Some(bytes) = chunk {
@@ -61,6 +61,58 @@ pub(super) async fn read(state: &State, headers: &HeaderMap, body: Body, limit: 
     Ok(Buffered { bytes: whole.freeze(), share })
 }
 
+/// The whole body of a sender whom nobody knows yet, at most `limit` bytes of it, all of them here by `deadline`. Its memory is
+/// reserved as it arrives; the second half of the answer holds it.
+///
+/// # Errors
+/// As [`read`]; 503 when there was no memory for it in time.
+pub(super) async fn read_unknown<'s>(
+    state: &'s State,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    deadline: Instant,
+) -> Result<(Bytes, Growing<'s>), Problem> {
+    let idle = state.in_force().config.idle_deadline();
+    let mut stream = body.into_data_stream();
+    let mut memory = state.hook_budget.growing();
+    let mut whole = BytesMut::new();
+    loop {
+        let chunk =
+            timeout_at(deadline, next_chunk(&mut stream, idle)).await.map_err(|_| too_slow("the body did not arrive in time"))??;
+        let Some(bytes) = chunk else { return Ok((whole.freeze(), memory)) };
+        let length = whole.len() + bytes.len();
+        if length > limit {
+            drain(stream, headers);
+            return Err(too_large(limit as u64));
+        }
+        timeout_at(deadline, memory.reach(length, limit)).await.map_err(|_| no_memory())??;
+        if length > whole.capacity() {
+            // No more than what is reserved, and no more than is needed for a body that comes in one piece.
+            let room = if whole.is_empty() { length } else { memory.room().min(length * 2) };
+            whole.reserve(room - whole.len());
+        }
+        whole.extend_from_slice(&bytes);
+    }
+}
+
+/// # Errors
+/// 413 for a body that says itself that it is too large.
+pub(super) fn not_declared_larger(headers: &HeaderMap, body: Body, limit: usize) -> Result<Body, Problem> {
+    match declared_length(headers) {
+        Some(length) if length > limit as u64 => Err(refuse(body, headers, too_large(limit as u64))),
+        _ => Ok(body),
+    }
+}
+
+fn too_slow(why: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", why).closing()
+}
+
+fn no_memory() -> Problem {
+    Problem::unavailable("busy", "too many large bodies at once; try again").closing()
+}
+
 /// The next piece of a body; None at its end.
 ///
 /// # Errors
@@ -70,12 +122,7 @@ pub(super) async fn next_chunk(stream: &mut BodyDataStream, idle: Duration) -> R
         Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
         Ok(None) => Ok(None),
         Ok(Some(Err(_))) => Err(Problem::bad_request("body_ended_early", "the body ended before it was complete").closing()),
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("nothing of the body arrived for {} ms; send it without pauses", idle.as_millis()),
-        )
-        .closing()),
+        Err(_) => Err(too_slow(format!("nothing of the body arrived for {} ms; send it without pauses", idle.as_millis()))),
     }
 }
 
@@ -111,16 +158,6 @@ fn drain(mut stream: BodyDataStream, headers: &HeaderMap) {
             }
         }
     }));
-}
-
-async fn share_of_memory(state: &State, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-    if bytes <= UNCOUNTED_BYTES {
-        return Ok(None);
-    }
-    let budget = &state.body_budget;
-    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(budget.whole_kib);
-    let share = Arc::clone(&budget.free_kib).acquire_many_owned(kib).await;
-    share.map(Some).map_err(|_| Problem::unavailable("closing", "the daemon is closing; try again"))
 }
 
 /// What the body is said to be. Compressed bodies are refused: sixteen kilobytes of them can hold half a gigabyte.

@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use std::{collections::VecDeque, fmt, ops::Range};
+use std::{collections::VecDeque, fmt};
 
 /// Items of one array. They are written in one commit, which others wait behind; NDJSON has no such bound.
 pub(super) const MOST_ITEMS: usize = 10_000;
@@ -107,17 +107,15 @@ pub(super) struct Each {
     pub stopped: Option<store::Error>,
 }
 
-/// Enqueues every item that can be; those before `first_index` of the call were dealt with earlier. The items go to the store
-/// together. When it refuses one, those before it go by themselves, then those after it, so that order is kept and a good
-/// item is never held up by a bad one.
+/// Enqueues every item that can be; those before `first_index` of the call were dealt with earlier. The items keep their order,
+/// and a good one is never held up by a bad one.
 pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_index: usize) -> Each {
     let mut answers: Vec<Option<ItemAnswer>> = Vec::with_capacity(checked.len());
-    let (mut places, mut jobs) = (Vec::new(), Vec::new());
+    let mut jobs = Vec::new();
     for (place, item) in checked.into_iter().enumerate() {
         match item {
             Ok(job) => {
-                places.push(place);
-                jobs.push(job);
+                jobs.push((place, job));
                 answers.push(None);
             }
             Err(error) => {
@@ -126,32 +124,61 @@ pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_ind
             }
         }
     }
-    let mut ranges: VecDeque<Range<usize>> = std::iter::once(0..jobs.len()).collect();
-    while let Some(range) = ranges.pop_front() {
-        if range.is_empty() {
-            continue;
-        }
-        let labels = label_all(state, &jobs[range.clone()]);
-        match state.store.enqueue(jobs[range.clone()].to_vec(), None).await {
+    let mut batches = Batches::of(jobs);
+    while let Some(batch) = batches.next() {
+        let labels = label_all(state, &batch);
+        match state.store.enqueue(batch, None).await {
             Ok(enqueued) => {
                 count_enqueued(state, &labels, &enqueued);
-                for (at, done) in range.zip(enqueued) {
-                    answers[places[at]] = Some(ItemAnswer::Enqueued(done));
+                for (place, done) in batches.taken(labels.len()).zip(enqueued) {
+                    answers[place] = Some(ItemAnswer::Enqueued(done));
                 }
             }
             Err(error) => {
-                let Some(refused) = item_at_fault(&error).map(|index| range.start + index).filter(|at| range.contains(at)) else {
+                let at_fault = item_at_fault(&error).filter(|index| *index < labels.len());
+                let Some(place) = at_fault.and_then(|index| batches.refused(index)) else {
                     return Each { answers, stopped: Some(error) };
                 };
                 count_rejected(state, 1);
-                let error = ItemError::of(&error, first_index + places[refused]);
-                answers[places[refused]] = Some(ItemAnswer::Refused { error });
-                ranges.push_front(refused + 1..range.end);
-                ranges.push_front(range.start..refused);
+                answers[place] = Some(ItemAnswer::Refused { error: ItemError::of(&error, first_index + place) });
             }
         }
     }
     Each { answers, stopped: None }
+}
+
+/// After a refusal so many items go together. A refused batch is asked for again without the item at fault, so this bounds what
+/// one refusal costs, and good items between bad ones still share a commit.
+const CAREFUL: usize = 64;
+
+/// Which jobs to ask for next: all together as long as none is refused, then a few at a time, and more again while it goes well.
+struct Batches {
+    /// Each with its place in the call.
+    waiting: VecDeque<(usize, NewJob)>,
+    most: usize,
+}
+
+impl Batches {
+    fn of(jobs: Vec<(usize, NewJob)>) -> Self {
+        Self { most: jobs.len(), waiting: jobs.into() }
+    }
+
+    fn next(&self) -> Option<Vec<NewJob>> {
+        let batch: Vec<NewJob> = self.waiting.iter().take(self.most).map(|(_, job)| job.clone()).collect();
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// The places of the first `size`, which are enqueued.
+    fn taken(&mut self, size: usize) -> impl Iterator<Item = usize> {
+        self.most = self.most.saturating_mul(2);
+        self.waiting.drain(..size).map(|(place, _)| place)
+    }
+
+    /// The place of the item at fault, which is dealt with; the others wait on.
+    fn refused(&mut self, index: usize) -> Option<usize> {
+        self.most = CAREFUL;
+        self.waiting.remove(index).map(|(place, _)| place)
+    }
 }
 
 const fn item_at_fault(error: &store::Error) -> Option<usize> {
@@ -184,6 +211,7 @@ pub(super) fn count_rejected(state: &State, items: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::{Json, Name};
 
     #[test]
     fn an_array_is_split_up_to_its_bound_and_not_beyond() {
@@ -200,5 +228,32 @@ mod tests {
             let problem = split(text).expect_err("not an array");
             assert!(problem.detail().contains("not a JSON array"), "{problem:?}");
         }
+    }
+
+    /// What a store that refuses every `nth` item is asked for: how often, and how many items over all.
+    fn asked(items: usize, nth: usize) -> (usize, usize) {
+        let job = |n: usize| (n, NewJob { delay_ms: n as u64, ..NewJob::new(Name::literal("k"), Json::of(&n)) });
+        let mut batches = Batches::of((0..items).map(job).collect());
+        let (mut calls, mut sum, mut taken) = (0, 0, Vec::new());
+        while let Some(batch) = batches.next() {
+            (calls, sum) = (calls + 1, sum + batch.len());
+            match batch.iter().position(|job| job.delay_ms.is_multiple_of(nth as u64)) {
+                Some(index) => assert!(batches.refused(index).expect("it waits").is_multiple_of(nth)),
+                None => taken.extend(batches.taken(batch.len())),
+            }
+        }
+        assert!((0..items).filter(|n| !n.is_multiple_of(nth)).eq(taken), "all the good ones, in their order");
+        (calls, sum)
+    }
+
+    #[test]
+    fn what_refusals_cost_grows_with_their_number_and_not_with_its_square() {
+        for nth in [1, 2, 100, MOST_ITEMS] {
+            let (calls, sum) = asked(MOST_ITEMS, nth);
+            let refused = MOST_ITEMS.div_ceil(nth);
+            // All at once in the beginning, each once at last, and what fails is twice what went well before it.
+            assert!(sum <= 4 * MOST_ITEMS + refused * CAREFUL, "every {nth}th refused: {sum} items in {calls} calls");
+        }
+        assert_eq!(asked(MOST_ITEMS, MOST_ITEMS).0, 1 + 8, "all but the first are good");
     }
 }

@@ -1,6 +1,7 @@
 //! What can be set about the control port, and which settings do not fit together. Reading files is `state.rs`' affair.
 
-use crate::job::Limits;
+use super::hooks;
+use crate::{job::Limits, signatures};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -21,22 +22,31 @@ pub struct Config {
     /// Names, besides this machine's own, under which a port without token may be called: a web page that points its own
     /// name at 127.0.0.1 is not among them.
     pub allowed_hosts: Vec<String>,
-    /// Clients beyond these wait in the kernel's backlog.
+    /// When there are so many, a new client takes the place of the one that has waited longest without asking for anything;
+    /// while all are being answered, it waits in the kernel's backlog.
     pub max_connections: usize,
+    /// Connections of one address of another machine; more are closed as they come. Loopback may be a proxy and has no such cap.
+    pub max_connections_per_peer: usize,
     /// Bytes of one request, except for a streamed NDJSON body, which never is in memory as a whole.
     pub max_body_bytes: usize,
     /// Bytes of one job's payload; at most 16 MiB.
     pub max_payload_bytes: usize,
     /// Bytes of one inbound webhook.
     pub max_hook_bytes: usize,
-    /// Bytes of all request bodies that are in memory at once; requests beyond wait their turn.
+    /// Bytes of all request bodies that are in memory at once, without those of webhooks; requests beyond wait their turn.
     pub max_buffered_bytes: usize,
+    /// Bytes of all webhook bodies beyond 64 KiB that are in memory at once, and one more body beside.
+    pub max_hook_buffered_bytes: usize,
     /// Bytes of one streamed NDJSON body.
     pub max_stream_bytes: u64,
-    /// The whole header of a request must have arrived after so long; an idle connection is kept as long.
+    /// The whole header of a connection's first request must have arrived after so long.
+    pub first_header_deadline_ms: u64,
+    /// The same for a later request; an idle connection is kept as long.
     pub header_deadline_ms: u64,
     /// Longest silence within a body, and longest refusal to read an answer.
     pub idle_deadline_ms: u64,
+    /// From the header of a webhook to the end of its body.
+    pub hook_deadline_ms: u64,
     /// From the header to the answer.
     pub request_deadline_ms: u64,
     /// How long one NDJSON stream may go on.
@@ -61,6 +71,8 @@ impl Default for Config {
             token_file: None,
             allowed_hosts: Vec::new(),
             max_connections: 1024,
+            // A whole office behind one address stays below; four strangers together do not fill the port.
+            max_connections_per_peer: 256,
             // One job with the largest payload that any configuration allows.
             max_body_bytes: Limits::PAYLOAD_HARD + Self::ENVELOPE_BYTES,
             max_payload_bytes: Limits::PAYLOAD_DEFAULT,
@@ -68,10 +80,16 @@ impl Default for Config {
             max_hook_bytes: 1 << 20,
             // Eight of the largest bodies, on a machine that also runs a database and a web server.
             max_buffered_bytes: 128 << 20,
+            // Webhooks are a few KiB, which are not counted; what is counted is a burst of large ones.
+            max_hook_buffered_bytes: 16 << 20,
             max_stream_bytes: 4 << 30,
-            // Browsers and proxies keep idle connections for half a minute and more; a slow sender holds one connection so long.
+            // A header is one packet. Who has not sent it after five seconds and two retransmissions is not coming.
+            first_header_deadline_ms: 5000,
+            // Browsers and proxies keep idle connections for half a minute and more.
             header_deadline_ms: 30_000,
             idle_deadline_ms: 10_000,
+            // As long as the most patient senders wait for an answer; the cap of the body is known, so is the time it takes.
+            hook_deadline_ms: 10_000,
             // Longer than any store call's own deadline, so that the store's word arrives and not ours.
             request_deadline_ms: 60_000,
             stream_deadline_ms: 3_600_000,
@@ -106,20 +124,44 @@ impl Config {
         self.check_sizes()
     }
 
+    /// Whether these settings go with the webhook sources. Who names a source will let strangers reach `/hooks/`, through a proxy
+    /// or a tunnel that in most set-ups forwards every other path as well, from an address of this machine: without a token
+    /// that would be an administrator.
+    ///
+    /// # Errors
+    /// One sentence about the first thing that does not fit.
+    pub fn goes_with(&self, webhooks: &signatures::Config) -> Result<(), String> {
+        for name in webhooks.sources.keys() {
+            hooks::source_name(name)?;
+        }
+        let has_token = self.token.as_ref().is_some_and(|token| !token.expose_secret().is_empty()) || self.token_file.is_some();
+        match webhooks.sources.keys().next() {
+            Some(name) if !has_token => Err(format!(
+                "webhooks.sources.{name} is set and control.token is not, so whatever lets its sender reach /hooks/ would let \
+                 strangers administer this daemon: set control.token_file, or WINDLASS__CONTROL__TOKEN to the output of `openssl rand -hex 32`"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn check_sizes(&self) -> Result<(), String> {
         let whole = |name: &str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) { Ok(()) } else { Err(format!("control.{name} = {value} must be {least} to {most}")) }
         };
         let bytes = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         whole("max_connections", bytes(self.max_connections), 1, 65_536)?;
+        whole("max_connections_per_peer", bytes(self.max_connections_per_peer), 1, 65_536)?;
         whole("max_payload_bytes", bytes(self.max_payload_bytes), 1, bytes(Limits::PAYLOAD_HARD))?;
         whole("max_body_bytes", bytes(self.max_body_bytes), 1024, 1 << 30)?;
         whole("max_hook_bytes", bytes(self.max_hook_bytes), 1024, bytes(self.max_body_bytes))?;
         whole("max_buffered_bytes", bytes(self.max_buffered_bytes), bytes(self.max_body_bytes), 1 << 40)?;
+        whole("max_hook_buffered_bytes", bytes(self.max_hook_buffered_bytes), 1024, 1 << 40)?;
         whole("max_stream_bytes", self.max_stream_bytes, bytes(self.max_body_bytes), 1 << 50)?;
         for (name, value) in [
+            ("first_header_deadline_ms", self.first_header_deadline_ms),
             ("header_deadline_ms", self.header_deadline_ms),
             ("idle_deadline_ms", self.idle_deadline_ms),
+            ("hook_deadline_ms", self.hook_deadline_ms),
             ("request_deadline_ms", self.request_deadline_ms),
             ("stream_deadline_ms", self.stream_deadline_ms),
             ("health_deadline_ms", self.health_deadline_ms),
@@ -130,12 +172,20 @@ impl Config {
         Ok(())
     }
 
+    pub(super) const fn first_header_deadline(&self) -> Duration {
+        Duration::from_millis(self.first_header_deadline_ms)
+    }
+
     pub(super) const fn header_deadline(&self) -> Duration {
         Duration::from_millis(self.header_deadline_ms)
     }
 
     pub(super) const fn idle_deadline(&self) -> Duration {
         Duration::from_millis(self.idle_deadline_ms)
+    }
+
+    pub(super) const fn hook_deadline(&self) -> Duration {
+        Duration::from_millis(self.hook_deadline_ms)
     }
 
     pub(super) const fn request_deadline(&self) -> Duration {

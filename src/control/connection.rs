@@ -1,7 +1,11 @@
-//! The listening socket: how many connections, how long a client may take over a header or over reading an answer, and how the
-//! port closes. axum's own server has none of these bounds, so hyper is driven directly.
+//! The listening socket: how long a client may take over a header or over reading an answer, and how the port closes; how many
+//! clients there may be is in `crowd.rs`. axum's own server has none of these bounds, so hyper is driven directly.
 
-use super::{State, router};
+use super::{
+    State,
+    crowd::{Crowd, Seated},
+    router,
+};
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -10,14 +14,12 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Sleep, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,22 +46,24 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
     let config = &in_force.config;
     let connections = Connections {
         router: router(state),
+        crowd: Crowd::new(config.max_connections, config.max_connections_per_peer),
         builder: builder(config.header_deadline()),
+        first_header_deadline: config.first_header_deadline(),
         write_deadline: config.idle_deadline(),
         closing: shutdown.clone(),
         cut: CancellationToken::new(),
         open: TaskTracker::new(),
     };
-    let room = Arc::new(Semaphore::new(config.max_connections));
     tracing::info!(%address, "the control port listens");
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &connections.crowd) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => connections.begin(stream, peer, permit),
+            Ok((stream, peer, Some(seated))) => connections.begin(stream, peer, seated),
+            Ok((_, peer, None)) => tracing::debug!(%peer, "a connection beyond its peer's share was closed"),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -71,10 +75,9 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, crowd: &Crowd) -> io::Result<(TcpStream, SocketAddr, Option<Seated>)> {
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+    Ok((stream, peer, crowd.seat(peer).await))
 }
 
 fn builder(header_deadline: Duration) -> http1::Builder {
@@ -85,7 +88,9 @@ fn builder(header_deadline: Duration) -> http1::Builder {
 
 struct Connections {
     router: Router,
+    crowd: Crowd,
     builder: http1::Builder,
+    first_header_deadline: Duration,
     write_deadline: Duration,
     closing: CancellationToken,
     /// Fires when the time to close in order is over.
@@ -94,23 +99,31 @@ struct Connections {
 }
 
 impl Connections {
-    fn begin(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn begin(&self, stream: TcpStream, peer: SocketAddr, seated: Seated) {
         // Answers are small and complete; waiting for more to send along would add 40 ms to some.
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
+        let (router, crowd, seat) = (self.router.clone(), self.crowd.clone(), seated.seat.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            let request: Request = request.map(axum::body::Body::new);
-            router.clone().call(request)
+            let (mut router, crowd, seat) = (router.clone(), crowd.clone(), seat.clone());
+            async move {
+                if !seat.begin() {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+                }
+                let request: Request = request.map(axum::body::Body::new);
+                let answer = router.call(request).await.map_err(|never| match never {});
+                crowd.rests(&seat);
+                answer
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(Patient::new(stream, self.write_deadline)), service);
-        let (closing, cut) = (self.closing.clone(), self.cut.clone());
+        let (closing, cut, patience) = (self.closing.clone(), self.cut.clone(), self.first_header_deadline);
         self.open.spawn(async move {
-            let _permit = permit;
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => Some(ended),
+                at_once = seated.seat.has_to_go(patience) => at_once.then_some(Ok(())),
                 () = closing.cancelled() => None,
             };
             let ended = match ended {

@@ -5,7 +5,7 @@
 use super::{Problem, State, body, bulk, extract::Member};
 use crate::{
     job::{Json, Limits, Name, NewJob, Timestamp},
-    signatures::{self, Event, Verified},
+    signatures::{self, Event, Rejection, Verified},
     store,
     telemetry::Metrics,
 };
@@ -17,10 +17,11 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 const KIND: &str = "webhook.process";
 
-/// `hook:<source>:<event id>` must fit the 255 characters of an idempotency key beside an id of 200.
+/// `hook:<source>:<identity>` must fit the 255 characters of an idempotency key beside an identity of 200.
 const SOURCE_BYTES: usize = 48;
 
 /// Event ids are remembered for longer than the longest retry and redelivery window of any sender (reference: providers 3.4).
@@ -39,12 +40,18 @@ pub(super) struct HookAnswer {
 /// One sentence about the first that cannot be used.
 pub(super) fn sources(config: &signatures::Config) -> Result<BTreeMap<Name, signatures::Source>, String> {
     let one = |(name, source): (&String, &signatures::SourceConfig)| {
-        let named = Name::new(name).ok().filter(|name| name.len() <= SOURCE_BYTES).ok_or_else(|| {
-            format!("webhooks.sources.{name:?} is no usable name; use at most {SOURCE_BYTES} letters, digits and _ . : -")
-        })?;
-        Ok((named, source.source(name).map_err(|error| error.to_string())?))
+        Ok((source_name(name)?, source.source(name).map_err(|error| error.to_string())?))
     };
     config.sources.iter().map(one).collect()
+}
+
+/// A `:` would make the keys of two sources the same: `a` with the id `b:1`, and `a:b` with the id `1`.
+///
+/// # Errors
+/// One sentence about a name that cannot be used.
+pub(super) fn source_name(name: &str) -> Result<Name, String> {
+    let usable = Name::new(name).ok().filter(|name| name.len() <= SOURCE_BYTES && !name.contains(':'));
+    usable.ok_or_else(|| format!("webhooks.sources.{name:?} is no usable name; use at most {SOURCE_BYTES} letters, digits and _ . -"))
 }
 
 /// What can become of an event, for the metric's `result` label.
@@ -68,20 +75,28 @@ pub(super) async fn receive(
         return Err(body::refuse(sent, &headers, Problem::not_found("this webhook source")));
     };
     let counted = |result: &str| state.metrics.webhooks_received.with_label_values(&[name.as_str(), result]).inc();
-    if let Err(problem) = body::not_encoded(&headers) {
-        counted("rejected");
-        return Err(body::refuse(sent, &headers, problem));
-    }
-    let read = body::read(&state, &headers, sent, in_force.config.max_hook_bytes).await.inspect_err(|_| counted("rejected"))?;
-    let now = state.clock.now();
-    let verified = source.verify(&headers, &read.bytes, now.to_utc()).map_err(|rejection| {
+    let unbelieved = |rejection: Rejection| {
         counted("rejected");
         state.metrics.webhook_rejections.with_label_values(&[name.as_str(), rejection.reason()]).inc();
         tracing::debug!(source = %name, reason = rejection.reason(), "a webhook was not believed");
         // One answer for every reason: saying more would help nobody but a forger.
         Problem::new(StatusCode::UNAUTHORIZED, "bad_signature", "the signature does not verify")
-    })?;
-    let event = Event::new(name, verified.clone(), now.to_utc(), &headers, &read.bytes);
+    };
+    if let Err(problem) = body::not_encoded(&headers) {
+        counted("rejected");
+        return Err(body::refuse(sent, &headers, problem));
+    }
+    let (limit, deadline) = (in_force.config.max_hook_bytes, Instant::now() + in_force.config.hook_deadline());
+    let sent = body::not_declared_larger(&headers, sent, limit).inspect_err(|_| counted("rejected"))?;
+    let now = state.clock.now();
+    // Nobody reads on for a sender who shows nothing that could be a signature.
+    let expected = match source.expect(&headers, now.to_utc()) {
+        Ok(expected) => expected,
+        Err(rejection) => return Err(body::refuse(sent, &headers, unbelieved(rejection))),
+    };
+    let (bytes, _memory) = body::read_unknown(&state, &headers, sent, limit, deadline).await.inspect_err(|_| counted("rejected"))?;
+    let verified = expected.verify(&bytes).map_err(unbelieved)?;
+    let event = Event::new(name, verified.clone(), state.clock.now().to_utc(), &headers, &bytes);
     let taken = take(&state, &job(name, &verified, &event)?, &event).await;
     counted(match &taken {
         Ok(Taken::New) => "accepted",
@@ -101,7 +116,7 @@ fn job(source: &Name, verified: &Verified, event: &Event) -> Result<NewJob, Prob
     if payload.as_str().len() > Limits::PAYLOAD_HARD {
         return Err(body::too_large(Limits::PAYLOAD_HARD as u64));
     }
-    let key = format!("hook:{source}:{}", verified.event_id);
+    let key = format!("hook:{source}:{}", verified.identity);
     let mut job = NewJob::new(Name::literal(KIND), payload);
     job.idempotency_ms = REMEMBERED_MS;
     job.idempotency_key = Some(key.clone());

@@ -1,13 +1,14 @@
 //! `/metrics`: the counters as they stand, with the gauges that mirror the store read afresh. Counts come from the store's own
 //! counters, never from a scan (contract 4).
 
-use super::{Problem, State};
+use super::{Problem, State, state::Labels};
 use crate::{job::State as JobState, store::QueueStatus, telemetry::Metrics};
 use axum::{
     extract,
     http::header,
     response::{IntoResponse as _, Response},
 };
+use std::{collections::BTreeMap, time::Duration};
 
 /// Quarantined rows are looked at one by one, and there should be none; beyond this many the number no longer matters.
 const COUNTED_QUARANTINE: usize = 1000;
@@ -19,7 +20,7 @@ pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Resu
     let quarantined = tokio::time::timeout(deadline, state.store.quarantined(COUNTED_QUARANTINE)).await.ok().and_then(Result::ok);
     let text = {
         let _alone = state.scraping.lock().await;
-        mirror(&state.metrics, queues.as_deref().unwrap_or_default());
+        mirror(&state.metrics, &state.labels(), queues.as_deref().unwrap_or_default());
         if let Some(rows) = quarantined {
             state.metrics.jobs_quarantined.with_label_values::<&str>(&[]).set(i64::try_from(rows.len()).unwrap_or(i64::MAX));
         }
@@ -28,19 +29,41 @@ pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Resu
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-/// Sets the queues' gauges to what the store says now. What it no longer knows, or cannot say, is absent rather than stale.
-fn mirror(metrics: &Metrics, queues: &[QueueStatus]) {
+/// What one label shows: a queue, or all those together that have no label of their own.
+#[derive(Default)]
+struct Row {
+    jobs: [u64; JobState::ALL.len()],
+    oldest_queued_ms: u64,
+    paused: i64,
+}
+
+impl Row {
+    fn add(&mut self, queue: &QueueStatus) {
+        for (sum, state) in self.jobs.iter_mut().zip(JobState::ALL) {
+            *sum += queue.jobs.get(&state).copied().unwrap_or(0);
+        }
+        self.oldest_queued_ms = self.oldest_queued_ms.max(queue.oldest_queued_ms.unwrap_or(0));
+        self.paused += i64::from(queue.paused.is_some());
+    }
+}
+
+/// Sets the queues' gauges to what the store says now. What it no longer knows, or cannot say, is absent rather than stale. A
+/// producer can name queues without end; those that nobody configured or works on are one row.
+fn mirror(metrics: &Metrics, labels: &Labels, queues: &[QueueStatus]) {
+    let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
+    for queue in queues {
+        let label = if labels.knows_queue(&queue.name) { queue.name.as_str() } else { Labels::OTHER };
+        rows.entry(label).or_default().add(queue);
+    }
     metrics.queue_jobs.reset();
     metrics.queue_oldest_ready_age.reset();
     metrics.queue_paused.reset();
-    for queue in queues {
-        let name = queue.name.as_str();
-        for state in JobState::ALL {
-            let jobs = queue.jobs.get(&state).copied().unwrap_or(0);
-            metrics.queue_jobs.with_label_values(&[name, state.as_str()]).set(i64::try_from(jobs).unwrap_or(i64::MAX));
+    for (label, row) in rows {
+        for (state, jobs) in JobState::ALL.iter().zip(row.jobs) {
+            metrics.queue_jobs.with_label_values(&[label, state.as_str()]).set(i64::try_from(jobs).unwrap_or(i64::MAX));
         }
-        let oldest_secs = queue.oldest_queued_ms.map_or(0.0, |ms| std::time::Duration::from_millis(ms).as_secs_f64());
-        metrics.queue_oldest_ready_age.with_label_values(&[name]).set(oldest_secs);
-        metrics.queue_paused.with_label_values(&[name]).set(i64::from(queue.paused.is_some()));
+        let oldest_secs = Duration::from_millis(row.oldest_queued_ms).as_secs_f64();
+        metrics.queue_oldest_ready_age.with_label_values(&[label]).set(oldest_secs);
+        metrics.queue_paused.with_label_values(&[label]).set(row.paused);
     }
 }

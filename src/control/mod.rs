@@ -1,8 +1,9 @@
 //! The control port: one thin door onto the store. Every route stands on this screen; what a route does is in the file named
 //! after its noun. Enqueueing, looking and administering happen here; nothing of the engine is known here.
 //!
-//! A request passes, in this order: connection cap, header deadline (`connection.rs`) → count, clock and deadline
-//! (`observe.rs`) → route → who may call it (`auth.rs`) → size and form of the body (`body.rs`) → the handler → the store.
+//! A request passes, in this order: connection caps (`crowd.rs`), header deadline (`connection.rs`) → count, clock and deadline
+//! (`observe.rs`) → route → who may call it (`auth.rs`) → size and form of the body (`body.rs`) → its
+//! memory (`memory.rs`) → the handler → the store.
 //! Nothing expensive happens before a caller is known.
 
 mod auth;
@@ -10,12 +11,14 @@ mod body;
 mod bulk;
 mod config;
 mod connection;
+mod crowd;
 mod dead;
 mod error;
 mod extract;
 mod health;
 mod hooks;
 mod jobs;
+mod memory;
 mod metrics;
 mod ndjson;
 mod observe;

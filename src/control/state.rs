@@ -1,6 +1,11 @@
 //! What every request shares: the store, the metrics, and the settings in force, which a reload swaps as a whole.
 
-use super::{Config, auth::Gate, hooks};
+use super::{
+    Config,
+    auth::Gate,
+    hooks,
+    memory::{Budget, HookBudget},
+};
 use crate::{
     clock::Clock,
     job::{Name, NewJob, Settings},
@@ -17,7 +22,7 @@ use std::{
     },
     time::Instant,
 };
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 /// Cheap to clone: a handle.
 #[derive(Clone)]
@@ -28,7 +33,8 @@ pub struct Shared {
     pub metrics: Metrics,
     pub clock: Clock,
     pub(super) started: Instant,
-    pub(super) body_budget: BodyBudget,
+    pub(super) body_budget: Budget,
+    pub(super) hook_budget: HookBudget,
     /// One scrape at a time, so that none sees the gauges of another half filled.
     pub(super) scraping: Mutex<()>,
     pub(super) log_gate: super::observe::LogGate,
@@ -43,12 +49,6 @@ pub(super) struct InForce {
     pub config: Config,
     pub gate: Gate,
     pub sources: BTreeMap<Name, signatures::Source>,
-}
-
-/// Memory for request bodies, in KiB, so that the count fits a semaphore.
-pub(super) struct BodyBudget {
-    pub free_kib: Arc<Semaphore>,
-    pub whole_kib: u32,
 }
 
 impl State {
@@ -67,13 +67,13 @@ impl State {
     ) -> Result<Self, String> {
         let in_force = Arc::new(InForce::of(config, webhooks)?);
         hooks::begin_counting(&metrics, &in_force.sources);
-        let whole_kib = u32::try_from(config.max_buffered_bytes >> 10).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 4);
         Ok(Self(Arc::new(Shared {
             store,
             metrics,
             clock,
             started: Instant::now(),
-            body_budget: BodyBudget { free_kib: Arc::new(Semaphore::new(whole_kib as usize)), whole_kib },
+            body_budget: Budget::new(config.max_buffered_bytes),
+            hook_budget: HookBudget::new(config.max_hook_buffered_bytes),
             scraping: Mutex::new(()),
             log_gate: super::observe::LogGate::default(),
             draining: AtomicBool::new(false),
@@ -83,8 +83,8 @@ impl State {
         })))
     }
 
-    /// Puts a changed configuration in force for the requests that begin from now on. `listen`, `max_connections`,
-    /// `max_buffered_bytes` and the connection deadlines stay as they were at start.
+    /// Puts a changed configuration in force for the requests that begin from now on. `listen`, the caps on connections, the
+    /// memory for bodies and the connection deadlines stay as they were at start.
     ///
     /// # Errors
     /// As [`State::new`]; the old settings stay in force.
@@ -95,10 +95,10 @@ impl State {
         Ok(())
     }
 
-    /// Tells which kinds and queues are known and may stand in a metric label. Called at start and after every change of
-    /// the settings.
-    pub fn know(&self, settings: &Settings) {
-        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Labels::of(settings));
+    /// Tells which kinds and queues are known and may stand in a metric label: those of the settings, and the queues that this
+    /// daemon works on. Called at start and after every change of either.
+    pub fn know<'a>(&self, settings: &Settings, worked: impl IntoIterator<Item = &'a Name>) {
+        *self.labels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Labels::of(settings, worked));
     }
 
     /// From now on `/readyz` says no, so that nobody sends new work here; what comes is still taken.
@@ -134,6 +134,7 @@ impl std::ops::Deref for State {
 impl InForce {
     fn of(config: &Config, webhooks: &signatures::Config) -> Result<Self, String> {
         config.check()?;
+        config.goes_with(webhooks)?;
         let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
@@ -156,10 +157,15 @@ pub(super) type Label = (Option<Name>, Option<Name>);
 impl Labels {
     pub const OTHER: &'static str = "other";
 
-    fn of(settings: &Settings) -> Self {
+    fn of<'a>(settings: &Settings, worked: impl IntoIterator<Item = &'a Name>) -> Self {
         let kinds: BTreeMap<_, _> = settings.kinds.iter().map(|(kind, is)| (kind.clone(), is.queue.clone())).collect();
-        let queues = settings.queues.keys().chain(kinds.values()).cloned().chain([Name::literal("default")]).collect();
+        let configured = settings.queues.keys().chain(kinds.values()).cloned();
+        let queues = configured.chain(worked.into_iter().cloned()).chain([Name::literal("default")]).collect();
         Self { kinds, queues }
+    }
+
+    pub fn knows_queue(&self, queue: &str) -> bool {
+        self.queues.contains(queue)
     }
 
     /// None stands for [`Labels::OTHER`].

@@ -25,8 +25,11 @@ pub(super) fn describe(scheme: Scheme, headers: &HeaderMap, body: &[u8], secret_
         Scheme::Standard => (header(standard::family(headers)[0]), text("type"), text("timestamp").as_deref().and_then(from_rfc3339)),
         Scheme::Github => (header("x-github-delivery"), header("x-github-event"), None),
     };
+    let of_body = || format!("sha256:{}", hex::encode(Sha256::digest(body)));
+    let event_id = id.filter(|id| printable(id, MAX_ID)).unwrap_or_else(of_body);
     Verified {
-        event_id: id.filter(|id| printable(id, MAX_ID)).unwrap_or_else(|| format!("sha256:{}", hex::encode(Sha256::digest(body)))),
+        identity: if scheme.signs_id() { event_id.clone() } else { of_body() },
+        event_id,
         event_type: event_type.filter(|name| printable(name, MAX_TYPE)),
         event_time,
         secret_index,
@@ -64,13 +67,16 @@ pub enum BodyEncoding {
 pub struct Event {
     /// The source's name in the configuration.
     pub source: String,
+    /// See [`Verified::event_id`].
     pub event_id: String,
+    /// Of GitHub not covered by the signature, as little as the headers below: whoever replays a body can say what he likes
+    /// here. What must be sure is to be read from the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<DateTime<Utc>>,
     pub received_at: DateTime<Utc>,
-    /// The few that describe the body; never a signature or a credential.
+    /// The few that describe the body; never a signature or a credential. No scheme signs them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     pub body: String,

@@ -1,12 +1,13 @@
 //! GitHub: `X-Hub-Signature-256: sha256=<lower-case hex>`, HMAC-SHA256 over the body. The older `X-Hub-Signature` (SHA-1)
-//! is ignored. No time is signed: the delivery id, kept over redeliveries, is the guard against replay.
+//! is ignored. Nothing but the body is signed: neither a time nor the delivery id, so what is remembered against replay is the
+//! body (see [`super::Verified::identity`]).
 
-use super::{Rejection, key, key::Key, only};
+use super::{Rejection, claim::Claim, key, only};
 use http::HeaderMap;
 
 const HEADER: &str = "x-hub-signature-256";
 
-pub(super) fn verify(keys: &[Key], headers: &HeaderMap, body: &[u8]) -> Result<usize, Rejection> {
+pub(super) fn claim(headers: &HeaderMap) -> Result<Claim<'_>, Rejection> {
     let signature = only(headers, HEADER)?.strip_prefix("sha256=").ok_or(Rejection::Mismatch)?;
-    key::matching(keys, &[body], hex::encode, &[signature]).ok_or(Rejection::Mismatch)
+    Claim::new(Vec::new(), vec![signature], key::HEX)
 }

@@ -1,6 +1,6 @@
 //! Keys: from the text an operator pastes to the bytes that sign, and the two things done with them.
 
-use super::Scheme;
+use super::{Scheme, claim::Encoding};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
@@ -10,6 +10,17 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 /// The specification asks for 24 to 64 bytes, but Svix' own documented example has 18; what is shorter than 16 is no key.
 const STANDARD_KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// Lower-case, as every signer writes it.
+pub(super) const HEX: Encoding = Encoding {
+    encode: hex::encode,
+    fits: |text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+};
+/// With its padding.
+pub(super) const BASE64: Encoding = Encoding {
+    encode: |mac| BASE64_STANDARD.encode(mac),
+    fits: |text| text.len() == 44 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)),
+};
 
 /// How the text of a Standard Webhooks secret is meant. The other schemes always sign with the text itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

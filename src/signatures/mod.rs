@@ -4,8 +4,9 @@
 //! Rules of every scheme (reference: providers 3.2): the raw body is signed, never a parsed copy; comparison is constant
 //! in time; timestamps are decimal digits within a tolerance both ways; several secrets may be live while one is rolled.
 //!
-//! A new scheme is a variant of [`Scheme`], a file with its check, and a line in [`Source::verify`] and `event::describe`.
+//! A new scheme is a variant of [`Scheme`], a file with its claim, and a line in [`Source::claim`] and `event::describe`.
 
+mod claim;
 mod config;
 mod event;
 mod github;
@@ -21,6 +22,7 @@ pub use key::{InvalidSecret, SecretFormat};
 pub use sign::Signer;
 
 use chrono::{DateTime, Utc};
+use claim::Claim;
 use http::HeaderMap;
 use key::Key;
 use secrecy::SecretString;
@@ -42,9 +44,15 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Whether the scheme signs a time at all; GitHub does not, there the memory of delivery ids is the guard against replay.
+    /// Whether the scheme signs a time at all; GitHub does not, there the memory of bodies is the guard against replay.
     #[must_use]
     pub const fn signs_time(self) -> bool {
+        matches!(self, Self::Stripe | Self::Standard)
+    }
+
+    /// Whether the signature covers the event's id: Stripe has it in the body, Standard Webhooks sign the header.
+    #[must_use]
+    pub const fn signs_id(self) -> bool {
         matches!(self, Self::Stripe | Self::Standard)
     }
 }
@@ -61,9 +69,13 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// The sender's own id, the same over its retries; `sha256:<hex of the body>` when it gives none. At most 200 printable
-    /// ASCII characters.
+    /// ASCII characters. GitHub does not sign it.
     pub event_id: String,
-    /// `invoice.paid`, `push` …, when the sender names one.
+    /// What makes it the same event: what is remembered against replay. The id where the signature covers it. GitHub signs the
+    /// body alone, so there it is the body's hash: else one captured event could be sent again and again under ids made up on
+    /// the way. GitHub's own redeliveries have the same body, and two events of its never do: they carry times and ids.
+    pub identity: String,
+    /// `invoice.paid`, `push` …, when the sender names one. Of GitHub it is a header that nobody signed: a hint, not a proof.
     pub event_type: Option<String>,
     /// When it happened at the sender, when the event says so. Arrival is the caller's to know.
     pub event_time: Option<DateTime<Utc>>,
@@ -125,18 +137,49 @@ impl Source {
         self.scheme
     }
 
+    /// What `headers` alone say, before there is a body: whether they show a signature that could be this source's.
+    ///
+    /// # Errors
+    /// Why no body in the world would be believed under them.
+    pub fn expect<'a>(&'a self, headers: &'a HeaderMap, now: DateTime<Utc>) -> Result<Expected<'a>, Rejection> {
+        let window = Window { now, tolerance: self.tolerance };
+        let claim = match self.scheme {
+            Scheme::Stripe => stripe::claim(headers, window)?,
+            Scheme::Standard => standard::claim(headers, window)?,
+            Scheme::Github => github::claim(headers)?,
+        };
+        Ok(Expected { source: self, headers, claim })
+    }
+
     /// Whether `body`, exactly as it arrived with `headers`, is from this source, and what it says of itself.
     ///
     /// # Errors
     /// Why it is not believed.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: DateTime<Utc>) -> Result<Verified, Rejection> {
-        let window = Window { now, tolerance: self.tolerance };
-        let secret_index = match self.scheme {
-            Scheme::Stripe => stripe::verify(&self.keys, headers, body, window)?,
-            Scheme::Standard => standard::verify(&self.keys, headers, body, window)?,
-            Scheme::Github => github::verify(&self.keys, headers, body)?,
-        };
-        Ok(event::describe(self.scheme, headers, body, secret_index))
+        self.expect(headers, now)?.verify(body)
+    }
+}
+
+/// An event whose headers are here and whose body is not yet.
+#[derive(Debug)]
+pub struct Expected<'a> {
+    source: &'a Source,
+    headers: &'a HeaderMap,
+    claim: Claim<'a>,
+}
+
+impl Expected<'_> {
+    /// Whether `body` is what was signed, and what it says of itself.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub fn verify(&self, body: &[u8]) -> Result<Verified, Rejection> {
+        // As Stripe's own library has it.
+        if self.source.scheme == Scheme::Stripe && body.is_empty() {
+            return Err(Rejection::EmptyBody);
+        }
+        let secret_index = self.claim.verify(&self.source.keys, body)?;
+        Ok(event::describe(self.source.scheme, self.headers, body, secret_index))
     }
 }
 

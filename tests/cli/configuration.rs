@@ -179,7 +179,7 @@ fn a_reload_knows_which_keys_changed() {
     assert_eq!(after.changed_since(&before), ["log.level", "queues.a.concurrency"]);
 }
 
-const SOURCE: &str = "[webhooks.sources.billing]\nscheme = \"stripe\"\n";
+const SOURCE: &str = "control.token = \"t0ken\"\n[webhooks.sources.billing]\nscheme = \"stripe\"\n";
 
 #[test]
 fn a_secret_is_never_shown_nor_repeated_in_an_error() {
@@ -190,8 +190,55 @@ fn a_secret_is_never_shown_nor_repeated_in_an_error() {
     assert!(!format!("{loaded:?}").contains("canary"), "debug output holds the secret");
     assert_eq!(
         problems(&format!("{SOURCE}forward_secret = 4711\n")),
-        ["windlass.toml:3: `webhooks.sources.billing.forward_secret` must be a text in quotes"]
+        ["windlass.toml:4: `webhooks.sources.billing.forward_secret` must be a text in quotes"]
     );
+}
+
+#[test]
+fn a_webhook_source_needs_a_token_and_a_name_without_colons() {
+    let source = |name: &str| format!("[webhooks.sources.\"{name}\"]\nscheme = \"github\"\nsecrets = [\"x\"]\n");
+    let found = problems(&source("hub"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("webhooks.sources.hub is set and control.token is not") && found[0].contains("openssl rand"), "{found:#?}");
+    let found = problems(&format!("control.token = \"t0ken\"\n{}", source("a:b")));
+    assert!(found[0].contains("webhooks.sources.\"a:b\" is no usable name"), "{found:#?}");
+    from_text(&format!("control.token = \"t0ken\"\n{}", source("hub"))).unwrap();
+}
+
+#[test]
+fn what_hides_a_section_hides_inside_an_inline_table_too() {
+    let job = "{ kind = \"http.call\", payload = { url = \"https://canary@h.example/p?k=canary\", headers = { X-Key = \"canary\" }, \
+               list = [{ Authorization = \"canary\" }, { token = [\"canary\"] }], method = \"PUT\" } }";
+    let text = format!("[schedules.night]\ncron = \"1 2 * * *\"\njob = {job}\n");
+    let shown = from_text(&text).unwrap().show();
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains("headers = \"***\"") && shown.contains("method = \"PUT\"") && shown.contains("?k=***"), "{shown}");
+    let payload = "kind = \"k\"\npayload = { headers = { Authorization = \"Bearer canary\" } }\n";
+    let section = format!("[schedules.night]\ncron = \"1 2 * * *\"\n[schedules.night.job]\n{payload}");
+    assert!(!from_text(&section).unwrap().show().contains("canary"));
+    let given = with_environment(&[("WINDLASS__SCHEDULES__NIGHT", &format!("{{ cron = \"1 2 * * *\", job = {job} }}"))]).unwrap().show();
+    assert!(!given.contains("canary") && given.contains("method = \"PUT\""), "{given}");
+}
+
+#[test]
+fn no_url_is_shown_with_what_lets_somebody_in() {
+    let forward = "forward_to = \"https://app.example/in?key=canary&plain\"\nforward_secret = \"x\"\n";
+    let shown = from_text(&format!("{SOURCE}secrets = [\"x\"]\n{forward}")).unwrap().show();
+    assert!(shown.contains("forward_to = \"https://app.example/in?key=***&***\""), "{shown}");
+    for (url, is) in [
+        ("sqlite:windlass.db", "sqlite:windlass.db"),
+        ("https://app.example/in", "https://app.example/in"),
+        ("postgres://app:hunter2@db:5432/w?sslmode=require", "postgres://***:***@db:5432/w?sslmode=***"),
+        ("https://hunter2@app.example/", "https://***@app.example/"),
+        ("https://app.example/#hunter2", "https://app.example/#***"),
+        // Mistyped, with a `/` in the password.
+        ("postgres://app:hun/ter2@db/w", "postgres://***"),
+    ] {
+        assert_eq!(config::show::url_without_secrets(url), is);
+    }
+    let prompt = "[workers.extract.profiles.p]\ninstructions = \"Ask https://a.example/?key=canary first,\\nthen go on.\"\n";
+    let shown = from_text(prompt).unwrap().show();
+    assert!(shown.contains("Ask https://a.example/?key=*** first,") && shown.contains("then go on."), "{shown}");
 }
 
 #[test]
@@ -199,7 +246,7 @@ fn a_missing_secret_file_is_named_with_the_line_that_names_it() {
     let found = problems(&format!("{SOURCE}secret_files = [\n\"/nowhere/key\",\n]\n"));
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(
-        found[0].starts_with("windlass.toml:4: `webhooks.sources.billing.secret_files`: cannot read the secret file /nowhere/key"),
+        found[0].starts_with("windlass.toml:5: `webhooks.sources.billing.secret_files`: cannot read the secret file /nowhere/key"),
         "{found:#?}"
     );
 }

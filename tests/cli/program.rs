@@ -86,6 +86,11 @@ impl Place {
 
     /// A daemon on this folder's store, ready.
     pub fn daemon(&self, args: &[&str]) -> RunningDaemon {
+        self.daemon_and_log(args).0
+    }
+
+    /// The same, with what it logged before it was ready.
+    pub fn daemon_and_log(&self, args: &[&str]) -> (RunningDaemon, Vec<Value>) {
         RunningDaemon::start(self, args)
     }
 }
@@ -117,7 +122,7 @@ pub struct RunningDaemon {
 }
 
 impl RunningDaemon {
-    fn start(place: &Place, args: &[&str]) -> Self {
+    fn start(place: &Place, args: &[&str]) -> (Self, Vec<Value>) {
         let mut command = place.command(&["run"]);
         command.args(args).env("WINDLASS__LOG__FORMAT", "json");
         if !args.contains(&"--listen") {
@@ -143,21 +148,29 @@ impl RunningDaemon {
             }
         });
         let mut daemon = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
-        let ready = daemon.wait_for_log("ready");
+        let mut log = daemon.log_until("ready");
+        let ready = log.pop().unwrap();
         daemon.address = ready["address"].as_str().unwrap().parse().unwrap();
-        daemon
+        (daemon, log)
     }
 
     /// The next log entry whose message contains `part`.
     #[track_caller]
     pub fn wait_for_log(&self, part: &str) -> Value {
+        self.log_until(part).pop().unwrap()
+    }
+
+    /// All entries up to and with the one whose message contains `part`.
+    #[track_caller]
+    fn log_until(&self, part: &str) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         while let Ok(entry) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if entry["message"].as_str().is_some_and(|message| message.contains(part)) {
-                return entry;
-            }
+            let found = entry["message"].as_str().is_some_and(|message| message.contains(part));
             seen.push(entry);
+            if found {
+                return seen;
+            }
         }
         panic!("{part:?} was never logged, but {seen:#?}");
     }

@@ -164,3 +164,12 @@ fn what_a_killed_daemon_held_runs_at_once_under_the_next_and_costs_no_attempt() 
     let job = place.json(&["jobs", "show", &id, "--json"]);
     assert_eq!((job["state"].as_str(), job["attempt"].as_u64()), (Some("running"), Some(1)), "{job}");
 }
+
+#[test]
+fn a_webhook_source_without_a_token_is_no_start() {
+    let place = Place::new();
+    place.write("windlass.toml", "[webhooks.sources.hub]\nscheme = \"github\"\nsecrets = [\"It's a Secret to Everybody\"]\n");
+    let run = ["run", "--config", "windlass.toml", "--listen", "127.0.0.1:0"];
+    place.run(&run).assert_refused(78, &["webhooks.sources.hub", "set control.token_file"]);
+    assert!(!place.path("windlass.db").exists(), "nothing was touched");
+}

@@ -109,6 +109,25 @@ async fn without_token_a_page_that_points_its_name_at_this_machine_is_refused() 
 }
 
 #[tokio::test]
+async fn without_token_nothing_that_came_through_a_proxy_is_answered() {
+    let port = Port::start().await;
+    for (method, route) in GUARDED {
+        let path = route.replace("{id}", &JobId::mint().to_string()).replace(['{', '}'], "");
+        // What nginx sends by default: its own upstream as the host.
+        let request =
+            port.request(method.parse().expect("a method"), &path).header("host", "127.0.0.1:7717").header("x-real-ip", "1.1.1.1");
+        Answer::of(request.header("content-type", "application/json").body("{}")).await.problem(403, "proxied");
+    }
+    for (name, value) in [("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https"), ("via", "1.1 p")] {
+        let problem = Answer::of(port.request(Method::GET, "/v1/queues").header(name, value)).await.problem(403, "proxied");
+        assert!(problem["detail"].as_str().expect("text").contains("set control.token"), "{problem}");
+    }
+    let port = Port::with(with_token()).await;
+    let known = port.request(Method::GET, "/v1/queues").bearer_auth(TOKEN).header("x-forwarded-for", "1.1.1.1");
+    assert_eq!(Answer::of(known).await.status, StatusCode::OK, "a token is a token, wherever it came through");
+}
+
+#[tokio::test]
 async fn a_changed_token_is_in_force_after_a_reload() {
     let port = Port::with(with_token()).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -141,6 +160,10 @@ fn settings_that_cannot_work_are_named() {
         ("token", Config { token: Some(SecretString::from("has space")), ..Config::default() }),
         ("token_file", Config { token_file: Some("/tmp/x".into()), ..with_token() }),
         ("allowed_hosts", Config { allowed_hosts: vec!["*".into()], ..Config::default() }),
+        ("max_connections_per_peer", Config { max_connections_per_peer: 0, ..Config::default() }),
+        ("max_hook_buffered_bytes", Config { max_hook_buffered_bytes: 0, ..Config::default() }),
+        ("hook_deadline_ms", Config { hook_deadline_ms: 0, ..Config::default() }),
+        ("first_header_deadline_ms", Config { first_header_deadline_ms: 0, ..Config::default() }),
         ("max_connections", Config { max_connections: 0, ..Config::default() }),
         ("max_payload_bytes", Config { max_payload_bytes: 17 << 20, ..Config::default() }),
         ("max_hook_bytes", Config { max_hook_bytes: 1 << 40, ..Config::default() }),

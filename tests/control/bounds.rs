@@ -4,7 +4,7 @@ use super::*;
 use windlass::job::{Json, NewJob};
 
 fn impatient() -> Config {
-    Config { header_deadline_ms: 150, idle_deadline_ms: 150, ..Config::default() }
+    Config { first_header_deadline_ms: 150, header_deadline_ms: 150, idle_deadline_ms: 150, ..Config::default() }
 }
 
 #[tokio::test]
@@ -58,17 +58,65 @@ async fn a_client_that_never_reads_loses_its_connection() {
     assert_eq!(port.get("/livez").await.status, StatusCode::OK);
 }
 
+/// A request whose body the port is waiting for.
+async fn being_answered(port: &Port) -> TcpStream {
+    let mut socket = TcpStream::connect(port.address).await.expect("connected");
+    let head = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
+                content-length: 28\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.expect("written");
+    let mut interim = [0; 25];
+    socket.read_exact(&mut interim).await.expect("the port reads the body");
+    socket
+}
+
+const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
 #[tokio::test]
-async fn connections_beyond_the_cap_wait_for_their_turn() {
+async fn while_all_connections_are_being_answered_one_more_waits_for_its_turn() {
     let port = Port::with(Config { max_connections: 2, ..Config::default() }).await;
-    let first = TcpStream::connect(port.address).await.expect("connected");
-    let _second = TcpStream::connect(port.address).await.expect("connected");
+    let (mut first, mut second) = (being_answered(&port).await, being_answered(&port).await);
     let mut third = TcpStream::connect(port.address).await.expect("in the backlog");
-    third.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.expect("written");
+    third.write_all(LIVEZ).await.expect("written");
     let answered_early = tokio::time::timeout(Duration::from_millis(100), third.readable()).await;
     assert!(answered_early.is_err(), "served beyond the cap");
-    drop(first);
-    assert!(read_to_end(&mut third).await.starts_with("HTTP/1.1 200 "));
+    first.write_all(br#"{"kind":"k","payload":12345}"#).await.expect("written");
+    assert!(read_to_end(&mut third).await.starts_with("HTTP/1.1 200 "), "the first is answered and makes room");
+    second.write_all(br#"{"kind":"k","payload":12345}"#).await.expect("written");
+    let mut answer = [0; 12];
+    second.read_exact(&mut answer).await.expect("answered");
+    assert_eq!(&answer, b"HTTP/1.1 201", "whoever is being answered keeps his place");
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_make_room_for_one_that_does() {
+    let patient = Config { first_header_deadline_ms: 600_000, header_deadline_ms: 600_000, ..Config::default() };
+    let port = Port::with(Config { max_connections: 8, ..patient }).await;
+    let mut idle = Vec::new();
+    for n in 0..100 {
+        let mut socket = TcpStream::connect(port.address).await.expect("connected");
+        // Some began a header, and some had an answer and stay.
+        match n % 3 {
+            0 => {}
+            1 => socket.write_all(b"GET /livez HTTP/1.1\r\n").await.expect("written"),
+            _ => {
+                socket.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
+                let mut answer = [0; 12];
+                socket.read_exact(&mut answer).await.expect("answered");
+            }
+        }
+        idle.push(socket);
+    }
+    assert!(port.raw(LIVEZ).await.starts_with("HTTP/1.1 200 "));
+    let closed = tokio::time::timeout(PATIENCE, idle[0].read(&mut [0; 1])).await.expect("the oldest had to go");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+}
+
+#[tokio::test]
+async fn the_first_header_has_a_deadline_of_its_own() {
+    let port = Port::with(Config { first_header_deadline_ms: 150, header_deadline_ms: 600_000, ..Config::default() }).await;
+    for text in ["", "GET /livez HTTP/1.1\r\nhost: x\r\n"] {
+        assert_eq!(port.raw(text.as_bytes()).await, "");
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ async fn an_idempotency_key_names_one_job_and_agrees_with_the_envelope() {
 async fn arrivals_are_counted_under_known_names_only() {
     let port = Port::start().await;
     port.store.configure(&settings()).await.expect("configured");
-    port.state.know(&settings());
+    port.state.know(&settings(), []);
     port.enqueue(2, &json!({"kind": "known", "payload": 1})).await;
     port.enqueue(3, &json!({"kind": "invented", "queue": "made-up", "payload": 1})).await;
     port.post("/v1/jobs", &json!({"kind": "known", "payload": 1, "unique_key": "a"})).await;

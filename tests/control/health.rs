@@ -75,6 +75,7 @@ async fn a_handler_that_panics_costs_its_own_request_only() {
 #[tokio::test]
 async fn metrics_mirror_the_queues_as_they_are_now() {
     let port = Port::start().await;
+    port.state.know(&settings(), [&name("q")]);
     port.enqueue(3, &json!({"kind": "k", "payload": 1, "queue": "q"})).await;
     port.post("/v1/queues/q/pause", &json!({})).await;
     let answer = port.get("/metrics").await;
@@ -94,6 +95,33 @@ async fn metrics_mirror_the_queues_as_they_are_now() {
     for line in [r#"windlass_queue_jobs{queue="q",state="running"} 1"#, r#"windlass_queue_paused{queue="q"} 0"#] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn queues_that_a_producer_made_up_are_one_row_of_the_metrics() {
+    let port = Port::start().await;
+    port.state.know(&settings(), [&name("worked")]);
+    for queue in ["work", "worked", "default"] {
+        port.enqueue(1, &json!({"kind": "k", "payload": 1, "queue": queue})).await;
+    }
+    let made_up: Vec<Value> = (0..500).map(|n| json!({"kind": "k", "payload": 1, "queue": format!("made-up-{n}")})).collect();
+    assert_eq!(port.post("/v1/jobs", &Value::Array(made_up)).await.status, StatusCode::CREATED);
+    for queue in ["made-up-1", "made-up-2", "work"] {
+        port.post(&format!("/v1/queues/{queue}/pause"), &json!({})).await;
+    }
+    let text = port.get("/metrics").await.text;
+    assert!(!text.contains("made-up"), "{text}");
+    for line in [
+        r#"windlass_queue_jobs{queue="work",state="queued"} 1"#,
+        r#"windlass_queue_jobs{queue="worked",state="queued"} 1"#,
+        r#"windlass_queue_jobs{queue="default",state="queued"} 1"#,
+        r#"windlass_queue_jobs{queue="other",state="queued"} 500"#,
+        r#"windlass_queue_paused{queue="work"} 1"#,
+        r#"windlass_queue_paused{queue="other"} 2"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains(r#"windlass_queue_oldest_ready_age_seconds{queue="other"}"#), "{text}");
 }
 
 #[tokio::test]

@@ -31,8 +31,14 @@ fn sources() -> signatures::Config {
     signatures::Config { sources: named.map(|(name, scheme)| (name.to_owned(), source(scheme))).into() }
 }
 
+const TOKEN: &str = "hooks-need-no-token";
+
 async fn door() -> Port {
-    let config = Config { token: Some(SecretString::from("hooks-need-no-token")), max_hook_bytes: 64 << 10, ..Config::default() };
+    door_with(Config { max_hook_bytes: 64 << 10, ..Config::default() }).await
+}
+
+async fn door_with(config: Config) -> Port {
+    let config = Config { token: Some(SecretString::from(TOKEN)), ..config };
     Port::hooked(config, &sources(), Clock::manual(Timestamp::from_secs(NOW_SECS))).await
 }
 
@@ -161,7 +167,7 @@ async fn the_counters_of_a_known_source_begin_at_zero() {
 }
 
 async fn metrics(port: &Port) -> String {
-    Answer::of(port.request(Method::GET, "/metrics").bearer_auth("hooks-need-no-token")).await.text
+    Answer::of(port.request(Method::GET, "/metrics").bearer_auth(TOKEN)).await.text
 }
 
 #[tokio::test]
@@ -230,12 +236,114 @@ async fn while_the_store_is_away_the_sender_is_told_to_come_back() {
 #[tokio::test]
 async fn a_secret_that_cannot_be_one_is_named_at_start() {
     let store = Port::start().await;
-    for (name, change) in [("svix", "not base64!"), ("svix", ""), ("bad name", SECRET), (&"n".repeat(49), SECRET)] {
+    for (name, change) in [("svix", "not base64!"), ("svix", ""), ("bad name", SECRET), ("a:b", SECRET), (&"n".repeat(49), SECRET)] {
         let one = SourceConfig { secrets: vec![SecretString::from(change)], ..source(Scheme::Standard) };
         let webhooks = signatures::Config { sources: [(name.to_owned(), one)].into() };
-        let config = Config::default();
+        let config = Config { token: Some(SecretString::from(TOKEN)), ..Config::default() };
         let made = State::new(&config, &webhooks, store.store.clone(), Metrics::new(), Clock::System, Vec::new);
         let error = made.err().expect("refused");
         assert!(error.contains(name) && !error.contains("not base64!"), "{error}");
+        assert!(!error.contains("control.token"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn sources_without_a_token_are_refused_at_start() {
+    let store = Port::start().await;
+    let made = State::new(&Config::default(), &sources(), store.store.clone(), Metrics::new(), Clock::System, Vec::new);
+    let error = made.err().expect("refused");
+    assert!(error.contains("webhooks.sources.github") && error.contains("set control.token_file") && !error.contains('\n'), "{error}");
+    let reloaded = store.state.reload(&Config::default(), &sources());
+    assert_eq!(reloaded.expect_err("refused"), error);
+}
+
+#[tokio::test]
+async fn a_replay_under_another_delivery_id_is_a_repeat_where_the_id_is_not_signed() {
+    let port = door().await;
+    let body = br#"{"ref":"main","after":"9fceb02"}"#;
+    assert_eq!(github(&port, "d-1", body).await.json(), ok());
+    assert_eq!(github(&port, "d-1", body).await.json(), repeat(), "GitHub's own redelivery");
+    assert_eq!(github(&port, "d-2", body).await.json(), repeat(), "a captured body under an id made up on the way");
+    assert_eq!(github(&port, "d-2", br#"{"ref":"main","after":"1a410ef"}"#).await.json(), ok(), "another event");
+    let ids: Vec<String> = events(&port).await.into_iter().map(|event| event.event_id).collect();
+    assert_eq!(ids, ["d-1", "d-2"], "the sender's ids are kept as they came");
+}
+
+/// A request to `/hooks/github` that announces a body of `length`, up to where the port begins to read it.
+async fn announced(port: &Port, length: usize) -> TcpStream {
+    let mut socket = TcpStream::connect(port.address).await.expect("the port listens");
+    let signature = hmac_hex(b"whatever");
+    let head = format!(
+        "POST /hooks/github HTTP/1.1\r\nhost: {}\r\nx-hub-signature-256: sha256={signature}\r\nexpect: 100-continue\r\n\
+         content-length: {length}\r\n\r\n",
+        port.address
+    );
+    socket.write_all(head.as_bytes()).await.expect("written");
+    let mut interim = [0; 25];
+    socket.read_exact(&mut interim).await.expect("the port reads the body");
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket
+}
+
+#[tokio::test]
+async fn webhooks_that_announce_much_and_send_little_keep_no_token_holder_waiting() {
+    let mib = 1 << 20;
+    let config = Config { max_body_bytes: mib, max_buffered_bytes: mib, max_hook_buffered_bytes: mib, ..Config::default() };
+    let patient = Config { idle_deadline_ms: 60_000, hook_deadline_ms: 60_000, ..config };
+    let port = door_with(patient).await;
+    let mut dripping = Vec::new();
+    for _ in 0..8 {
+        let mut socket = announced(&port, mib).await;
+        socket.write_all(b"x").await.expect("written");
+        dripping.push(socket);
+    }
+    let job = json!({"kind": "k", "payload": "x".repeat(900_000)}).to_string();
+    let call = port.request(Method::POST, "/v1/jobs").bearer_auth(TOKEN).header("content-type", "application/json").body(job);
+    assert_eq!(Answer::of(call).await.status, StatusCode::CREATED);
+    let large = format!(r#"{{"zen":"{}"}}"#, "x".repeat(900_000));
+    assert_eq!(github(&port, "large", large.as_bytes()).await.json(), ok(), "nor an honest sender");
+}
+
+#[tokio::test]
+async fn large_webhooks_wait_for_memory_and_are_all_served() {
+    let port = door_with(Config { max_hook_buffered_bytes: 128 << 10, ..Config::default() }).await;
+    let bodies: Vec<String> = (0..16).map(|n| format!(r#"{{"n":{n},"zen":"{}"}}"#, "x".repeat(900_000))).collect();
+    for answer in futures_util::future::join_all(bodies.iter().map(|body| github(&port, "d", body.as_bytes()))).await {
+        assert_eq!((answer.status, answer.json()), (StatusCode::OK, ok()));
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_body_that_drips_ends_with_its_own_deadline() {
+    let port = door_with(Config { idle_deadline_ms: 60_000, hook_deadline_ms: 200, ..Config::default() }).await;
+    let mut socket = announced(&port, 100).await;
+    socket.write_all(b"x").await.expect("written");
+    let answer = read_to_end(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_too_slow"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_signature_is_refused_before_the_body_is_read() {
+    let patient = Config { idle_deadline_ms: 60_000, hook_deadline_ms: 60_000, max_hook_bytes: 64 << 10, ..Config::default() };
+    let port = door_with(patient).await;
+    let (short, loud) = (format!("sha256={}", &hmac_hex(b"x")[1..]), format!("sha256={}", hmac_hex(b"x").to_uppercase()));
+    let old = format!("t={},v1={}", NOW_SECS - 301, hmac_hex(b"x"));
+    for (source, header) in [
+        ("github", "x-nothing: at-all".to_owned()),
+        ("github", "x-hub-signature-256: sha256=".to_owned()),
+        ("github", format!("x-hub-signature-256: {short}")),
+        ("github", format!("x-hub-signature-256: {loud}")),
+        ("stripe", format!("stripe-signature: {old}")),
+        ("svix", format!("webhook-id: 1\r\nwebhook-timestamp: {NOW_SECS}\r\nwebhook-signature: v1,AAAA")),
+    ] {
+        let head = |length: usize| {
+            let close = "connection: close\r\nexpect: 100-continue";
+            format!("POST /hooks/{source} HTTP/1.1\r\nhost: {}\r\n{header}\r\n{close}\r\ncontent-length: {length}\r\n\r\n", port.address)
+        };
+        // The body never comes; whoever asks first hears the answer first.
+        let answer = port.raw(head(100).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("bad_signature"), "{header}: {answer}");
+        let answer = port.raw(head(64 << 11).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "a body too large is that first: {header}: {answer}");
     }
 }

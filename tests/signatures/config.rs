@@ -66,7 +66,13 @@ fn no_secret_is_ever_printed() {
 #[test]
 fn an_event_travels_with_its_bytes_whatever_they_are() {
     for body in [b"plain".as_slice(), b"\xff\xfe\x00binary", b""] {
-        let verified = windlass::signatures::Verified { event_id: "e".into(), event_type: None, event_time: Some(at(7)), secret_index: 0 };
+        let verified = windlass::signatures::Verified {
+            event_id: "e".into(),
+            identity: "e".into(),
+            event_type: None,
+            event_time: Some(at(7)),
+            secret_index: 0,
+        };
         let headers = super::headers(&[("content-type", "application/json"), ("authorization", "Bearer canary")]);
         let event = Event::new("s", verified, at(9), &headers, body);
         let text = serde_json::to_string(&event).expect("JSON");

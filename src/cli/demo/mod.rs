@@ -80,7 +80,7 @@ async fn tour(database: &std::path::Path, is_kept: bool, began: Instant) -> anyh
     let config = configuration(&sandbox, database, &secrets)?;
     let daemon = Daemon::start(&config).await?;
     let mut tour = Tour {
-        client: Client::new(&format!("http://{}", daemon.address()), None)?,
+        client: Client::new(&format!("http://{}", daemon.address()), config.control.token.as_ref())?,
         http: Http::new(&config.outbound, Clock::System)?,
         daemon,
         sandbox,
@@ -95,6 +95,7 @@ async fn tour(database: &std::path::Path, is_kept: bool, began: Instant) -> anyh
 
 /// Made up on the spot: they protect nothing but this tour.
 struct Secrets {
+    control: String,
     stripe: String,
     github: String,
     standard: String,
@@ -105,7 +106,9 @@ impl Default for Secrets {
     fn default() -> Self {
         let fresh = || uuid::Uuid::now_v7().simple().to_string();
         let whsec = || format!("whsec_{}", senders::base64(fresh().as_bytes()));
-        Self { stripe: format!("whsec_{}", fresh()), github: fresh(), standard: whsec(), forward: whsec() }
+        // Two, because half of such an id is the time.
+        let control = format!("{}{}", fresh(), fresh());
+        Self { control, stripe: format!("whsec_{}", fresh()), github: fresh(), standard: whsec(), forward: whsec() }
     }
 }
 
@@ -123,6 +126,7 @@ fn configuration(sandbox: &Sandbox, database: &std::path::Path, secrets: &Secret
     let mut config = config::load(&Sources::default())?.config;
     config.store.url = format!("sqlite:{}", database.display());
     config.control.listen.set_port(0);
+    config.control.token = Some(secrets.control.clone().into());
     config.outbound.allow = vec!["127.0.0.0/8".parse()?];
     config.providers.openai.base_url = sandbox.openai_url().parse()?;
     config.providers.openai.api_key = Some("sandbox".into());

@@ -3,7 +3,7 @@
 use super::{Config, error};
 use crate::store::{Durability, Error, Result};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use std::{path::Path, time::Duration};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The schema this program knows; a file of a newer one is refused.
 pub(super) const SCHEMA_VERSION: i64 = 1;
@@ -17,11 +17,21 @@ pub(super) enum Purpose {
     Read,
 }
 
+/// Opens the database for writing, making an empty one that nobody but its owner can read if there is none: jobs carry what must
+/// not be public. SQLite gives the files beside it the same mode. One that is there keeps its mode; a group may share it.
+pub(super) fn make_private(path: &Path) -> io::Result<File> {
+    File::options().read(true).append(true).create(true).mode(0o600).open(path)
+}
+
 pub(super) fn open(path: &Path, config: &Config, purpose: Purpose) -> Result<Connection> {
     let flags = match purpose {
         Purpose::Write => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         Purpose::Read => OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     };
+    if purpose == Purpose::Write {
+        // A file that cannot be made is what SQLite says best.
+        let _ = make_private(path);
+    }
     let connection = Connection::open_with_flags(path, flags).map_err(|e| named(path, error::before_commit(e)))?;
     let set_up = || -> rusqlite::Result<()> {
         connection.busy_timeout(Duration::from_millis(config.busy_timeout_ms))?;

@@ -1,17 +1,28 @@
 //! Who may lease. One daemon at a time holds the lock on `<db>.lock`; the file names the address of its control port, so
 //! that other programs can ask it instead of opening the file. Holding the lock proves that the former daemon is dead.
+//!
+//! Whoever may read the file may also lock it, and so pass for the daemon under an address that a dead one left behind. Hence
+//! the file is its owner's alone when it is made, and whoever asks for the address is told whose it is.
 
 use crate::store::{Error, Result};
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// Held for as long as the daemon may lease.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // An address at which nobody answers any more is an invitation to answer there.
+        let _ = self.file.set_len(0);
+    }
 }
 
 fn lock_path(database: &Path) -> PathBuf {
@@ -29,6 +40,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(&path)
             .map_err(|e| Error::Unavailable(format!("{shown} cannot be written ({e}); check the folder's permissions")))?;
         match file.try_lock() {
@@ -54,19 +66,29 @@ impl Lock {
             file.write_all(text.as_bytes())
         };
         write(&mut file).map_err(|e| Error::Unavailable(format!("{shown} cannot be written ({e})")))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
-/// Where the daemon that works on `database` answers; `None` when none does.
+/// What a lock file says while somebody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Where the daemon's control port answers.
+    pub address: SocketAddr,
+    /// The user whose file it is, and who therefore chose what it says.
+    pub owner: u32,
+}
+
+/// Where the daemon that works on `database` answers; `None` when none does, or when the lock is not ours to read.
 #[must_use]
-pub fn control_address(database: &Path) -> Option<SocketAddr> {
+pub fn announced(database: &Path) -> Option<Announced> {
     let mut file = File::open(lock_path(database)).ok()?;
     if file.try_lock_shared().is_ok() {
         // Nobody holds it: the address is a dead daemon's.
         return None;
     }
+    let owner = file.metadata().ok()?.uid();
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    Some(Announced { address: text.trim().parse().ok()?, owner })
 }

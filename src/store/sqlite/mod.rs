@@ -18,7 +18,7 @@ mod waiting;
 mod wake;
 mod writer;
 
-pub use lock::control_address;
+pub use lock::{Announced, announced};
 
 use crate::{
     clock::Clock,
@@ -134,7 +134,7 @@ fn refuse_network_disk(path: &Path) -> Result<()> {
 /// Waiting does not help against a missing folder or a missing right, as it does against a lock or a full disk.
 fn refuse_unwritable(path: &Path) -> Result<()> {
     use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    match std::fs::OpenOptions::new().read(true).append(true).create(true).open(path) {
+    match connection::make_private(path) {
         Err(e) if matches!(e.kind(), IsADirectory | NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem) => {
             let name = path.display();
             Err(Error::Refused(format!("{name} cannot be written ({e}); check that its folder exists and that you may write to both")))
