@@ -7,6 +7,12 @@ use serde_json::Value;
 
 /// A pattern that needs more steps than this on an answer is an attack on the clock.
 const PATTERN_STEPS: usize = 100_000;
+/// What all patterns of one schema may take compiled; a run keeps them while the model thinks.
+const PATTERN_BYTES: usize = 32 << 20;
+/// What one may, which is the regex engine's own limit: a hundred letters of any script take three megabytes.
+const ONE_PATTERN_BYTES: usize = 10 << 20;
+/// Transitions that a pattern may remember while it runs.
+const PATTERN_CACHE_BYTES: usize = 1 << 20;
 /// Problems told to the model at once; more only dilute the first.
 const PROBLEMS: usize = 5;
 const PROBLEM_CHARS: usize = 200;
@@ -30,7 +36,11 @@ impl Shape {
             return Err("`schema` must be a JSON Schema, an object".into());
         }
         schema::check(text.len(), &schema)?;
-        let options = jsonschema::options().with_pattern_options(PatternOptions::fancy_regex().backtrack_limit(PATTERN_STEPS));
+        let patterns = PatternOptions::fancy_regex()
+            .backtrack_limit(PATTERN_STEPS)
+            .size_limit((PATTERN_BYTES / schema::patterns(&schema).max(1)).min(ONE_PATTERN_BYTES))
+            .dfa_size_limit(PATTERN_CACHE_BYTES);
+        let options = jsonschema::options().with_pattern_options(patterns);
         let unusable = |error: &str| format!("`schema` is not a usable JSON Schema: {}", shortened(error));
         let validator = options.build(&schema).map_err(|error| unusable(&error.to_string()))?;
         Ok(Self { schema, validator })
@@ -132,6 +142,14 @@ mod tests {
         let shape = shape(&json!({"type": "object", "properties": {"s": {"pattern": "^(?=(a+)+$)(a|aa)+$"}}})).expect("a schema");
         let answer = format!("{{\"s\":\"{}b\"}}", "a".repeat(5_000));
         assert!(shape.read(&answer, "7f3a").is_err());
+    }
+
+    #[test]
+    fn patterns_share_the_memory_that_one_schema_may_take() {
+        let heavy = |count: usize| json!({"type": "string", "allOf": (0..count).map(|n| json!({"pattern": format!("(a{{900}}){{9}}{n}")})).collect::<Vec<_>>()});
+        assert!(shape(&heavy(3)).is_ok());
+        assert!(shape(&heavy(1000)).is_err_and(|said| said.contains("not a usable JSON Schema")));
+        assert!(shape(&json!({"type": "string", "pattern": "^[\\p{L}\\p{N} .'-]{1,100}$"})).is_ok());
     }
 
     #[test]

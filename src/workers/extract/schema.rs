@@ -3,7 +3,7 @@
 //! counted, each definition once.
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Larger ones are no use in a prompt.
 const MOST_BYTES: usize = 64 << 10;
@@ -55,6 +55,18 @@ pub(super) fn check(bytes: usize, schema: &Value) -> Result<(), String> {
 /// The subschemas that a value of so many levels may meet on one path through it, at most.
 pub(super) fn met_by(schema: &Value, levels: usize) -> u64 {
     Count::new(schema).of(schema, Some(levels))
+}
+
+/// How many different regular expressions there are in it, at most.
+pub(super) fn patterns(schema: &Value) -> usize {
+    fn collect<'s>(value: &'s Value, found: &mut HashSet<&'s str>) {
+        found.extend(value.get("pattern").and_then(Value::as_str));
+        found.extend(value.get("patternProperties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()));
+        parts(value).for_each(|part| collect(part, found));
+    }
+    let mut found = HashSet::new();
+    collect(schema, &mut found);
+    found.len()
 }
 
 /// An object that gives a part of the schema an address of its own. Older drafts spell it `id`.
