@@ -4,13 +4,13 @@
 use super::{
     ProviderError, excerpt,
     guard::{Guard, Refusal},
+    lookup::{Lookup, SystemLookup},
     retry_after, tls,
 };
 use crate::{
     clock::Clock,
     job::{ErrorClass, Timestamp},
 };
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use ipnet::IpNet;
@@ -20,7 +20,7 @@ use reqwest::{
 };
 use rustls::ClientConfig;
 use serde::Deserialize;
-use std::{error::Error as StdError, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 use url::Url;
 
 /// `[outbound]`.
@@ -147,24 +147,6 @@ impl From<CallError> for ProviderError {
     }
 }
 
-/// Turns a name into addresses. The system's resolver, or one that a test scripts.
-#[async_trait]
-pub trait Lookup: Send + Sync + 'static {
-    async fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>>;
-}
-
-/// `getaddrinfo` on tokio's blocking threads.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemLookup;
-
-#[async_trait]
-impl Lookup for SystemLookup {
-    async fn lookup(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
-        // Port 0 is replaced by the URL's when the connection is made.
-        Ok(tokio::net::lookup_host((name, 0)).await?.collect())
-    }
-}
-
 /// Looks a name up once per connection and lets only judged addresses through to the dialler.
 struct GuardedLookup {
     guard: Arc<Guard>,
@@ -179,6 +161,16 @@ impl Resolve for GuardedLookup {
             let judged = guard.resolved(name.as_str(), addresses)?;
             Ok(Box::new(judged.into_iter()) as Addrs)
         })
+    }
+}
+
+/// For the operator's own names, which may point anywhere.
+struct PlainLookup(SystemLookup);
+
+impl Resolve for PlainLookup {
+    fn resolve(&self, name: Name) -> Resolving {
+        let lookup = self.0.clone();
+        Box::pin(async move { Ok(Box::new(lookup.lookup(name.as_str()).await?.into_iter()) as Addrs) })
     }
 }
 
@@ -197,7 +189,7 @@ impl Http {
     /// # Errors
     /// When the TLS stack cannot be set up; with the certificates compiled in that is a fault of the build.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, reqwest::Error> {
-        Self::with_lookup(config, clock, Arc::new(SystemLookup))
+        Self::with_lookup(config, clock, Arc::new(system_lookup(config)))
     }
 
     /// # Errors
@@ -209,7 +201,8 @@ impl Http {
         let tls = tls::config();
         let guard = Arc::new(Guard { allow: config.allow.clone(), low_ports: config.low_ports.clone(), https_only: config.https_only });
         let guarded = client(config, tls.clone()).dns_resolver(GuardedLookup { guard: Arc::clone(&guard), lookup }).build()?;
-        let unguarded = client(config, tls).build()?;
+        // Places of its own: names that jobs bring cannot keep the providers' from being looked up.
+        let unguarded = client(config, tls).dns_resolver(PlainLookup(system_lookup(config))).build()?;
         let max_timeout = Duration::from_millis(config.max_timeout_ms);
         Ok(Self { guarded, unguarded, guard, max_timeout, max_body_bytes: config.max_body_bytes, clock })
     }
@@ -256,6 +249,11 @@ impl Http {
         }
         Ok((body.freeze(), false))
     }
+}
+
+/// Half of the time to connect for finding a place, so that whoever waits still hears why.
+fn system_lookup(config: &Config) -> SystemLookup {
+    SystemLookup::new(Duration::from_millis(config.connect_timeout_ms / 2))
 }
 
 fn client(config: &Config, tls: ClientConfig) -> reqwest::ClientBuilder {

@@ -6,6 +6,7 @@
 pub mod dataforseo;
 pub mod guard;
 pub mod http;
+pub mod lookup;
 mod micros;
 pub mod openai;
 mod retry_after;

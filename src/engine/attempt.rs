@@ -4,7 +4,7 @@
 use super::{
     held::{Grant, Held, Stop},
     settle::{self, Ended},
-    shared::Shared,
+    shared::{Instruments, Shared},
     worker::{Context, Outcome, Worker},
 };
 use crate::job::{LeasedJob, Timestamp};
@@ -12,20 +12,22 @@ use futures_util::FutureExt as _;
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 
-/// Runs `grant` up to its first wait here, and what is left as a task of its own.
+/// Runs `grant` as a task of its own, so that a worker that computes before its first wait holds up nobody behind it; here,
+/// up to that wait, only where the last run of its kind was over before a task would have paid.
 pub(super) async fn start(shared: &Arc<Shared>, grant: Grant, tasks: &TaskTracker) {
-    let mut attempt = run(shared.clone(), grant).boxed();
-    if futures_util::poll!(&mut attempt).is_pending() {
+    let instruments = shared.instruments(&grant.leased.job.queue, &grant.leased.job.kind);
+    let is_quick = instruments.is_quick();
+    let mut attempt = run(shared.clone(), instruments, grant).boxed();
+    if !is_quick || futures_util::poll!(&mut attempt).is_pending() {
         tasks.spawn(attempt);
     }
 }
 
 /// Runs `grant` and hands its settlement on. Never fails and never panics.
-async fn run(shared: Arc<Shared>, grant: Grant) {
+async fn run(shared: Arc<Shared>, instruments: Arc<Instruments>, grant: Grant) {
     let Grant { leased, held, slot } = grant;
     let started_at = shared.clock.now();
     let job = &leased.job;
-    let instruments = shared.instruments(&job.queue, &job.kind);
     instruments.wait.observe(started_at.since(job.due_at).as_secs_f64());
     let timeout = timeout(job);
     let context = Context::new(held.stopped.clone(), started_at, started_at.plus(timeout), held.progress.clone());
@@ -40,7 +42,7 @@ async fn run(shared: Arc<Shared>, grant: Grant) {
         },
     };
     let now = shared.clock.now();
-    instruments.duration.observe(now.since(started_at).as_secs_f64());
+    instruments.ran(now.since(started_at));
     finish(&shared, &held, job, ended, started_at, now);
     drop(slot);
 }

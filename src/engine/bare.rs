@@ -1,4 +1,4 @@
-//! Our own loop: grants in, attempts out. A job that answers at once costs no task; one that waits becomes its own.
+//! Our own loop: grants in, attempts out. A job that answers at once costs no task; any other becomes its own.
 
 use super::{attempt, held::Grant, shared::Shared};
 use std::sync::Arc;

@@ -65,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, grants: mpsc::Receiver<Vec<Grant>>,
     }
 }
 
-/// A job that answers at once costs no task. One that waits becomes its own: an apalis worker is a single task, and a
+/// A job that answers at once costs no task. Any other becomes its own: an apalis worker is a single task, and a
 /// handler that computes between two waits would hold up all the others.
 async fn deliver(_: (), ticket: Data<Ticket>, shared: Data<Arc<Shared>>, tasks: Data<TaskTracker>) -> Result<(), BoxDynError> {
     if let Some(grant) = ticket.take() {

@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -49,11 +50,28 @@ pub(super) type Item = (Settlement, Name);
 /// One kind on one queue: its metrics, looked up once.
 pub(super) struct Instruments {
     pub(super) wait: Histogram,
-    pub(super) duration: Histogram,
+    duration: Histogram,
     outcomes: [IntCounter; 8],
+    /// Whether the last run was short; nothing is known of a kind before its first.
+    quick: AtomicBool,
 }
 
 impl Instruments {
+    /// Far longer than a run that neither waits nor computes, even where the machine is busy.
+    const QUICK: Duration = Duration::from_millis(2);
+
+    pub(super) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn ran(&self, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+        let quick = took < Self::QUICK;
+        if quick != self.is_quick() {
+            self.quick.store(quick, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn ended(&self, outcome: AttemptOutcome) {
         self.outcomes[outcome as usize].inc();
     }
@@ -116,6 +134,7 @@ impl Shared {
             wait: self.metrics.job_wait.with_label_values(&[queue.as_str()]),
             duration: self.metrics.job_duration.with_label_values(&[queue.as_str(), kind.as_str()]),
             outcomes: words.map(outcome),
+            quick: AtomicBool::new(false),
         });
         self.instruments.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
         made
@@ -148,7 +167,7 @@ impl Shared {
         self.polled_at.store(self.clock.now().0, Ordering::SeqCst);
     }
 
-    pub(super) fn polled_ago(&self) -> std::time::Duration {
+    pub(super) fn polled_ago(&self) -> Duration {
         self.clock.now().since(crate::job::Timestamp(self.polled_at.load(Ordering::SeqCst)))
     }
 }

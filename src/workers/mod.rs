@@ -7,6 +7,7 @@ pub mod extract;
 pub mod http;
 mod kinds;
 mod noop;
+mod pool;
 pub mod reminder;
 mod run;
 pub mod serp;

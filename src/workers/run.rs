@@ -51,17 +51,9 @@ impl<'a> Run<'a> {
         self.context.now.plus(self.began.elapsed())
     }
 
-    /// The payload as `T`, or the job's end with a sentence that names what does not fit.
+    /// As [`payload`].
     pub fn payload<T: Deserialize<'a>>(&self) -> Result<T, Early> {
-        // serde would take an array for a struct, member by member.
-        if !self.job.payload.as_str().trim_start().starts_with('{') {
-            return Err(bad_payload(&format!("the payload of `{}` must be a JSON object", self.job.kind)));
-        }
-        self.job.payload.read().map_err(|error| {
-            let said = error.to_string();
-            let said = said.split(" at line ").next().unwrap_or(&said);
-            bad_payload(&format!("the payload of `{}` does not fit: {said}", self.job.kind))
-        })
+        payload(self.job)
     }
 
     /// What becomes of the job after `error` (reference: providers, rule 3).
@@ -90,6 +82,19 @@ impl<'a> Run<'a> {
         };
         Outcome::new(verdict).with_checkpoint(&Throttled { throttled: before.throttled.saturating_add(1) })
     }
+}
+
+/// The payload as `T`, or the job's end with a sentence that names what does not fit.
+pub(super) fn payload<'a, T: Deserialize<'a>>(job: &'a LeasedJob) -> Result<T, Early> {
+    // serde would take an array for a struct, member by member.
+    if !job.payload.as_str().trim_start().starts_with('{') {
+        return Err(bad_payload(&format!("the payload of `{}` must be a JSON object", job.kind)));
+    }
+    job.payload.read().map_err(|error| {
+        let said = error.to_string();
+        let said = said.split(" at line ").next().unwrap_or(&said);
+        bad_payload(&format!("the payload of `{}` does not fit: {said}", job.kind))
+    })
 }
 
 fn park(reason: &str, error: ProviderError) -> Outcome {

@@ -20,13 +20,14 @@ use url::Url;
 use windlass::{
     clients::{
         guard::Refusal,
-        http::{Call, CallError, Config, Http, Keep, Lookup, UrlFrom},
+        http::{Call, CallError, Config, Http, Keep, UrlFrom},
+        lookup::Lookup,
     },
     clock::Clock,
     job::ErrorClass,
 };
 
-fn get(url: &str) -> Call {
+pub fn get(url: &str) -> Call {
     Call {
         url_from: UrlFrom::Job,
         method: Method::GET,

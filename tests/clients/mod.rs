@@ -3,6 +3,7 @@
 mod dataforseo;
 mod guard;
 mod http;
+mod lookup;
 pub mod mail_server;
 mod openai;
 pub mod server;

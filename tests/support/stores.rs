@@ -122,6 +122,11 @@ impl TestStore {
         self.name
     }
 
+    /// For an engine, which keeps its store.
+    pub fn shared(&self) -> Arc<dyn Store> {
+        Arc::clone(self.store.as_ref().expect("a store is open except while it crashes"))
+    }
+
     pub fn sqlite_file(&self) -> PathBuf {
         self.directory.path().join("windlass.db")
     }

@@ -69,10 +69,10 @@ async fn a_text_becomes_data_that_fits_its_schema_with_what_it_cost() {
     assert_eq!(outcome.usage, billed(1));
     for line in [
         "windlass_provider_requests_total{class=\"ok\",kind=\"ai.extract\",provider=\"openai\"} 1",
-        "windlass_ai_tokens_total{direction=\"input\",model=\"m-small-2026\",provider=\"openai\"} 100",
-        "windlass_ai_tokens_total{direction=\"cached\",model=\"m-small-2026\",provider=\"openai\"} 40",
-        "windlass_ai_tokens_total{direction=\"output\",model=\"m-small-2026\",provider=\"openai\"} 10",
-        "windlass_ai_cost_micros_total{model=\"m-small-2026\",provider=\"openai\"} 1250",
+        "windlass_ai_tokens_total{direction=\"input\",model=\"m-small\",provider=\"openai\"} 100",
+        "windlass_ai_tokens_total{direction=\"cached\",model=\"m-small\",provider=\"openai\"} 40",
+        "windlass_ai_tokens_total{direction=\"output\",model=\"m-small\",provider=\"openai\"} 10",
+        "windlass_ai_cost_micros_total{model=\"m-small\",provider=\"openai\"} 1250",
         "windlass_provider_request_seconds_count{provider=\"openai\"} 1",
     ] {
         assert!(bench.metric(line), "{line}");
@@ -275,7 +275,7 @@ async fn a_payload_that_cannot_work_is_refused_with_a_sentence() {
         (json!({"text": " \u{200b}\n", "schema": {}}), "`text` is empty"),
         (json!({"text": "x", "schema": "no"}), "`schema` must be a JSON Schema"),
         (json!({"text": "x", "schema": {"type": "obiect"}}), "`schema` is not a usable JSON Schema"),
-        (json!({"text": "x", "schema": {"$ref": "http://127.0.0.1/x"}}), "`schema` is not a usable JSON Schema"),
+        (json!({"text": "x", "schema": {"$ref": "http://127.0.0.1/x"}}), "`schema` refers to `http://127.0.0.1/x`"),
         (json!({"text": "x", "schema": {}, "max_output_tokens": 0}), "`max_output_tokens` must be 1 to 16000"),
         (json!({"text": "x", "schema": {}, "max_output_tokens": 16001}), "`max_output_tokens` must be 1 to 16000"),
         (json!({"text": "x", "schema": {}, "profile": "nope"}), "no profile `nope`"),
@@ -290,4 +290,40 @@ async fn a_payload_that_cannot_work_is_refused_with_a_sentence() {
         assert!(error.message.contains(said), "{payload}: {}", error.message);
     }
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_schema_that_doubles_is_refused_before_anyone_pays() {
+    let server = Server::start(vec![says("1")]).await;
+    let mut definitions: serde_json::Map<String, Value> = (0..25)
+        .map(|level| {
+            let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
+            (format!("d{level}"), json!({"anyOf": [next, next]}))
+        })
+        .collect();
+    definitions.insert("d25".into(), json!({"type": "string"}));
+    let schema = json!({"type": "object", "$defs": definitions, "properties": {"a": {"$ref": "#/$defs/d0"}}});
+    let outcome = bench(&server, |_, _| {}).run("ai.extract", &json!({"text": "x", "schema": schema})).await;
+    let error = rejected(&outcome);
+    assert!(error.code == "bad_payload" && error.message.contains("more than 10000 subschemas"), "{}", error.message);
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn models_that_only_payloads_name_share_one_time_series() {
+    let server = Server::start(vec![says(GOOD)]).await;
+    let bench = bench(&server, |_, extract| {
+        let profile = workers::extract::Profile { model: Some("m-large".into()), ..Default::default() };
+        extract.profiles.insert("large".into(), profile);
+    });
+    for member in [json!({"model": "x1"}), json!({"model": "x2"}), json!({"model": "m-small"}), json!({"profile": "large"}), json!({})] {
+        let mut payload = payload();
+        payload.as_object_mut().expect("an object").extend(member.as_object().expect("an object").clone());
+        result(&bench.run("ai.extract", &payload).await);
+    }
+    for (model, tokens) in [("other", 20), ("m-small", 20), ("m-large", 10)] {
+        let line = format!("windlass_ai_tokens_total{{direction=\"output\",model=\"{model}\",provider=\"openai\"}} {tokens}");
+        assert!(bench.metric(&line), "{line}");
+    }
+    assert!(!bench.metrics.render().contains("x1"));
 }

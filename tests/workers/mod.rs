@@ -5,6 +5,7 @@ mod http;
 mod register;
 mod reminder;
 mod serp;
+mod stall;
 mod verdicts;
 mod webhook;
 

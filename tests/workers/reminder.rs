@@ -127,7 +127,12 @@ async fn a_template_that_cannot_be_filled_in_is_refused_with_a_sentence() {
             with("text", "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}"),
             "the template `text` does too much work",
         ),
-        (with("text", "{% for a in range(3000) %}{{ 'x' * 1000 }}{% endfor %}"), "the template `text` writes more than"),
+        (with("text", "{% for a in range(3000) %}{{ '%999d' | format(a) }}{% endfor %}"), "the template `text` writes more than"),
+        (with("text", "{% set a = topics ~ topics %}"), "the template `text` uses `set`, which reminders do not have"),
+        (
+            with("text", &format!("{{{{ 1{} }}}}", "+1".repeat(10_000))),
+            "the template `text` has a tag of more than 200 names, values and signs",
+        ),
         (with("text", "{% include 'secrets' %}"), "the template `text`"),
         (with("subject", "Hello\nBcc: all@example.com"), "line break"),
         (with("to", "{{ address }}, other@example.org"), "not one mail address"),

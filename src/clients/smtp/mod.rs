@@ -8,7 +8,10 @@ mod message;
 
 pub use message::Email;
 
-use super::ProviderError;
+use super::{
+    ProviderError,
+    lookup::{Lookup as _, SystemLookup},
+};
 use crate::{job::ErrorClass, secret};
 use errors::{Step, classify};
 use lettre::{
@@ -23,6 +26,8 @@ use lettre::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
+    io,
+    net::SocketAddr,
     path::PathBuf,
     sync::Mutex,
     time::{Duration, Instant},
@@ -115,6 +120,7 @@ struct Server {
     from: Mailbox,
     hello_name: ClientId,
     timeout: Duration,
+    lookup: SystemLookup,
     idle: Mutex<Vec<(Instant, AsyncSmtpConnection)>>,
 }
 
@@ -178,6 +184,7 @@ impl Server {
             from: message::mailbox("from", &config.from).map_err(|_| ConfigError::From)?,
             hello_name: config.hello_name.clone().map_or_else(ClientId::default, ClientId::Domain),
             timeout: Duration::from_millis(config.timeout_ms),
+            lookup: SystemLookup::new(Duration::from_millis(config.timeout_ms / 2)),
             idle: Mutex::default(),
         })
     }
@@ -185,7 +192,7 @@ impl Server {
     async fn send(&self, message: &Message) -> Result<String, ProviderError> {
         let mut connection = match self.take_idle().await {
             Some(connection) => connection,
-            None => self.connect().await.map_err(|error| classify(&error, Step::Login))?,
+            None => self.connect(&self.addresses().await?).await.map_err(|error| classify(&error, Step::Login))?,
         };
         let reply = connection.send(message.envelope(), &message.formatted()).await;
         let reply = reply.map_err(|error| classify(&error, Step::Mail))?;
@@ -193,10 +200,18 @@ impl Server {
         Ok(super::excerpt(reply.first_line().unwrap_or_default(), 200))
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
+    /// Left to lettre, the lookup would run on the threads that the store reads on.
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, ProviderError> {
+        let unknown = |error: io::Error| {
+            ProviderError::new(ErrorClass::Retry, "connect", format!("the mail server's name cannot be looked up: {error}"))
+        };
+        let found = self.lookup.lookup(&self.host).await.map_err(unknown)?;
+        Ok(found.into_iter().map(|address| SocketAddr::new(address.ip(), self.port)).collect())
+    }
+
+    async fn connect(&self, addresses: &[SocketAddr]) -> Result<AsyncSmtpConnection, lettre::transport::smtp::Error> {
         let implicit = self.tls_parameters.clone().filter(|_| self.tls == Tls::Tls);
-        let address = (self.host.as_str(), self.port);
-        let mut connection = AsyncSmtpConnection::connect_tokio1(address, Some(self.timeout), &self.hello_name, implicit, None).await?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(addresses, Some(self.timeout), &self.hello_name, implicit, None).await?;
         if let (Tls::Starttls, Some(parameters)) = (self.tls, &self.tls_parameters) {
             connection.starttls(parameters.clone(), &self.hello_name).await?;
         }

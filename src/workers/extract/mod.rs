@@ -4,21 +4,25 @@
 mod answer;
 mod hygiene;
 mod prompt;
+mod schema;
 mod size;
 mod talk;
 
-use super::run::{Early, Run, bad_payload};
+use super::{
+    pool::Pool,
+    run::{self, Early, Run, bad_payload},
+};
 use crate::{
     clients::openai::OpenAi,
     engine::worker::{Context, Outcome, Worker},
     job::LeasedJob,
     telemetry::Metrics,
 };
+use answer::Shape;
 use async_trait::async_trait;
-use jsonschema::Validator;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
-use std::{borrow::Cow, collections::BTreeMap};
+use serde_json::value::RawValue;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use talk::Talk;
 
 pub(super) const KIND: &str = "ai.extract";
@@ -89,7 +93,7 @@ struct Payload<'a> {
 struct Question {
     text: String,
     schema: Box<RawValue>,
-    validator: Validator,
+    shape: Arc<Shape>,
     instructions: Option<String>,
     model: Option<String>,
     max_output_tokens: u32,
@@ -97,10 +101,11 @@ struct Question {
 
 #[derive(Debug)]
 pub struct Extract {
-    config: Config,
+    config: Arc<Config>,
     client: OpenAi,
     metrics: Metrics,
     marker_key: [u8; 32],
+    pool: Pool,
 }
 
 impl Extract {
@@ -110,22 +115,47 @@ impl Extract {
         for (name, profile) in &config.profiles {
             let wrong = |member, problem| ConfigError { name: name.clone(), member, problem };
             if let Some(schema) = &profile.schema {
-                let schema = serde_json::from_str(schema).map_err(|e| wrong("schema", format!("is not JSON: {e}")))?;
-                answer::compile(&schema).map_err(|problem| wrong("schema", problem))?;
+                Shape::new(schema).map_err(|problem| wrong("schema", problem.trim_start_matches("`schema` ").to_owned()))?;
             }
             let cap = profile.max_output_tokens.unwrap_or(1);
             if !(1..=config.output_ceiling).contains(&cap) {
                 return Err(wrong("max_output_tokens", format!("must be 1 to {} (output_ceiling)", config.output_ceiling)));
             }
         }
-        Ok(Self { config: config.clone(), client, metrics, marker_key })
+        Ok(Self { config: Arc::new(config.clone()), client, metrics, marker_key, pool: Pool::new(KIND) })
     }
 
-    fn question(&self, payload: Payload<'_>) -> Result<Question, String> {
+    async fn extract(&self, run: &Run<'_>) -> Result<Outcome, Early> {
+        let (config, job) = (Arc::clone(&self.config), run.job.clone());
+        let question = self.pool.run(move || Question::read(&config, &job)).await??;
+        Ok(Talk::new(self, run, &question).until_it_fits().await)
+    }
+}
+
+impl Extract {
+    /// The model in metrics: one that the configuration names, or `other`. Payloads name what they like, and every name
+    /// would be a time series for ever.
+    fn label(&self, asked: Option<&str>) -> &str {
+        let asked = self.client.model(asked);
+        let mut configured = self.config.profiles.values().filter_map(|profile| profile.model.as_deref());
+        let default = self.client.model(None);
+        if asked == default { default } else { configured.find(|model| *model == asked).unwrap_or("other") }
+    }
+}
+
+impl Question {
+    /// The job's payload, checked: everything about it that computes.
+    fn read(config: &Config, job: &LeasedJob) -> Result<Self, Early> {
+        let question = Self::new(config, run::payload(job)?).map_err(|sentence| bad_payload(&sentence))?;
+        question.fits(config)?;
+        Ok(question)
+    }
+
+    fn new(config: &Config, payload: Payload<'_>) -> Result<Self, String> {
         let profile = match &payload.profile {
             None => Profile::default(),
             Some(name) => {
-                let known = self.config.profiles.get(name).cloned();
+                let known = config.profiles.get(name).cloned();
                 known.ok_or_else(|| format!("no profile `{name}` is configured; add it to workers.extract.profiles or leave it out"))?
             }
         };
@@ -136,14 +166,13 @@ impl Extract {
         let own = payload.schema.map(ToOwned::to_owned);
         let schema =
             own.or_else(|| RawValue::from_string(profile.schema?).ok()).ok_or("`schema` is required: the JSON Schema of the answer")?;
-        let parsed: Value = serde_json::from_str(schema.get()).map_err(|e| format!("`schema` is not JSON: {e}"))?;
-        let max_output_tokens = payload.max_output_tokens.or(profile.max_output_tokens).unwrap_or(self.config.max_output_tokens);
-        if !(1..=self.config.output_ceiling).contains(&max_output_tokens) {
-            return Err(format!("`max_output_tokens` must be 1 to {}", self.config.output_ceiling));
+        let max_output_tokens = payload.max_output_tokens.or(profile.max_output_tokens).unwrap_or(config.max_output_tokens);
+        if !(1..=config.output_ceiling).contains(&max_output_tokens) {
+            return Err(format!("`max_output_tokens` must be 1 to {}", config.output_ceiling));
         }
-        Ok(Question {
+        Ok(Self {
             text,
-            validator: answer::compile(&parsed)?,
+            shape: Arc::new(Shape::new(schema.get())?),
             schema,
             instructions: payload.instructions.or(profile.instructions).map(|words| hygiene::clean(&words)),
             model: payload.model.or(profile.model),
@@ -151,23 +180,17 @@ impl Extract {
         })
     }
 
-    async fn fits(&self, question: &Question) -> Result<(), Early> {
+    fn fits(&self, config: &Config) -> Result<(), Early> {
         let too_long = |what: String| Box::new(Outcome::reject("input_too_long", what));
-        let parts = [question.text.as_str(), question.instructions.as_deref().unwrap_or_default(), question.schema.get()];
-        let (bytes, most) = (parts.iter().map(|part| part.len()).sum::<usize>(), self.config.max_input_bytes);
+        let parts = [self.text.as_str(), self.instructions.as_deref().unwrap_or_default(), self.schema.get()];
+        let (bytes, most) = (parts.iter().map(|part| part.len()).sum::<usize>(), config.max_input_bytes);
         if bytes > most {
             return Err(too_long(format!("the input is {bytes} bytes, the limit is {most}; split the text into several jobs")));
         }
-        let most = self.config.max_input_tokens;
-        size::at_most(&parts.join("\n"), most).await.map_err(|tokens| {
+        let most = config.max_input_tokens;
+        size::at_most(&parts.join("\n"), most).map_err(|tokens| {
             too_long(format!("the input is about {tokens} tokens, the limit is {most}; split the text into several jobs"))
         })
-    }
-
-    async fn extract(&self, run: &Run<'_>) -> Result<Outcome, Early> {
-        let question = self.question(run.payload()?).map_err(|sentence| bad_payload(&sentence))?;
-        self.fits(&question).await?;
-        Ok(Talk::new(self, run, &question).until_it_fits().await)
     }
 }
 

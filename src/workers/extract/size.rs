@@ -4,17 +4,16 @@
 /// Far longer than any word, short enough that a run without spaces costs milliseconds.
 const CHUNK_BYTES: usize = 4096;
 
-/// Whether `text` has at most `max_tokens`; `Err` with the count if it has more.
+/// Whether `text` has at most `max_tokens`; `Err` with the count if it has more. Counting computes; it is for a pool.
 ///
-/// The vocabulary (50 MB) is loaded by the first text that needs counting, on a blocking thread.
-pub(super) async fn at_most(text: &str, max_tokens: usize) -> Result<(), usize> {
+/// The vocabulary (50 MB) is loaded by the first text that needs counting.
+pub(super) fn at_most(text: &str, max_tokens: usize) -> Result<(), usize> {
     // No token is shorter than a byte.
     if text.len() <= max_tokens {
         return Ok(());
     }
-    let owned = text.to_owned();
     // A panic in the tokeniser counts as too long: the bound above is all that is known then.
-    let counted = tokio::task::spawn_blocking(move || count(&owned)).await.unwrap_or(text.len());
+    let counted = std::panic::catch_unwind(|| count(text)).unwrap_or(text.len());
     if counted <= max_tokens { Ok(()) } else { Err(counted) }
 }
 
@@ -42,14 +41,14 @@ pub(super) const fn estimated(bytes: usize) -> u64 {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn only_texts_over_the_bound_are_counted_and_the_count_decides() {
-        assert_eq!(at_most("short", 5).await, Ok(()));
+    #[test]
+    fn only_texts_over_the_bound_are_counted_and_the_count_decides() {
+        assert_eq!(at_most("short", 5), Ok(()));
         let words = "the quick brown fox ".repeat(1000);
         let tokens = count(&words);
         assert!((4_000..4_100).contains(&tokens), "{tokens}");
-        assert_eq!(at_most(&words, tokens).await, Ok(()));
-        assert_eq!(at_most(&words, tokens - 1).await, Err(tokens));
+        assert_eq!(at_most(&words, tokens), Ok(()));
+        assert_eq!(at_most(&words, tokens - 1), Err(tokens));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The conversation of one run: ask, check, perhaps once more with the whole output cap, perhaps once more with the problem
 //! named; and the bill for all of it.
 
-use super::{Extract, KIND, Question, answer, prompt, size};
+use super::{Extract, KIND, Question, prompt, size};
 use crate::{
     clients::{
         ProviderError, measured,
@@ -9,10 +9,11 @@ use crate::{
     },
     engine::worker::Outcome,
     job::Usage,
-    workers::run::Run,
+    workers::run::{Early, Run},
 };
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// The job's result.
 #[derive(Serialize)]
@@ -64,12 +65,13 @@ impl<'a> Talk<'a> {
             };
             let ceiling = self.extract.config.output_ceiling;
             match completion.end {
-                End::Text(text) => match answer::read(&text, &self.question.validator, &self.tag) {
-                    Ok(data) => return self.extracted(&data, &completion.model),
-                    Err(problem) if self.repaired => {
+                End::Text(text) => match self.read(text).await {
+                    Err(early) => return *early,
+                    Ok((_, Ok(data))) => return self.extracted(&data, &completion.model),
+                    Ok((_, Err(problem))) if self.repaired => {
                         return Outcome::reject("invalid_answer", format!("the model's answer does not fit: {problem}"));
                     }
-                    Err(problem) => {
+                    Ok((text, Err(problem))) => {
                         self.messages.extend(prompt::repair(&text, &problem));
                         self.repaired = true;
                     }
@@ -86,6 +88,16 @@ impl<'a> Talk<'a> {
                 return Outcome::retry("interrupted", "the run was stopped before the answer could be repaired");
             }
         }
+    }
+
+    /// The answer's text again, and what it says or what is wrong with it.
+    async fn read(&self, text: String) -> Result<(String, Result<Value, String>), Early> {
+        let (shape, tag) = (Arc::clone(&self.question.shape), self.tag.clone());
+        let read = move || {
+            let data = shape.read(&text, &tag);
+            (text, data)
+        };
+        self.extract.pool.run(read).await
     }
 
     async fn ask(&mut self) -> Result<Completion, ProviderError> {
@@ -127,13 +139,17 @@ impl<'a> Talk<'a> {
                 self.estimate(completion.model.clone(), size::estimated(said))
             }
         };
-        let metrics = &self.extract.metrics;
-        for (direction, tokens) in [("input", usage.input_tokens), ("cached", usage.cached_tokens), ("output", usage.output_tokens)] {
-            metrics.ai_tokens.with_label_values(&[usage.provider.as_str(), usage.model.as_str(), direction]).inc_by(tokens);
-        }
-        let cost = usage.cost_micros.unwrap_or(0);
-        metrics.ai_cost_micros.with_label_values(&[usage.provider.as_str(), usage.model.as_str()]).inc_by(cost);
+        self.count(&usage);
         self.usage.push(usage);
+    }
+
+    fn count(&self, usage: &Usage) {
+        let (metrics, provider) = (&self.extract.metrics, usage.provider.as_str());
+        let model = self.extract.label(self.question.model.as_deref());
+        for (direction, tokens) in [("input", usage.input_tokens), ("cached", usage.cached_tokens), ("output", usage.output_tokens)] {
+            metrics.ai_tokens.with_label_values(&[provider, model, direction]).inc_by(tokens);
+        }
+        metrics.ai_cost_micros.with_label_values(&[provider, model]).inc_by(usage.cost_micros.unwrap_or(0));
     }
 
     fn estimate(&self, model: String, output_tokens: u64) -> Usage {

@@ -5,7 +5,8 @@ mod template;
 
 use super::{
     delivery::{self, Captured, judge_delivery},
-    run::{Early, Run, bad_payload},
+    pool::Pool,
+    run::{self, Early, Run, bad_payload},
 };
 use crate::{
     clients::{
@@ -126,6 +127,11 @@ impl Payload {
     }
 }
 
+/// Reading a payload of a megabyte is work too.
+fn filled(job: &LeasedJob) -> Result<Message, Early> {
+    run::payload::<Payload>(job)?.fill().map_err(|sentence| bad_payload(&sentence))
+}
+
 #[derive(Serialize)]
 struct Sent<'a> {
     channel: &'static str,
@@ -147,6 +153,7 @@ pub struct Reminder {
     smtp: Arc<Smtp>,
     http: Http,
     metrics: Metrics,
+    pool: Pool,
 }
 
 impl Reminder {
@@ -155,11 +162,12 @@ impl Reminder {
     pub fn new(config: &Config, smtp: Arc<Smtp>, http: Http, metrics: Metrics) -> Result<Self, ConfigError> {
         let secret = secret::of("http_secret", config.http_secret.as_ref(), config.http_secret_file.as_deref())?;
         let signer = secret.map(|secret| Signer::new(&[secret])).transpose()?;
-        Ok(Self { config: config.clone(), signer, smtp, http, metrics })
+        Ok(Self { config: config.clone(), signer, smtp, http, metrics, pool: Pool::new(KIND) })
     }
 
     async fn send(&self, run: &Run<'_>) -> Outcome {
-        let message = match run.payload::<Payload>().and_then(|payload| payload.fill().map_err(|sentence| bad_payload(&sentence))) {
+        let job = run.job.clone();
+        let message = match self.pool.run(move || filled(&job)).await.and_then(|message| message) {
             Ok(message) => message,
             Err(early) => return *early,
         };
