@@ -240,7 +240,7 @@ async fn settlement_is_remembered_for_an_hour_whatever_the_retention(store: &mut
     let leased = running(store, &Daemon::new()).await;
     store.complete(std::slice::from_ref(&leased), now(2)).await;
     let nothing = windlass::store::Retention { finished_hours: 0, dead_hours: 0 };
-    store.prune(nothing, 100, now(60)).await.unwrap().jobs;
+    store.prune(nothing, 100, now(60)).await.unwrap();
     assert_eq!(store.end(&leased, Transition::Complete, now(3_500)).await, Applied::AlreadyApplied);
 }
 
