@@ -19,6 +19,7 @@ fn a_daemon_is_ready_takes_a_job_and_ends_on_sigterm() {
     daemon.signal(libc::SIGTERM);
     assert!(daemon.wait().success());
     assert_eq!(daemon.wait_for_log("stopped")["left"], 0);
+    assert!(!place.path("windlass.db-wal").exists(), "a stopped daemon leaves one file, which can be copied");
 }
 
 /// A server that takes a call and never answers it.

@@ -333,8 +333,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.writer.stop().await;
+        // The writer last: whoever closes last merges the log into the file, and a reader may not write.
         self.readers.close();
+        self.writer.stop().await;
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // It has ended; joining only collects it.
