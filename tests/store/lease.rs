@@ -328,7 +328,7 @@ async fn one_long_line_delays_no_other_tenant(store: &mut TestStore) {
 }
 
 async fn each_of_50_newcomers_starts_within_the_next_51_grants(store: &mut TestStore) {
-    store.put(of("long", 2_000), now(0)).await;
+    store.put(of("long", 100_000), now(0)).await;
     let daemon = Daemon::new();
     let running = daemon.lease(&**store, 300, now(1)).await;
     let newcomers: BTreeSet<String> = (0..50).map(|n| format!("t{n}")).collect();
