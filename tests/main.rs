@@ -8,6 +8,7 @@ mod clients;
 mod control;
 mod crash;
 mod deploy;
+mod engine;
 mod job;
 mod sandbox;
 mod schedules;

@@ -125,17 +125,17 @@ impl Bench {
 ///
 /// # Errors
 /// When the store cannot be opened, or is in use for something else: the bench writes settings of its own.
-pub async fn run(bench: &Bench, url: Option<&str>, options: store::Options, runner: Runner) -> anyhow::Result<Figures> {
+pub async fn run(bench: &Bench, url: Option<&str>, options: store::Options) -> anyhow::Result<Figures> {
     let Some(url) = url else {
         let folder =
             tempfile::TempDir::with_prefix_in("windlass-bench-", ".").context("a folder for the measured store cannot be made here")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-        return measure(bench, &url, options, runner).await;
+        return measure(bench, &url, options).await;
     };
-    measure(bench, url, options, runner).await
+    measure(bench, url, options).await
 }
 
-async fn measure(bench: &Bench, url: &str, options: store::Options, runner: Runner) -> anyhow::Result<Figures> {
+async fn measure(bench: &Bench, url: &str, options: store::Options) -> anyhow::Result<Figures> {
     let store = store::open(url, Role::Daemon { control: None }, options).await?;
     for queue in store.queues(None).await? {
         let unfinished: u64 = queue.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, n)| n).sum();
@@ -144,7 +144,6 @@ async fn measure(bench: &Bench, url: &str, options: store::Options, runner: Runn
             return Err(Exit::Unavailable.because(sentence));
         }
     }
-    let bench = &Bench { runner: Some(bench.runner.unwrap_or(runner)), ..bench.clone() };
     let settings = settings(bench);
     store.configure(&settings).await?;
     let figures = match bench.what {

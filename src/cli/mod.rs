@@ -124,7 +124,8 @@ struct BenchArgs {
 fn measure(place: &Place, args: &BenchArgs) -> anyhow::Result<()> {
     let config = crate::config::load(&place.sources())?.config;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let figures = runtime.block_on(bench::run(&args.bench, place.store.as_deref(), config.store_options(), config.engine.runner))?;
+    let bench = bench::Bench { runner: args.bench.runner.or(Some(config.engine.runner)), ..args.bench.clone() };
+    let figures = runtime.block_on(bench::run(&bench, place.store.as_deref(), config.store_options()))?;
     Ok(args.format.show(&figures, output::members)?)
 }
 

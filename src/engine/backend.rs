@@ -222,7 +222,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::Clock,
-        engine::{Config, worker::Register},
+        engine::{
+            Config,
+            worker::{self, Register, Worker},
+        },
         job::{Json, Name, NewJob, Settings},
         store::{Options, Role},
         telemetry::Metrics,
@@ -231,26 +234,66 @@ mod tests {
     struct Never;
 
     #[async_trait::async_trait]
-    impl super::super::worker::Worker for Never {
-        async fn run(&self, _: &LeasedJob, _: &super::super::worker::Context) -> Outcome {
+    impl Worker for Never {
+        async fn run(&self, _: &LeasedJob, _: &worker::Context) -> Outcome {
             Outcome::complete()
         }
     }
 
-    #[tokio::test]
-    async fn a_task_that_is_dropped_unrun_comes_again_without_waiting_for_its_lease() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("test.db").display());
+    /// A backend over a store that holds `job`, and beats often.
+    async fn backend(folder: &std::path::Path, job: &NewJob) -> (LeaseBackend, Arc<dyn store::Store>) {
+        let url = format!("sqlite:{}", folder.join("test.db").display());
         let store = store::open(&url, Role::Daemon { control: None }, Options::default()).await.unwrap();
-        let job = NewJob::new(Name::literal("work"), Json::trusted("{}"));
         store.enqueue(vec![job.clone()], None).await.unwrap();
         let config = Config { beat_ms: 20, lease_ms: 3_600_000, ..Config::default() };
         let register = Register::default().with("work", Never);
         let (settings, metrics, clock) = (Settings::default(), Metrics::new(), Clock::System);
-        let mut backend = LeaseBackend::new(Parts { store, register, config, settings, metrics, clock });
+        (LeaseBackend::new(Parts { store: store.clone(), register, config, settings, metrics, clock }), store)
+    }
+
+    fn job() -> NewJob {
+        NewJob::new(Name::literal("work"), Json::trusted("{}"))
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_dropped_unrun_comes_again_without_waiting_for_its_lease() {
+        let (folder, job) = (tempfile::tempdir().unwrap(), job());
+        let (mut backend, _store) = backend(folder.path(), &job).await;
         for _ in 0..2 {
             let grant = std::future::poll_fn(|cx| backend.feed.poll(cx)).await.expect("the pumps go on");
             assert_eq!(grant.leased.job.id, job.id);
         }
+    }
+
+    /// A handler that never answers.
+    #[derive(Clone)]
+    struct Hangs;
+
+    impl Service<Task<LeasedJob>> for Hangs {
+        type Response = ();
+        type Error = BoxDynError;
+        type Future = std::future::Pending<Result<(), BoxDynError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Task<LeasedJob>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_hangs_is_ended_by_its_job_s_timeout() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = NewJob { timeout_ms: Some(10), max_attempts: Some(1), ..job() };
+        let (mut backend, store) = backend(folder.path(), &job).await;
+        let task = std::future::poll_fn(|cx| backend.feed.poll_task(cx, |grant| grant.leased.job.clone())).await.unwrap().unwrap();
+        let mut handler = SettleLayer(backend.pumps.shared.clone()).layer(Hangs);
+        handler.call(task).await.expect_err("it was ended");
+        backend.pumps.engine.take().unwrap().drain(tokio_util::sync::CancellationToken::new()).await;
+        let ended = store.get(job.id).await.unwrap().unwrap();
+        let code = ended.attempts[0].error.as_ref().map(|error| error.code.as_str());
+        assert_eq!((ended.reason.as_deref(), code), (Some("attempts_spent"), Some("timeout")));
     }
 }

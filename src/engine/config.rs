@@ -33,8 +33,8 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Runner {
-    #[default]
     /// apalis 1.0 workers over our own backend.
+    #[default]
     Apalis,
     /// Our own twenty lines over the same pumps.
     Bare,

@@ -125,9 +125,8 @@ async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
                 return;
             }
             Err(error) => {
-                for lease in &leases {
-                    tracing::error!(%error, job = %lease.job, "a settlement was refused; its job goes back to its queue");
-                    give_back(&shared, *lease).await;
+                for settlement in settlements {
+                    bury(&shared, settlement, &error).await;
                 }
                 break;
             }
@@ -145,6 +144,21 @@ fn note(shared: &Shared, answers: &[Applied], queues: &[Name], leases: &[Lease])
             shared.metrics.leases_lost.with_label_values(&[queue.as_str()]).inc();
             tracing::warn!(job = %lease.job, epoch = lease.epoch, "settlement refused: the lease is no longer ours");
         }
+    }
+}
+
+/// Ends a job whose own settlement the store refuses: dead, with its result, where a person finds it. It is not run again by
+/// itself, for that would be refused again and paid for each time.
+async fn bury(shared: &Shared, settlement: Settlement, refusal: &store::Error) {
+    let lease = settlement.lease;
+    tracing::error!(%refusal, job = %lease.job, "a settlement was refused; its job is dead");
+    let error =
+        JobError::new(ErrorClass::Permanent, "settlement_refused", format!("the store refused to record how this run ended: {refusal}"));
+    let transition = Transition::Dead { reason: "settlement_refused", error };
+    let dead = Settlement { result: settlement.result, ..Settlement::new(lease, transition, settlement.started_at) };
+    if let Err(error) = shared.store.settle(vec![dead], None).await {
+        tracing::error!(%error, job = %lease.job, "not even its death can be recorded; its job goes back to its queue");
+        give_back(shared, lease).await;
     }
 }
 

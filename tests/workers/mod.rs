@@ -5,7 +5,6 @@ mod http;
 mod register;
 mod reminder;
 mod serp;
-mod stall;
 mod verdicts;
 mod webhook;
 

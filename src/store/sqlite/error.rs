@@ -22,6 +22,8 @@ pub(super) fn before_commit(error: rusqlite::Error) -> Error {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             Error::Corrupt(format!("{error}; stop the daemon, keep a copy of the file, and restore a backup"))
         }
+        // What our own statements never bring about: the rows contradict each other, and asking again changes nothing.
+        ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => Error::Corrupt(format!("{error}; another program has changed rows")),
         ErrorCode::SystemIoFailure => Error::Unavailable(format!("the disk failed ({error}); see the system's log")),
         _ => Error::Unavailable(error.to_string()),
     }
