@@ -9,7 +9,9 @@
 
 mod error;
 mod instrumented;
+pub mod postgres;
 pub mod sqlite;
+mod words;
 
 pub use error::{Error, Result};
 pub use instrumented::Instrumented;

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod jobs;
+mod postgres;
 mod report;
 mod stores;
 

@@ -1,7 +1,7 @@
 //! Throw-away stores, by name. Every conformance function runs once on each; `WINDLASS_TEST_STORES=sqlite,…` leaves others
 //! out, and the closing lines of the run say so.
 
-use super::{Daemon, at, ids, note};
+use super::{Daemon, at, ids, note, postgres};
 use std::{
     collections::BTreeMap,
     ops::Deref,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use windlass::{
     clock::Clock,
     job::{Applied, Job, JobId, Leased, Name, NewJob, Settings, Settlement, State, Transition},
-    store::{self, Durability, Filter, Now, Options, QueueStatus, Role, Store, sqlite},
+    store::{self, Durability, Filter, Now, Options, QueueStatus, Role, Store, postgres::PostgresStore, sqlite},
 };
 
 /// Makes one test of each named function and store: `store::lease::sqlite::oldest_due_job_is_leased_first`.
@@ -20,6 +20,7 @@ use windlass::{
 macro_rules! on_every_store {
     ($($function:ident),+ $(,)?) => {
         $crate::support::on_every_store!(in sqlite: $($function)+);
+        $crate::support::on_every_store!(in postgres: $($function)+);
     };
     (in $store:ident: $($function:ident)+) => {
         mod $store {
@@ -39,7 +40,7 @@ macro_rules! on_every_store {
 pub(crate) use on_every_store;
 
 /// The stores that this package can be tested on.
-const KNOWN: [&str; 1] = ["sqlite"];
+const KNOWN: [&str; 2] = ["sqlite", "postgres"];
 
 /// Whether `WINDLASS_TEST_STORES` lets tests run on store `name`.
 ///
@@ -60,6 +61,10 @@ pub struct TestStore {
     /// None only between a crash and the reopening.
     store: Option<Arc<dyn Store>>,
     directory: TempDir,
+    /// The database, of a Postgres store; None for a file.
+    database: Option<String>,
+    /// Whether the database may serve another test.
+    again: bool,
     /// The store's clock, for calls that are given no instant; it only moves when a test moves it.
     pub clock: Clock,
     /// The test damages rows on purpose.
@@ -96,16 +101,36 @@ impl TestStore {
     /// In memory where the machine has a folder that is: making a database costs some twenty fsyncs on a disk, which is most
     /// of the time of a test that makes thousands of small ones.
     pub async fn open_quick(name: &'static str) -> Self {
-        match tempfile::tempdir_in("/dev/shm") {
-            Ok(directory) => Self::open_in(name, directory).await,
-            Err(_) => Self::open(name).await,
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder can be made");
+        let mut store = Self::at(name, directory);
+        if name == "postgres" {
+            (store.database, store.again) = (Some(postgres::server().await.emptied().await), true);
         }
+        store.reopen().await;
+        store
     }
 
     async fn open_in(name: &'static str, directory: TempDir) -> Self {
-        let mut store = Self { name, store: None, directory, clock: Clock::manual(at(0)), damaged: false };
+        let mut store = Self::at(name, directory);
+        if name == "postgres" {
+            store.database = Some(postgres::server().await.fresh().await);
+        }
         store.reopen().await;
         store
+    }
+
+    fn at(name: &'static str, directory: TempDir) -> Self {
+        Self { name, store: None, directory, database: None, again: false, clock: Clock::manual(at(0)), damaged: false }
+    }
+
+    /// Closes the store of a test that has waited for all it began.
+    pub async fn finish(mut self) {
+        if let Some(store) = self.store.take() {
+            store.close().await;
+        }
+        if let (true, Some(database)) = (self.again, self.database.take()) {
+            postgres::server().await.give_back(database);
+        }
     }
 
     /// The process dies: nobody says goodbye, nothing is flushed by hand, and another process opens the store.
@@ -115,7 +140,10 @@ impl TestStore {
     }
 
     async fn reopen(&mut self) {
-        self.store = Some(open_sqlite(&self.sqlite_file(), self.clock.clone()).await);
+        self.store = Some(match &self.database {
+            Some(database) => open_postgres(&postgres::server().await.url(database), self.clock.clone()).await,
+            None => open_sqlite(&self.sqlite_file(), self.clock.clone()).await,
+        });
     }
 
     pub fn name(&self) -> &'static str {
@@ -135,6 +163,13 @@ impl TestStore {
     pub fn expect_damage(&mut self) {
         self.damaged = true;
     }
+}
+
+/// Always at the same place, so that one that is opened again is known to be the only one there.
+async fn open_postgres(url: &str, clock: Clock) -> Arc<dyn Store> {
+    let control = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    let store = PostgresStore::open(url, Role::Daemon { control }, windlass::store::postgres::Config::default(), clock).await;
+    Arc::new(store.expect("the store opens"))
 }
 
 /// Durability is relaxed: the page cache outlives a crash of the process, which is all that a test can cause, and an fsync a

@@ -2,14 +2,16 @@
 //! whose id is its `op_id`; the same act asked again changes nothing.
 
 use super::{
-    enqueue::{extra_text, held_until, held_word},
     settle,
     tx::{Tx, sql},
     waiting::Waiting,
 };
 use crate::{
     job::{HolderId, JobId, Json, Name, Settings, State, Timestamp, Unique},
-    store::{Actor, Cancelled, Error, Exported, Result},
+    store::{
+        Actor, Cancelled, Error, Exported, Result,
+        words::{extra_text, held_until, held_word, ms},
+    },
 };
 use rusqlite::params;
 
@@ -212,7 +214,7 @@ impl Tx<'_> {
                 state.as_str(),
                 attempt,
                 job.max_attempts,
-                job.timeout_ms.map(super::enqueue::ms),
+                job.timeout_ms.map(ms),
                 job.created_at.0,
                 exported.due_at.0,
                 job.expires_at.map(|t| t.0),

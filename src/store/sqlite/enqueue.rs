@@ -6,11 +6,13 @@ use super::{
     tx::{Tx, sql},
 };
 use crate::{
-    job::{Extra, JobId, Json, KindSettings, Name, NewJob, OnDuplicate, State, Timestamp, Unique, UniqueFor},
-    store::{Enqueued, Error, Result},
+    job::{Extra, JobId, KindSettings, Name, NewJob, OnDuplicate, State, Timestamp, Unique},
+    store::{
+        Enqueued, Error, Result,
+        words::{extra_text, fingerprint, held_until, held_word, ms},
+    },
 };
 use rusqlite::{CachedStatement, OptionalExtension as _, params};
-use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Why a job with dependencies is parked.
@@ -337,52 +339,5 @@ fn first_state(waits: bool, resolved: &Resolved, now: Timestamp) -> State {
         (true, _) => State::Parked,
         (false, true) => State::Scheduled,
         (false, false) => State::Queued,
-    }
-}
-
-/// How long a unique key is held, as the rows call it.
-pub(super) const fn held_word(held: &UniqueFor) -> &'static str {
-    match held {
-        UniqueFor::UntilFinished => "finished",
-        UniqueFor::UntilStarted => "started",
-        UniqueFor::Window(_) => "window",
-    }
-}
-
-/// The end of a window that begins now.
-pub(super) fn held_until(held: &UniqueFor, now: Timestamp) -> i64 {
-    match held {
-        UniqueFor::Window(window) => now.plus(*window).0,
-        _ => 0,
-    }
-}
-
-pub(super) fn ms(ms: u64) -> i64 {
-    i64::try_from(ms).unwrap_or(i64::MAX)
-}
-
-pub(super) fn extra_text(extra: &Extra) -> Option<String> {
-    (!extra.is_empty()).then(|| Json::of(extra).as_str().to_owned())
-}
-
-/// What makes it the same body: everything the producer said, but not the id it said it under.
-fn fingerprint(job: &NewJob) -> [u8; 16] {
-    let mut body = job.clone();
-    body.id = JobId(uuid::Uuid::nil());
-    body.id_is_producers = false;
-    forget_minted(&mut body);
-    let digest = Sha256::digest(Json::of(&body).as_str().as_bytes());
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest[..16]);
-    short
-}
-
-/// Follow-ups get an id when they are read; the same text read twice must not differ by it.
-fn forget_minted(job: &mut NewJob) {
-    for follow_up in [&mut job.extra.on_success, &mut job.extra.on_failure].into_iter().flatten() {
-        if !follow_up.id_is_producers {
-            follow_up.id = JobId(uuid::Uuid::nil());
-        }
-        forget_minted(follow_up);
     }
 }

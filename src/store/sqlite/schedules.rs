@@ -1,7 +1,6 @@
 //! Schedules: rows with a remembered last instant. Whoever fires first wins; the others see that `last` has moved.
 
 use super::{
-    enqueue::ms,
     lease::job_id,
     tx::{Tx, sql},
 };
@@ -10,7 +9,7 @@ use crate::{
         Json, Name, Timestamp,
         schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason, plan},
     },
-    store::{Actor, Error, Result},
+    store::{Actor, Error, Result, words::ms},
 };
 use rusqlite::{Connection, params};
 

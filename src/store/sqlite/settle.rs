@@ -1,7 +1,6 @@
 //! The end of an attempt: fence, result, follow-ups, effects, usage and the job's next place, in one commit.
 
 use super::{
-    enqueue::ms,
     error,
     lease::{self, flag},
     limits::Waiter,
@@ -12,7 +11,7 @@ use crate::{
         Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, JobId, Json, Lease, Name, NewJob, Nonce, OnHead, Settlement, State,
         Timestamp, Transition,
     },
-    store::Result,
+    store::{Result, words::ms},
 };
 use rusqlite::{params, types::Value};
 use std::{

@@ -88,6 +88,7 @@ impl Player {
         }
         self.told.push("playing the history out".into());
         self.play_out().await.map_err(|e| self.retold(&e))?;
+        self.store.finish().await;
         Ok(self.steps)
     }
 

@@ -1,0 +1,141 @@
+//! Connections, a few for each purpose, so that a slow listing never delays a settlement; every call under a deadline.
+
+use super::{
+    Config,
+    error::{self, Effect, Failed},
+    params::Param,
+};
+use crate::store::{Error, Result};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use std::{str::FromStr as _, time::Duration};
+use tokio_postgres::{Row, types::ToSql};
+
+/// Tries of a call that met another transaction, before the caller hears of it.
+const TRIES: u32 = 5;
+
+/// Connections for one purpose.
+#[derive(Clone)]
+pub(super) struct Lane {
+    pool: Pool,
+    deadline: Duration,
+}
+
+impl Lane {
+    pub(super) fn new(url: &str, size: usize, config: &Config) -> Result<Self> {
+        let mut server = tokio_postgres::Config::from_str(url)
+            .map_err(|e| Error::Refused(format!("the store URL cannot be read ({}); use postgres://user@host/database", error::text(&e))))?;
+        server.application_name("windlass").connect_timeout(Duration::from_secs(5));
+        // A peer that is gone without a word is found out within a minute, whatever the deadline of the call.
+        server.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+        server.tcp_user_timeout(Duration::from_secs(30));
+        let manager = Manager::from_config(server, super::tls::connector()?, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let wait = Some(Duration::from_millis(config.timeout_ms));
+        let timeouts = Timeouts { wait, create: wait, recycle: wait };
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    // Plans of generic shape, whatever the statistics say of tables that change a thousand times a second. A
+                    // transaction pooler may forget these: the functions that need one set it themselves.
+                    client.batch_execute("SET jit = off").await.map_err(deadpool_postgres::HookError::Backend)
+                })
+            }))
+            .build()
+            .map_err(|e| Error::Refused(e.to_string()))?;
+        Ok(Self { pool, deadline: Duration::from_millis(config.timeout_ms) })
+    }
+
+    /// Runs one statement in a transaction of its own. It runs to its end or its deadline, whether or not the caller waits.
+    pub(super) async fn rows(&self, effect: Effect, statement: &'static str, params: Vec<Param>) -> Result<Vec<Row>> {
+        let lane = self.clone();
+        let call = tokio::spawn(async move {
+            let mut tries = 0;
+            loop {
+                match lane.try_rows(effect, statement, &params).await {
+                    Err(Failed::Again(_)) if tries < TRIES => tries += 1,
+                    other => return other.map_err(Failed::into_error),
+                }
+            }
+        });
+        call.await.unwrap_or_else(|_| Err(error::lost("the call was cut short", effect)))
+    }
+
+    pub(super) async fn one(&self, effect: Effect, statement: &'static str, params: Vec<Param>) -> Result<Row> {
+        let row = self.rows(effect, statement, params).await?.into_iter().next();
+        row.ok_or_else(|| Error::Corrupt("a statement that answers one row answered none".into()))
+    }
+
+    async fn try_rows(&self, effect: Effect, statement: &'static str, params: &[Param]) -> std::result::Result<Vec<Row>, Failed> {
+        let client = self.client().await?;
+        let typed: Vec<(&(dyn ToSql + Sync), _)> = params.iter().map(|(value, ty)| (&**value as &(dyn ToSql + Sync), ty.clone())).collect();
+        match tokio::time::timeout(self.deadline, client.query_typed(statement, &typed)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(e)) => {
+                let failed = error::map(&e, effect);
+                if matches!(failed, Failed::Gone(_)) {
+                    drop(Object::take(client));
+                }
+                Err(failed)
+            }
+            Err(_) => {
+                // The statement may still run: it is asked to stop, and the connection is not used again.
+                let cancel = client.cancel_token();
+                drop(Object::take(client));
+                if let Ok(tls) = super::tls::connector() {
+                    let _ = tokio::time::timeout(Duration::from_secs(1), cancel.cancel_query(tls)).await;
+                }
+                Err(Failed::Gone(error::lost("Postgres did not answer in time", effect)))
+            }
+        }
+    }
+
+    /// For the few calls that are more than one statement; the transaction is rolled back unless it is committed.
+    pub(super) async fn client(&self) -> std::result::Result<Object, Failed> {
+        self.pool.get().await.map_err(|e| {
+            Failed::Gone(match e {
+                PoolError::Backend(e) => match error::map(&e, Effect::Reads).into_error() {
+                    Error::Corrupt(message) => Error::Unavailable(message),
+                    other => other,
+                },
+                PoolError::Closed => Error::Unavailable("the store is closed".into()),
+                PoolError::Timeout(_) => Error::Unavailable("no connection to Postgres within the time allowed".into()),
+                other => Error::Unavailable(other.to_string()),
+            })
+        })
+    }
+
+    pub(super) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+/// The connections of one store.
+#[derive(Clone)]
+pub(super) struct Lanes {
+    /// Leasing, and what time brings.
+    pub(super) lease: Lane,
+    /// Settlements and heartbeats: nobody else's work holds these up.
+    pub(super) settle: Lane,
+    pub(super) enqueue: Lane,
+    /// Reading and administration.
+    pub(super) other: Lane,
+}
+
+impl Lanes {
+    pub(super) fn new(url: &str, config: &Config) -> Result<Self> {
+        Ok(Self {
+            lease: Lane::new(url, 2, config)?,
+            settle: Lane::new(url, 4, config)?,
+            enqueue: Lane::new(url, 4, config)?,
+            other: Lane::new(url, 4, config)?,
+        })
+    }
+
+    pub(super) fn close(&self) {
+        for lane in [&self.lease, &self.settle, &self.enqueue, &self.other] {
+            lane.close();
+        }
+    }
+}

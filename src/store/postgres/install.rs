@@ -1,0 +1,86 @@
+//! The routines that the daemon calls, in a schema of their own release (`windlass_v1`), so that an older daemon beside a
+//! newer one keeps its own. Their texts are made of the files in `routines/`.
+
+/// Grows whenever a routine changes what it takes, answers or means after a release.
+pub(super) const RELEASE: &str = "windlass_v1";
+
+/// The tables, from the contract with other programs.
+pub(super) const TABLES: &str = include_str!("../../../migrations/postgres/0001_jobs.sql");
+
+const ROUTINES: [&str; 10] = [
+    include_str!("routines/01_words.sql"),
+    include_str!("routines/02_queue.sql"),
+    include_str!("routines/03_line.sql"),
+    include_str!("routines/04_gate.sql"),
+    include_str!("routines/05_place.sql"),
+    include_str!("routines/06_enqueue.sql"),
+    include_str!("routines/07_lease.sql"),
+    include_str!("routines/08_settle.sql"),
+    include_str!("routines/09_upkeep.sql"),
+    include_str!("routines/10_admin.sql"),
+];
+
+/// The columns of `windlass.jobs` as these routines know them: a column that a later migration adds does not disturb them.
+const COLUMNS: [&str; 27] = [
+    "seq",
+    "line",
+    "pos",
+    "created_at",
+    "run_at",
+    "expires_at",
+    "timeout_ms",
+    "attempt",
+    "max_attempts",
+    "priority",
+    "deaths",
+    "special",
+    "ordered",
+    "id",
+    "kind",
+    "queue",
+    "tenant",
+    "concurrency_key",
+    "unique_key",
+    "unique_for",
+    "fingerprint",
+    "settled_epoch",
+    "settled_nonce",
+    "payload",
+    "extra",
+    "checkpoint",
+    "attempts",
+];
+
+/// In a statement of a routine, a name that is both a variable's and a table's is the table's.
+const COLUMNS_FIRST: (&str, &str) = ("AS $$\nDECLARE", "AS $$\n#variable_conflict use_column\nDECLARE");
+
+/// The routines as one script: `{v}` is the release, `{job}` the job's columns, `{job x a=b}` those of `x` with `b` for `a`.
+pub(super) fn routines() -> String {
+    let mut script = format!("CREATE SCHEMA IF NOT EXISTS {RELEASE};\nSET LOCAL check_function_bodies = off;\n");
+    for text in ROUTINES {
+        script.push_str(&expand(text));
+    }
+    script
+}
+
+fn expand(text: &str) -> String {
+    let mut parts = text.split("{job");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (inside, rest) = part.split_once('}').unwrap_or((part, ""));
+        out.push_str(&columns(inside));
+        out.push_str(rest);
+    }
+    out.replace("{v}", RELEASE).replace(COLUMNS_FIRST.0, COLUMNS_FIRST.1)
+}
+
+fn columns(inside: &str) -> String {
+    let mut words = inside.split_whitespace();
+    let from = words.next().map(|name| format!("{name}.")).unwrap_or_default();
+    let instead: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
+    let each = COLUMNS.map(|column| match instead.iter().find(|(name, _)| *name == column) {
+        Some((_, value)) => (*value).to_owned(),
+        None => format!("{from}{column}"),
+    });
+    each.join(", ")
+}

@@ -1,0 +1,348 @@
+//! The store on Postgres. Every step is one statement: a call of a routine that `windlass migrate` installed, which does the
+//! step in the database, in a transaction of its own.
+
+mod admin;
+mod connection;
+mod enqueue;
+mod error;
+mod install;
+mod lease;
+mod params;
+mod read;
+mod rows;
+mod settle;
+mod tls;
+mod wake;
+
+use crate::{
+    clock::Clock,
+    job::{
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        schedule::{Occurrence, Plan, Schedule, ScheduleState},
+    },
+    store::{
+        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+    },
+};
+use async_trait::async_trait;
+use connection::Lanes;
+use enqueue::Desk;
+use error::Effect;
+use lease::Open;
+use params::params;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wake::Wakes;
+
+/// Times a process may die under a job that ran as the only suspect before the job is dead (contract 1).
+const DEATHS: i32 = 3;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Milliseconds that a statement may take, connection and all, before the call answers `Unavailable`.
+    pub timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { timeout_ms: 10_000 }
+    }
+}
+
+pub struct PostgresStore {
+    lanes: Lanes,
+    desk: Desk,
+    clock: Clock,
+    wakes: Wakes,
+    open: Open,
+    /// The place where no other daemon can be; see `windlass.holders`.
+    node: Option<String>,
+    stop: CancellationToken,
+}
+
+impl PostgresStore {
+    /// Connects to the database that `url` names.
+    ///
+    /// # Errors
+    /// `Refused` when the URL cannot be read, or the database is not migrated; `Unavailable` when it does not answer.
+    pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
+        let lanes = Lanes::new(url, &config)?;
+        let wakes = Wakes::new();
+        let stop = CancellationToken::new();
+        if matches!(role, Role::Daemon { .. }) {
+            tokio::spawn(wake::listen(url.to_owned(), config, wakes.clone(), stop.clone()));
+        }
+        let desk = Desk::open(lanes.enqueue.clone());
+        let node = match role {
+            Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
+            _ => None,
+        };
+        let store = Self { lanes, desk, clock, wakes, open: Open::default(), node, stop };
+        store.take_back().await?;
+        Ok(store)
+    }
+
+    /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
+    async fn take_back(&self) -> Result<()> {
+        let Some(node) = &self.node else { return self.server_time().await.map(drop) };
+        loop {
+            let params = params![self.at(None), node.clone(), DEATHS];
+            let row = self.lanes.settle.one(Effect::Writes, "SELECT * FROM windlass_v1.take_back($1, $2, $3)", params).await?;
+            let (requeued, poisoned) = (count(row.get(0)), count(row.get(2)));
+            if requeued + poisoned > 0 {
+                tracing::warn!(requeued, poisoned, "took back the leases of a daemon that died");
+            }
+            if !row.get::<_, bool>(3) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The tables and the routines, as one script for an empty database.
+    #[must_use]
+    pub fn script() -> String {
+        format!("BEGIN;\n{}\n{}\nCOMMIT;\n", install::TABLES, install::routines())
+    }
+
+    /// The server's clock decides, but where a test moves time by hand.
+    fn now_or(&self, now: Now) -> Option<Timestamp> {
+        now.or_else(|| self.clock_now())
+    }
+
+    fn clock_now(&self) -> Option<Timestamp> {
+        match &self.clock {
+            Clock::System => None,
+            clock @ Clock::Manual(_) => Some(clock.now()),
+        }
+    }
+
+    /// As a parameter.
+    fn at(&self, now: Now) -> Option<i64> {
+        self.now_or(now).map(|t| t.0)
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn hostname() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: the buffer is as long as it is said to be.
+    let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } == 0;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    if done { String::from_utf8_lossy(&name[..end]).into_owned() } else { "localhost".into() }
+}
+
+fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>> {
+        let answers = self.desk.enqueue(jobs, self.now_or(now)).await?;
+        self.wakes.work();
+        Ok(answers)
+    }
+
+    async fn lease(&self, request: LeaseRequest, now: Now) -> Result<LeaseReply> {
+        self.lease_jobs(request, self.now_or(now)).await
+    }
+
+    async fn leased_by(&self, nonce: Nonce) -> Result<Vec<Leased>> {
+        self.leased_under(nonce).await
+    }
+
+    async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat> {
+        self.beat(holder, lease, held, progress, self.now_or(now)).await
+    }
+
+    async fn goodbye(&self, holder: HolderId) -> Result<()> {
+        let statement = "DELETE FROM windlass.holders h WHERE holder = $1";
+        self.lanes.settle.rows(Effect::Writes, statement, params![holder.0]).await.map(drop)
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
+        let answers = self.settle_batch(batch, self.now_or(now)).await?;
+        self.wakes.work();
+        Ok(answers)
+    }
+
+    async fn advance(&self, now: Now) -> Result<Advanced> {
+        let row = self.lanes.lease.one(Effect::Writes, "SELECT * FROM windlass_v1.advance($1)", params![self.at(now)]).await?;
+        let counts: Vec<i64> = row.get(0);
+        let of = |n: usize| counts.get(n).copied().map_or(0, count);
+        let advanced = Advanced {
+            due: of(0),
+            admitted: of(1),
+            expired: of(2),
+            park_expired: of(3),
+            more: row.get(1),
+            next_due: row.get::<_, Option<i64>>(2).map(Timestamp),
+        };
+        if advanced.due + advanced.admitted > 0 {
+            self.wakes.work();
+        }
+        Ok(advanced)
+    }
+
+    async fn reap(&self, now: Now) -> Result<Reaped> {
+        let row = self.lanes.settle.one(Effect::Writes, "SELECT * FROM windlass_v1.reap($1, NULL, $2)", params![self.at(now), DEATHS]).await?;
+        let reaped = Reaped { requeued: count(row.get(0)), suspects: count(row.get(1)), poisoned: count(row.get(2)) };
+        if reaped.requeued > 0 {
+            self.wakes.work();
+        }
+        Ok(reaped)
+    }
+
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<Pruned> {
+        // A settlement can be asked about for an hour, whatever the retention (contract 3).
+        let us = |hours: u64| i64::try_from(hours.max(1).saturating_mul(3_600_000_000)).unwrap_or(i64::MAX);
+        let dead = (retention.dead_hours > 0).then(|| us(retention.dead_hours));
+        let params = params![us(retention.finished_hours), dead, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
+        let row = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4)", params).await?;
+        Ok(Pruned { jobs: count(row.get(0)), more: row.get(1) })
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {
+        self.cancel_job(id.0, reason, actor, self.now_or(now)).await
+    }
+
+    async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![id.0, actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.run_now($1, $2, $3, $4)", params).await
+    }
+
+    async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![id.0, actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.redrive($1, $2, $3, $4)", params).await
+    }
+
+    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
+        let params = params![token.to_owned(), answer.map(|json| json.as_str().to_owned()), self.at(now)];
+        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.answer($1, $2, $3)", params).await?;
+        self.wakes.work();
+        Ok(JobId(row.get(0)))
+    }
+
+    async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
+        let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.unpark_kinds($1, $2)", params![kinds, self.at(now)]).await?;
+        self.wakes.work();
+        Ok(count(row.get(0)))
+    }
+
+    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![queue.to_string(), reason.to_owned(), actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.pause($1, $2, $3, $4, $5)", params).await
+    }
+
+    async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![queue.to_string(), actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.resume($1, $2, $3, $4)", params).await
+    }
+
+    async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![id.0, actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.purge($1, $2, $3, $4)", params).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        self.job(id).await
+    }
+
+    async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+        self.page(filter, cursor, limit).await
+    }
+
+    async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
+        let now = match self.now_or(now) {
+            Some(now) => now,
+            None => self.server_time().await?,
+        };
+        self.queue_list(now).await
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {
+        self.quarantine_list(limit).await
+    }
+
+    async fn record(&self, tenant: Option<&Name>, collection: &Name, key: &str) -> Result<Option<Json>> {
+        self.record_value(tenant, collection, key).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let row = self.lanes.other.one(Effect::Reads, "SELECT current_setting('server_version'), pg_is_in_recovery()", params![]).await?;
+        if row.get(1) {
+            return Err(Error::Unavailable("this server is a standby; waiting for the one that takes writes".into()));
+        }
+        Ok(Health { store: "postgres", version: row.get(0), schema_version: 1, durability: Durability::Strict })
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        self.stored_settings().await
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<()> {
+        self.write_settings(settings).await
+    }
+
+    async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
+        self.export_page(cursor, limit).await
+    }
+
+    async fn import(&self, jobs: Vec<Exported>, now: Now) -> Result<u64> {
+        self.import_jobs(jobs, self.now_or(now)).await
+    }
+
+    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
+        self.write_schedule(schedule, self.now_or(now)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleState>> {
+        self.schedule_list().await
+    }
+
+    async fn delete_schedule(&self, name: &Name, actor: &Actor) -> Result<()> {
+        self.change_schedule(name, None, actor).await
+    }
+
+    async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()> {
+        self.change_schedule(name, Some(paused), actor).await
+    }
+
+    async fn fire(&self, state: &ScheduleState, plan: Plan, now: Now) -> Result<bool> {
+        self.fire_plan(state, plan, self.now_or(now)).await
+    }
+
+    async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+        self.occurrence_list(name, limit).await
+    }
+
+    fn wakes(&self) -> watch::Receiver<u64> {
+        self.wakes.on_work()
+    }
+
+    fn cancels(&self) -> watch::Receiver<u64> {
+        self.wakes.on_cancel()
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        match self.clock_now() {
+            Some(now) => Ok(now),
+            None => self.server_time().await,
+        }
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+        self.lanes.close();
+    }
+}

@@ -1,0 +1,68 @@
+-- Small words that the other routines are made of.
+
+-- The number of a line. The seed is the installation's own secret, so that nobody can choose names that meet another's line.
+CREATE OR REPLACE FUNCTION {v}.line_of(p_queue text, p_priority smallint, p_lane text) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT hashtextextended(p_queue || ' ' || p_priority || ' ' || p_lane, seed) FROM windlass.seed
+$$;
+
+-- `p_now` in tests, the server's clock otherwise; microseconds since 1970.
+CREATE OR REPLACE FUNCTION {v}.clock(p_now bigint) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+  SELECT coalesce(p_now, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.us(p_text text) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT (extract(epoch FROM p_text::timestamptz) * 1000000)::bigint $$;
+
+CREATE OR REPLACE FUNCTION {v}.rfc3339(p_us bigint) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT to_char((timestamptz 'epoch' + p_us * interval '1 microsecond') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- Never past the last instant that RFC 3339 can write.
+CREATE OR REPLACE FUNCTION {v}.plus_ms(p_at bigint, p_ms bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT least(p_at + p_ms::numeric * 1000, 253402300799999999)::bigint
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.state_number(p_state text) RETURNS smallint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT array_position(ARRAY['scheduled', 'queued', 'running', 'parked', 'completed', 'cancelled', 'dead'], p_state)::smallint
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.kind(p_kind text) RETURNS windlass.kinds
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT k FROM windlass.kinds k WHERE k.kind IN (p_kind, '') ORDER BY k.kind = '' LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.rules(p_queue text) RETURNS windlass.rules
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT r FROM windlass.rules r WHERE r.queue IN (p_queue, '') ORDER BY r.queue = '' LIMIT 1
+$$;
+
+-- The next number of a job's row, alone in its block.
+CREATE OR REPLACE FUNCTION {v}.next_seq() RETURNS bigint
+LANGUAGE sql VOLATILE AS $$ SELECT nextval('windlass.numbers') << 10 $$;
+
+-- The record list with one more; only the newest 20 stay.
+CREATE OR REPLACE FUNCTION {v}.with_record(p_records text[], p_record json) RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT p_records[greatest(1, cardinality(p_records) - 18) :] || p_record::text
+$$;
+
+-- Somebody who does not hold the queue's lock tells its next reader what changed.
+CREATE OR REPLACE FUNCTION {v}.tell(p_queue text, p_what "char", p_gone integer, p_come integer, p_id uuid, p_line bigint, p_at bigint) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+  INSERT INTO windlass.events (queue, what, gone, come, jobs, id, line, at)
+  VALUES (p_queue, p_what, p_gone::smallint, p_come::smallint, 1, p_id, p_line, p_at)
+$$;
+
+-- Daemons that sleep are woken when this transaction commits; one that is awake costs nothing.
+CREATE OR REPLACE FUNCTION {v}.wake() RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF EXISTS (SELECT FROM windlass.sleepers) OR current_setting('transaction_isolation') <> 'read committed' THEN
+    PERFORM pg_notify('windlass', '');
+  END IF;
+END $$;

@@ -1,0 +1,146 @@
+-- A queue under its lock: reading it, taking in what others told, writing it back.
+
+-- Class of our advisory locks.
+CREATE OR REPLACE FUNCTION {v}.try_lock(p_queue text) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$ SELECT pg_try_advisory_xact_lock(1465206860, hashtext(p_queue)) $$;
+
+CREATE OR REPLACE FUNCTION {v}.lock(p_queue text) RETURNS void
+LANGUAGE sql VOLATILE AS $$ SELECT pg_advisory_xact_lock(1465206860, hashtext(p_queue)) $$;
+
+-- The queue as it was left. The caller holds the lock.
+CREATE OR REPLACE FUNCTION {v}.read_queue(p_queue text) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  q windlass.queues;
+BEGIN
+  SELECT * INTO q FROM windlass.queues WHERE queue = p_queue ORDER BY n DESC LIMIT 1;
+  IF NOT FOUND THEN
+    -- Everything that was ever told to it is still to be taken in.
+    INSERT INTO windlass.queues VALUES (p_queue, 1, '1:1:', NULL, 9223372036854775807, 0,
+      array_fill(0::bigint, ARRAY[7]), array_fill(0::bigint, ARRAY[10]), array_fill(0::bigint, ARRAY[10]))
+    RETURNING * INTO q;
+  END IF;
+  RETURN q;
+END $$;
+
+-- Writes the queue back if it is not as it was; answers whether it did.
+CREATE OR REPLACE FUNCTION {v}.save_queue(q windlass.queues, p_was windlass.queues) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF q.seen::text = p_was.seen::text AND (q.due, q.tat, q.jobs, q.lined, q.clocks) IS NOT DISTINCT FROM (p_was.due, p_was.tat, p_was.jobs, p_was.lined, p_was.clocks) THEN
+    RETURN false;
+  END IF;
+  UPDATE windlass.queues SET n = n + 1, seen = q.seen, own = pg_current_xact_id(), due = q.due, tat = q.tat, jobs = q.jobs, lined = q.lined, clocks = q.clocks
+  WHERE queue = q.queue AND n = q.n;
+  RETURN true;
+END $$;
+
+-- Takes in the events of all transactions that ended since the queue was last read, each exactly once: those that began
+-- since (xid at or above the last snapshot's xmax), those that were running then and are not now, and the last holder's own.
+CREATE OR REPLACE FUNCTION {v}.account(q windlass.queues, p_now bigint) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_events windlass.events[];
+  v_seen pg_snapshot;
+  e windlass.events;
+  r record;
+BEGIN
+  -- One statement, so that rows and snapshot agree.
+  WITH gone AS (
+    DELETE FROM windlass.events WHERE queue = q.queue AND (
+      xid >= pg_snapshot_xmax(q.seen) OR xid = q.own
+      OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot()))))
+    RETURNING *)
+  SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot() INTO v_events, v_seen FROM gone g;
+  IF v_events IS NULL THEN
+    RETURN q;
+  END IF;
+  q.seen := v_seen;
+  FOR r IN SELECT gone, come, sum(jobs)::bigint AS jobs, min(at) AS at FROM unnest(v_events) GROUP BY 1, 2 LOOP
+    q := {v}.moved(q, r.gone, r.come, r.jobs);
+    q.due := least(q.due, r.at);
+  END LOOP;
+  q := {v}.take_lines(q, v_events);
+  -- Those that come back first, all of them: the gates must not give their turns to others.
+  FOREACH e IN ARRAY v_events LOOP
+    IF e.what IN ('r', 'x') THEN
+      q := {v}.take_job(q, e.id, e.what, p_now);
+    END IF;
+  END LOOP;
+  FOREACH e IN ARRAY v_events LOOP
+    IF e.what IN ('s', 'z') THEN
+      q := {v}.take_job(q, e.id, e.what, p_now);
+    ELSIF e.what = 'o' THEN
+      q := {v}.open_lines(q, e.tenant);
+    END IF;
+  END LOOP;
+  FOREACH e IN ARRAY v_events LOOP
+    IF e.what = 'p' THEN
+      q := {v}.look_at_dependencies(q, e.id, p_now);
+    END IF;
+  END LOOP;
+  -- Slots came free: turns end first, then the best of those behind the gates come in.
+  FOR r IN SELECT line AS gate, array_agg(id) FILTER (WHERE id IS NOT NULL) AS ids FROM unnest(v_events) WHERE what IN ('g', 'r', 'x') AND line IS NOT NULL GROUP BY 1 LOOP
+    UPDATE windlass.gates SET head = NULL WHERE gate = r.gate AND head = ANY (
+      ARRAY(SELECT id FROM unnest(v_events) WHERE what = 'g' AND line = r.gate AND id IS NOT NULL));
+    q := {v}.refill(q, r.gate, p_now);
+  END LOOP;
+  RETURN q;
+END $$;
+
+-- Takes in at once what waits to be told, if nobody else holds the queue; for the last word of a transaction that holds no lock.
+CREATE OR REPLACE FUNCTION {v}.catch_up(p_queue text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  o windlass.queues;
+BEGIN
+  IF {v}.try_lock(p_queue) THEN
+    o := {v}.read_queue(p_queue);
+    PERFORM {v}.save_queue({v}.account(o, p_now), o);
+  END IF;
+END $$;
+
+-- The same for the queues of those that wait for some jobs.
+CREATE OR REPLACE FUNCTION {v}.catch_up_children(p_parents uuid[], p_now bigint) RETURNS void
+LANGUAGE sql VOLATILE AS $$
+  SELECT {v}.catch_up(q.queue, p_now) FROM (
+    SELECT DISTINCT w.queue FROM windlass.dependencies d JOIN windlass.waiting w ON w.id = d.child WHERE d.parent = ANY (p_parents) ORDER BY 1) q
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.moved(q windlass.queues, p_gone smallint, p_come smallint, p_jobs bigint) RETURNS windlass.queues
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+  IF p_gone IS NOT NULL THEN
+    q.jobs[p_gone] := q.jobs[p_gone] - p_jobs;
+  END IF;
+  IF p_come IS NOT NULL THEN
+    q.jobs[p_come] := q.jobs[p_come] + p_jobs;
+  END IF;
+  RETURN q;
+END $$;
+
+-- Plain jobs came into their lines: the lines hear of it, and those that came below a cursor stand before it.
+CREATE OR REPLACE FUNCTION {v}.take_lines(q windlass.queues, p_events windlass.events[]) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  r record;
+  l windlass.lines;
+  v_late bigint;
+BEGIN
+  FOR r IN SELECT line, sum(jobs)::bigint AS jobs, min(first) AS first FROM unnest(p_events) WHERE what = 'l' GROUP BY 1 LOOP
+    l := {v}.line(r.line);
+    IF l.line IS NULL THEN
+      l := {v}.new_line(r.line, r.first);
+    END IF;
+    v_late := 0;
+    IF r.first <= l.cursor THEN
+      INSERT INTO windlass.stands (id, what, queue, line, priority, pos, gate, ordered, behind, rank)
+      SELECT j.id, 'h', j.queue, j.line, j.priority, j.pos, NULL, false, false, j.priority
+      FROM unnest(p_events) e JOIN windlass.jobs j ON j.line = e.line AND j.seq BETWEEN e.first AND e.last AND NOT j.special
+      WHERE e.what = 'l' AND e.line = r.line AND j.seq <= l.cursor;
+      GET DIAGNOSTICS v_late = ROW_COUNT;
+    END IF;
+    q := {v}.line_waits(q, l, r.jobs, v_late);
+  END LOOP;
+  RETURN q;
+END $$;

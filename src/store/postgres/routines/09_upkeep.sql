@@ -1,0 +1,314 @@
+-- What time brings: jobs become due, gates open, parks and patience end, holders die, the past is forgotten.
+
+-- Moves what is due in one queue. `p_more`: a bound was reached.
+CREATE OR REPLACE FUNCTION {v}.advance_queue(q windlass.queues, p_now bigint, OUT p_queue windlass.queues, OUT p_more boolean, OUT p_counts bigint[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  w windlass.waiting;
+  e windlass.expiries;
+  s windlass.stands;
+  v_from bigint := q.due;
+  v_n bigint := 0;
+  v_due bigint := 0;
+  v_admitted bigint;
+  v_expired bigint := 0;
+  v_parks bigint := 0;
+  v_gates bigint := 0;
+  v_state text;
+  v_kind windlass.kinds;
+  g record;
+BEGIN
+  p_queue := q;
+  v_admitted := q.lined[1] + q.lined[2] + q.lined[3] + q.lined[4] + q.lined[5] + q.lined[6] + q.lined[7] + q.lined[8] + q.lined[9] + q.lined[10];
+  FOR s IN SELECT * FROM windlass.stands WHERE queue = q.queue AND what = 'b' LOOP
+    UPDATE windlass.stands SET what = 'h' WHERE id = s.id;
+    p_queue := {v}.line_waits(p_queue, {v}.line(s.line), 1, 1);
+  END LOOP;
+  v_admitted := p_queue.lined[1] + p_queue.lined[2] + p_queue.lined[3] + p_queue.lined[4] + p_queue.lined[5] + p_queue.lined[6] + p_queue.lined[7] + p_queue.lined[8] + p_queue.lined[9] + p_queue.lined[10];
+  FOR g IN SELECT gate FROM windlass.gates WHERE queue = q.queue AND opens_at >= v_from AND opens_at <= p_now ORDER BY opens_at LIMIT 1000 LOOP
+    v_gates := v_gates + 1;
+    p_queue := {v}.refill(p_queue, g.gate, p_now);
+  END LOOP;
+  v_admitted := p_queue.lined[1] + p_queue.lined[2] + p_queue.lined[3] + p_queue.lined[4] + p_queue.lined[5] + p_queue.lined[6] + p_queue.lined[7] + p_queue.lined[8] + p_queue.lined[9] + p_queue.lined[10] - v_admitted;
+  FOR w IN
+    SELECT * FROM windlass.waiting WHERE queue = q.queue AND state = 'scheduled' AND run_at >= v_from AND run_at <= p_now ORDER BY run_at, seq LIMIT 1000 FOR UPDATE SKIP LOCKED
+  LOOP
+    v_due := v_due + 1;
+    DELETE FROM windlass.waiting WHERE id = w.id;
+    p_queue := {v}.let_go(p_queue, {v}.job_of(w), 1::smallint, p_now);
+  END LOOP;
+  FOR e IN
+    DELETE FROM windlass.expiries WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM windlass.expiries WHERE queue = q.queue AND expires_at >= v_from AND expires_at <= p_now ORDER BY expires_at LIMIT 1000)) RETURNING *
+  LOOP
+    v_n := v_n + 1;
+    p_queue := {v}.expire(p_queue, e, p_now);
+  END LOOP;
+  FOR w IN
+    SELECT * FROM windlass.waiting WHERE queue = q.queue AND state = 'parked' AND park_until >= v_from AND park_until <= p_now ORDER BY park_until, seq LIMIT 1000 FOR UPDATE SKIP LOCKED
+  LOOP
+    v_parks := v_parks + 1;
+    DELETE FROM windlass.waiting WHERE id = w.id;
+    p_queue := {v}.turn_ends(p_queue, w.concurrency_key, w.id, p_now);
+    p_queue := {v}.end_waiting(p_queue, {v}.job_of(w), 4::smallint, 'dead', 'park_expired', p_now);
+  END LOOP;
+  p_more := 1000 IN (v_due, v_n, v_parks, v_gates);
+  p_counts := ARRAY[v_due, greatest(v_admitted, 0), p_queue.jobs[6] + p_queue.jobs[7] - q.jobs[6] - q.jobs[7] - v_parks, v_parks];
+  -- The next instant: everything before was dealt with, so the looks begin behind the dead rows it left.
+  IF NOT p_more THEN
+    p_queue.due := {v}.next_due(q.queue, v_from, p_now);
+  END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.next_due(p_queue text, p_from bigint, p_now bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+  SELECT least(9223372036854775807,
+    (SELECT run_at FROM windlass.waiting WHERE queue = p_queue AND state = 'scheduled' AND run_at >= p_from ORDER BY run_at LIMIT 1),
+    (SELECT park_until FROM windlass.waiting WHERE queue = p_queue AND state = 'parked' AND park_until >= p_from ORDER BY park_until LIMIT 1),
+    (SELECT expires_at FROM windlass.expiries WHERE queue = p_queue AND expires_at >= p_from ORDER BY expires_at LIMIT 1),
+    (SELECT opens_at FROM windlass.gates WHERE queue = p_queue AND opens_at >= p_from ORDER BY opens_at LIMIT 1),
+    (SELECT p_now + 20000 FROM windlass.stands WHERE queue = p_queue AND what = 'b' LIMIT 1))
+$$;
+
+-- The turn of an ordered job that waits in no line ends.
+CREATE OR REPLACE FUNCTION {v}.turn_ends(q windlass.queues, p_key text, p_id uuid, p_now bigint) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF p_key IS NULL THEN
+    RETURN q;
+  END IF;
+  RETURN {v}.turn_over(q, {v}.gate_of(q.queue, p_key), p_id, p_now);
+END $$;
+
+-- A job that nobody started in time, wherever it waits. One that runs, ran, or is gone stays as it is.
+CREATE OR REPLACE FUNCTION {v}.expire(q windlass.queues, e windlass.expiries, p_now bigint) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  j windlass.jobs;
+  w windlass.waiting;
+  v_from smallint := 2;
+BEGIN
+  SELECT * INTO j FROM windlass.jobs WHERE id = e.id FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    IF j.attempts IS NOT NULL OR j.expires_at IS DISTINCT FROM e.expires_at OR {v}.is_running(j.line, j.seq, j.id) THEN
+      RETURN q;
+    END IF;
+    q := {v}.leave_place(q, j, p_now);
+  ELSE
+    SELECT * INTO w FROM windlass.waiting WHERE id = e.id FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+      IF EXISTS (SELECT FROM windlass.jobs WHERE id = e.id) OR EXISTS (SELECT FROM windlass.waiting WHERE id = e.id) THEN
+        -- Somebody is changing it: it is looked at again.
+        INSERT INTO windlass.expiries VALUES (e.queue, p_now + 20000, e.id);
+      END IF;
+      RETURN q;
+    ELSIF w.attempts IS NOT NULL OR w.expires_at > p_now THEN
+      RETURN q;
+    END IF;
+    DELETE FROM windlass.waiting WHERE id = e.id;
+    j := {v}.job_of(w);
+    v_from := {v}.state_number(w.state);
+    q := {v}.turn_ends(q, j.concurrency_key, j.id, p_now);
+  END IF;
+  RETURN {v}.end_waiting(q, j, v_from, CASE WHEN ({v}.kind(j.kind)).dead_on_expire THEN 'dead' ELSE 'cancelled' END, 'expired', p_now);
+END $$;
+
+-- Takes a queued job that does not run out of its place, row and all.
+CREATE OR REPLACE FUNCTION {v}.leave_place(q windlass.queues, j windlass.jobs, p_now bigint) RETURNS windlass.queues
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  DELETE FROM windlass.jobs WHERE id = j.id;
+  IF EXISTS (SELECT FROM windlass.stands WHERE id = j.id) THEN
+    RETURN {v}.displace(q, j.id, p_now);
+  ELSIF NOT j.special THEN
+    RETURN {v}.line_waits(q, {v}.line(j.line), -1, 0);
+  END IF;
+  RETURN q;
+END $$;
+
+-- Every queue that has something to do with time, at most some thousand rows each; queues that others work on are left to them.
+CREATE OR REPLACE FUNCTION {v}.advance(p_now bigint, OUT p_counts bigint[], OUT p_more boolean, OUT p_due bigint)
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_queue text;
+  o windlass.queues;
+  q windlass.queues;
+  r record;
+BEGIN
+  p_counts := ARRAY[0, 0, 0, 0];
+  p_more := false;
+  FOR v_queue IN SELECT * FROM {v}.queue_names() LOOP
+    CONTINUE WHEN NOT {v}.try_lock(v_queue);
+    q := {v}.read_queue(v_queue);
+    o := q;
+    q := {v}.account(q, v_now);
+    IF q.due <= v_now THEN
+      r := {v}.advance_queue(q, v_now);
+      q := r.p_queue;
+      p_more := p_more OR r.p_more;
+      p_counts := ARRAY[p_counts[1] + r.p_counts[1], p_counts[2] + r.p_counts[2], p_counts[3] + r.p_counts[3], p_counts[4] + r.p_counts[4]];
+    END IF;
+    PERFORM {v}.save_queue(q, o);
+    p_due := least(p_due, nullif(q.due, 9223372036854775807));
+  END LOOP;
+END $$;
+
+-- Every queue that was ever read or told of.
+CREATE OR REPLACE FUNCTION {v}.queue_names() RETURNS SETOF text
+LANGUAGE sql STABLE AS $$
+  WITH RECURSIVE
+  known AS (
+    (SELECT queue FROM windlass.queues ORDER BY queue LIMIT 1)
+    UNION ALL SELECT (SELECT q.queue FROM windlass.queues q WHERE q.queue > k.queue ORDER BY q.queue LIMIT 1) FROM known k WHERE k.queue IS NOT NULL),
+  told AS (
+    (SELECT queue FROM windlass.events ORDER BY queue LIMIT 1)
+    UNION ALL SELECT (SELECT e.queue FROM windlass.events e WHERE e.queue > t.queue ORDER BY e.queue LIMIT 1) FROM told t WHERE t.queue IS NOT NULL)
+  SELECT queue FROM known WHERE queue IS NOT NULL UNION SELECT queue FROM told WHERE queue IS NOT NULL ORDER BY 1
+$$;
+
+-- Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
+CREATE OR REPLACE FUNCTION {v}.reap(p_now bigint, p_dead uuid[], p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint)
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_left integer := 1000;
+  v_asked text;
+  v_died boolean;
+  c windlass.claims;
+  j windlass.jobs;
+BEGIN
+  p_requeued := 0;
+  p_suspects := 0;
+  p_poisoned := 0;
+  FOR c IN
+    SELECT c.* FROM windlass.claims c LEFT JOIN windlass.holders h ON h.holder = c.holder
+    WHERE greatest(c.until, coalesce(h.until, c.until)) < v_now OR c.holder = ANY (p_dead)
+    ORDER BY c.epoch FOR UPDATE OF c SKIP LOCKED
+  LOOP
+    EXIT WHEN v_left <= 0;
+    v_died := coalesce(c.holder = ANY (p_dead), false);
+    DELETE FROM windlass.claims WHERE epoch = c.epoch;
+    FOR j IN
+      DELETE FROM windlass.jobs WHERE c.ids IS NULL AND line = c.line AND seq = ANY (c.seqs) AND NOT special
+        OR id = ANY (c.ids) AND seq = ANY (c.seqs) RETURNING *
+    LOOP
+      v_left := v_left - 1;
+      j.attempts := {v}.with_record(j.attempts, json_build_object('number', j.attempt + 1, 'started_at', {v}.rfc3339(c.granted_at), 'ended_at', {v}.rfc3339(v_now),
+        'holder', c.holder, 'outcome', 'lost'));
+      IF v_died AND c.suspect THEN
+        j.deaths := j.deaths + 1;
+      END IF;
+      DELETE FROM windlass.cancels WHERE id = j.id RETURNING reason INTO v_asked;
+      IF v_asked IS NOT NULL THEN
+        -- The request outlives the holder it was made to.
+        INSERT INTO windlass.history ({job}, state, reason, finished_at) SELECT {job j}, 'cancelled', v_asked, v_now;
+        INSERT INTO windlass.events (queue, what, gone, come, jobs) VALUES (j.queue, 'c', 3, 6, 1);
+        PERFORM {v}.leave_gate(j, 'cancelled', true);
+        PERFORM {v}.after_end(j, 'cancelled', v_now);
+      ELSIF j.deaths >= p_max_deaths THEN
+        INSERT INTO windlass.dead ({job}, reason, finished_at) SELECT {job j}, 'poison', v_now;
+        INSERT INTO windlass.events (queue, what, gone, come, jobs) VALUES (j.queue, 'c', 3, 7, 1);
+        PERFORM {v}.leave_gate(j, 'dead', true);
+        PERFORM {v}.after_end(j, 'dead', v_now);
+        p_poisoned := p_poisoned + 1;
+      ELSE
+        PERFORM {v}.give_back(j, CASE WHEN v_died THEN 'x' ELSE 'r' END::"char", v_now);
+        p_requeued := p_requeued + 1;
+        p_suspects := p_suspects + v_died::integer;
+      END IF;
+    END LOOP;
+  END LOOP;
+  DELETE FROM windlass.holders h WHERE h.until < v_now AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder);
+  IF p_requeued > 0 THEN
+    PERFORM {v}.wake();
+  END IF;
+END $$;
+
+-- The holders of a node are dead, since somebody else is there. `p_more`: there is more to take back.
+CREATE OR REPLACE FUNCTION {v}.take_back(p_now bigint, p_node text, p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint, OUT p_more boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_dead uuid[] := ARRAY(SELECT holder FROM windlass.holders WHERE node = p_node);
+  r record;
+BEGIN
+  r := {v}.reap(p_now, v_dead, p_max_deaths);
+  p_requeued := r.p_requeued;
+  p_suspects := r.p_suspects;
+  p_poisoned := r.p_poisoned;
+  p_more := EXISTS (SELECT FROM windlass.claims WHERE holder = ANY (v_dead));
+  IF NOT p_more THEN
+    DELETE FROM windlass.holders WHERE holder = ANY (v_dead);
+  END IF;
+END $$;
+
+-- Renews all leases of a holder, and tells which of those it names are lost, which are to be cancelled, and which it forgot.
+CREATE OR REPLACE FUNCTION {v}.beat(p_holder uuid, p_lease_us bigint, p_epochs bigint[], p_ords integer[], p_ids uuid[], p_progress uuid[], p_progress_epochs bigint[], p_values text[], p_node text, p_now bigint,
+  OUT p_lost integer[], OUT p_cancel integer[], OUT p_strays json)
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+BEGIN
+  INSERT INTO windlass.holders VALUES (p_holder, v_now + p_lease_us, p_node) ON CONFLICT (holder) DO UPDATE SET until = excluded.until;
+  INSERT INTO windlass.progress SELECT p.id, p.epoch, p.value FROM unnest(p_progress, p_progress_epochs, p_values) p (id, epoch, value)
+  WHERE EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch AND c.holder = p_holder)
+  ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, value = excluded.value;
+  WITH live AS MATERIALIZED (
+    SELECT c.epoch, s.ord, j.id, c.nonce, c.granted_at FROM windlass.claims c CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
+    JOIN LATERAL (
+      SELECT p.id FROM windlass.jobs p WHERE c.ids IS NULL AND p.line = c.line AND p.seq = s.seq AND NOT p.special
+      UNION ALL SELECT p.id FROM windlass.jobs p WHERE c.ids IS NOT NULL AND p.id = c.ids[s.ord] AND p.seq = s.seq) j ON true
+    WHERE c.holder = p_holder),
+  held AS MATERIALIZED (SELECT * FROM unnest(p_epochs, p_ords, p_ids) WITH ORDINALITY h (epoch, ord, id, n))
+  SELECT (SELECT array_agg(h.n) FROM held h LEFT JOIN live l ON l.epoch = h.epoch AND l.ord = h.ord AND l.id = h.id WHERE l.id IS NULL),
+    (SELECT array_agg(h.n) FROM held h JOIN live l ON l.epoch = h.epoch AND l.ord = h.ord AND l.id = h.id JOIN windlass.cancels x ON x.id = l.id AND x.epoch = l.epoch),
+    (SELECT json_agg(f) FROM (SELECT l.* FROM live l LEFT JOIN held h ON h.epoch = l.epoch AND h.ord = l.ord WHERE h.n IS NULL ORDER BY l.epoch, l.ord LIMIT 100) f)
+  INTO p_lost, p_cancel, p_strays;
+  -- Claims of which nothing runs any more; those granted a moment ago are left alone.
+  DELETE FROM windlass.claims c WHERE c.holder = p_holder AND NOT EXISTS (
+    SELECT FROM windlass.jobs j WHERE j.id = ANY (c.ids)) AND NOT EXISTS (
+    SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = ANY (c.seqs) AND NOT j.special);
+END $$;
+
+-- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
+CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_n bigint;
+BEGIN
+  p_jobs := 0;
+  p_more := false;
+  WITH gone AS (
+    DELETE FROM windlass.history WHERE (tableoid, ctid) IN (
+      SELECT tableoid, ctid FROM windlass.history WHERE finished_at < v_now - p_finished ORDER BY finished_at LIMIT p_limit) RETURNING queue, state),
+  told AS (INSERT INTO windlass.events (queue, what, gone, jobs) SELECT queue, 'c', {v}.state_number(state), count(*) FROM gone GROUP BY queue, state)
+  SELECT count(*) INTO v_n FROM gone;
+  p_jobs := p_jobs + v_n;
+  p_more := p_more OR v_n = p_limit;
+  IF p_dead IS NOT NULL THEN
+    WITH gone AS (
+      DELETE FROM windlass.dead WHERE ctid IN (SELECT ctid FROM windlass.dead WHERE finished_at < v_now - p_dead ORDER BY finished_at LIMIT p_limit) RETURNING queue),
+    told AS (INSERT INTO windlass.events (queue, what, gone, jobs) SELECT queue, 'c', 7, count(*) FROM gone GROUP BY queue)
+    SELECT count(*) INTO v_n FROM gone;
+    p_jobs := p_jobs + v_n;
+    p_more := p_more OR v_n = p_limit;
+  END IF;
+  DELETE FROM windlass.idempotency WHERE ctid IN (SELECT ctid FROM windlass.idempotency WHERE until <= v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  p_more := p_more OR v_n = p_limit;
+  DELETE FROM windlass.uniques WHERE ctid IN (SELECT ctid FROM windlass.uniques WHERE NOT live AND until <= v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  p_more := p_more OR v_n = p_limit;
+  DELETE FROM windlass.cache WHERE ctid IN (SELECT ctid FROM windlass.cache WHERE until <= v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  p_more := p_more OR v_n = p_limit;
+  -- A schedule goes by its last instant; what became of the earlier ones is for people.
+  DELETE FROM windlass.occurrences WHERE ctid IN (SELECT ctid FROM windlass.occurrences WHERE due < v_now - p_finished ORDER BY due LIMIT p_limit);
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  p_more := p_more OR v_n = p_limit;
+  DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
+  DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
+  -- Keys come and go; a gate that holds nothing back and remembers nothing is made anew when its key returns.
+  -- (see prune_gates, under each queue's lock)
+END $$;

@@ -1,0 +1,452 @@
+-- What people and programs ask for beside the flow. Each act leaves one audit row whose id is its `op_id`; the same act asked
+-- again changes nothing. Errors: WLN01 not found, WLN02 not allowed, WLC02 the unique key is held.
+
+CREATE OR REPLACE FUNCTION {v}.audited(p_op uuid, p_actor text, p_action text, p_object text, p_detail text, p_now bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  INSERT INTO windlass.audit VALUES (p_op, p_now, p_actor, p_action, p_object, p_detail) ON CONFLICT DO NOTHING;
+  RETURN FOUND;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.missing(p_what text) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'WLN01', MESSAGE = p_what; END $$;
+
+CREATE OR REPLACE FUNCTION {v}.not_allowed(p_message text) RETURNS void
+LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'WLN02', MESSAGE = p_message; END $$;
+
+-- A queue, locked and up to date; to be written back by `save_queue(q, o)` with what `read_queue` gave.
+CREATE OR REPLACE FUNCTION {v}.take_queue(p_queue text, p_now bigint, OUT q windlass.queues, OUT o windlass.queues)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  PERFORM {v}.lock(p_queue);
+  o := {v}.read_queue(p_queue);
+  q := {v}.account(o, p_now);
+END $$;
+
+-- now: it is cancelled; asked: it runs, and its holder was told; final: it ended before.
+CREATE OR REPLACE FUNCTION {v}.cancel(p_id uuid, p_reason text, p_op uuid, p_actor text, p_now bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_first boolean := {v}.audited(p_op, p_actor, 'cancel', p_id::text, p_reason, v_now);
+  v_queue text;
+  v_epoch bigint;
+  j windlass.jobs;
+  w windlass.waiting;
+  t record;
+BEGIN
+  LOOP
+    v_queue := coalesce((SELECT queue FROM windlass.jobs WHERE id = p_id), (SELECT queue FROM windlass.waiting WHERE id = p_id));
+    IF v_queue IS NULL THEN
+      CASE {v}.state_of(p_id)
+        WHEN 'cancelled' THEN
+          RETURN CASE WHEN v_first THEN 'final' ELSE 'now' END;
+        WHEN 'completed', 'dead' THEN
+          RETURN 'final';
+        ELSE
+          IF {v}.state_of(p_id) IS NULL THEN
+            PERFORM {v}.missing('job ' || p_id);
+          END IF;
+          CONTINUE;
+      END CASE;
+    END IF;
+    t := {v}.take_queue(v_queue, v_now);
+    SELECT * INTO j FROM windlass.jobs WHERE id = p_id FOR UPDATE;
+    IF FOUND THEN
+      SELECT epoch INTO v_epoch FROM windlass.claims c WHERE c.line = j.line AND j.seq = ANY (c.seqs);
+      IF FOUND THEN
+        INSERT INTO windlass.cancels VALUES (p_id, v_epoch, p_reason) ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, reason = excluded.reason;
+        PERFORM pg_notify('windlass', 'cancel');
+        PERFORM {v}.save_queue(t.q, t.o);
+        RETURN 'asked';
+      END IF;
+      t.q := {v}.leave_place(t.q, j, v_now);
+      t.q := {v}.turn_ends(t.q, j.concurrency_key, j.id, v_now);
+      t.q := {v}.end_waiting(t.q, j, 2::smallint, 'cancelled', p_reason, v_now);
+      PERFORM {v}.save_queue(t.q, t.o);
+      PERFORM {v}.catch_up_children(ARRAY[p_id], v_now);
+      PERFORM {v}.wake();
+      RETURN 'now';
+    END IF;
+    DELETE FROM windlass.waiting WHERE id = p_id RETURNING * INTO w;
+    IF FOUND THEN
+      t.q := {v}.turn_ends(t.q, w.concurrency_key, w.id, v_now);
+      t.q := {v}.end_waiting(t.q, {v}.job_of(w), {v}.state_number(w.state), 'cancelled', p_reason, v_now);
+      PERFORM {v}.save_queue(t.q, t.o);
+      PERFORM {v}.catch_up_children(ARRAY[p_id], v_now);
+      PERFORM {v}.wake();
+      RETURN 'now';
+    END IF;
+    PERFORM {v}.save_queue(t.q, t.o);
+  END LOOP;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.run_now(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_queue text;
+  v_state text;
+  w windlass.waiting;
+  t record;
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, 'run_now', p_id::text, NULL, v_now) THEN
+    RETURN;
+  END IF;
+  v_state := {v}.state_of(p_id);
+  IF v_state IS NULL THEN
+    PERFORM {v}.missing('job ' || p_id);
+  ELSIF v_state NOT IN ('scheduled', 'parked') THEN
+    PERFORM {v}.not_allowed(format('job %s is %s; only a scheduled or parked job can be made due', p_id, v_state));
+  END IF;
+  SELECT queue INTO v_queue FROM windlass.waiting WHERE id = p_id;
+  t := {v}.take_queue(v_queue, v_now);
+  DELETE FROM windlass.waiting WHERE id = p_id RETURNING * INTO w;
+  IF FOUND THEN
+    DELETE FROM windlass.dependencies WHERE child = p_id;
+    w.run_at := v_now;
+    t.q := {v}.let_go(t.q, {v}.job_of(w), {v}.state_number(w.state), v_now);
+  END IF;
+  PERFORM {v}.save_queue(t.q, t.o);
+  PERFORM {v}.wake();
+END $$;
+
+-- Wakes a parked job by its token; `p_answer` becomes its checkpoint's `answer`.
+CREATE OR REPLACE FUNCTION {v}.answer(p_token text, p_answer text, p_now bigint) RETURNS uuid
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  w windlass.waiting;
+  t record;
+  u record;
+BEGIN
+  SELECT * INTO w FROM windlass.waiting WHERE token = p_token AND state = 'parked';
+  IF FOUND THEN
+    t := {v}.take_queue(w.queue, v_now);
+    SELECT * INTO w FROM windlass.waiting WHERE token = p_token AND state = 'parked' FOR UPDATE;
+  END IF;
+  IF NOT FOUND THEN
+    PERFORM {v}.missing('a job parked with this token');
+  END IF;
+  IF p_answer IS NOT NULL THEN
+    -- The checkpoint that the worker left, with the answer beside it, both as their text stands.
+    UPDATE windlass.waiting SET checkpoint = {v}.with_answer(checkpoint, p_answer) WHERE id = w.id;
+  END IF;
+  u := {v}.unpark(t.q, w.id, v_now);
+  PERFORM {v}.save_queue(u.p_queue, t.o);
+  PERFORM {v}.wake();
+  RETURN w.id;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.with_answer(p_checkpoint text, p_answer text) RETURNS text
+LANGUAGE sql STABLE AS $$
+  SELECT CASE
+    WHEN p_checkpoint IS NULL THEN '{"answer":' || p_answer || '}'
+    WHEN json_typeof(p_checkpoint::json) = 'object' THEN
+      (SELECT '{' || string_agg(to_json(m.key)::text || ':' || m.value::text, ',' ORDER BY n) || '}' FROM (
+        SELECT key, value, n FROM json_each(p_checkpoint::json) WITH ORDINALITY e (key, value, n) WHERE key <> 'answer'
+        UNION ALL SELECT 'answer', p_answer::json, 9223372036854775807) m)
+    ELSE '{"checkpoint":' || p_checkpoint || ',"answer":' || p_answer || '}' END
+$$;
+
+-- Wakes jobs parked as `unknown_kind` whose kind is now known, at most a thousand of each.
+CREATE OR REPLACE FUNCTION {v}.unpark_kinds(p_kinds text[], p_now bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_woken bigint := 0;
+  r record;
+  t record;
+  v_id uuid;
+BEGIN
+  -- Queue by queue in a fixed order, each under its lock.
+  FOR r IN
+    SELECT f.queue, array_agg(f.id) AS ids FROM unnest(p_kinds) k
+    CROSS JOIN LATERAL (SELECT queue, id FROM windlass.waiting WHERE kind = k AND reason = 'unknown_kind' LIMIT 1000) f GROUP BY 1 ORDER BY 1
+  LOOP
+    t := {v}.take_queue(r.queue, v_now);
+    FOREACH v_id IN ARRAY r.ids LOOP
+      IF EXISTS (SELECT FROM windlass.waiting WHERE id = v_id AND reason = 'unknown_kind') THEN
+        t.q := ({v}.unpark(t.q, v_id, v_now)).p_queue;
+        v_woken := v_woken + 1;
+      END IF;
+    END LOOP;
+    PERFORM {v}.save_queue(t.q, t.o);
+  END LOOP;
+  IF v_woken > 0 THEN
+    PERFORM {v}.wake();
+  END IF;
+  RETURN v_woken;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.redrive(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_state text;
+  d windlass.dead;
+  j windlass.jobs;
+  h windlass.uniques;
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, 'redrive', p_id::text, NULL, v_now) THEN
+    RETURN;
+  END IF;
+  DELETE FROM windlass.dead WHERE id = p_id RETURNING * INTO d;
+  IF NOT FOUND THEN
+    v_state := {v}.state_of(p_id);
+    IF v_state IS NULL THEN
+      PERFORM {v}.missing('job ' || p_id);
+    END IF;
+    PERFORM {v}.not_allowed(format('job %s is %s; only a dead job can be redriven', p_id, v_state));
+  END IF;
+  SELECT {job d} INTO {job j};
+  IF j.unique_key IS NOT NULL THEN
+    -- A window that passed is not opened again; a key held until the start is free once the job starts again.
+    INSERT INTO windlass.uniques AS u VALUES (coalesce(j.tenant, ''), j.queue, j.unique_key, j.id, CASE j.unique_for WHEN 'started' THEN 'started' ELSE 'finished' END, 0, true, 0)
+    ON CONFLICT (tenant, queue, key) DO UPDATE SET id = excluded.id, live = true, held = CASE WHEN u.held = 'window' THEN u.held ELSE excluded.held END
+      WHERE NOT u.live OR u.id = excluded.id;
+    IF NOT FOUND THEN
+      SELECT * INTO h FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key;
+      PERFORM {v}.refuse('WLC02', format('the unique key is held by job %s', h.id), 0, h.id);
+    END IF;
+  END IF;
+  -- The attempts are counted anew; their records stay.
+  j.attempt := 0;
+  j.deaths := 0;
+  j.run_at := v_now;
+  j.expires_at := NULL;
+  j.pos := 0;
+  PERFORM {v}.put_job(j, NULL, 0, v_now, 7::smallint);
+  PERFORM {v}.wake();
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.purge(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_queue text;
+  v_state text;
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, 'purge', p_id::text, NULL, {v}.clock(p_now)) THEN
+    RETURN;
+  END IF;
+  DELETE FROM windlass.dead WHERE id = p_id RETURNING queue INTO v_queue;
+  IF FOUND THEN
+    PERFORM {v}.tell(v_queue, 'c', 7, NULL, NULL, NULL, NULL);
+    RETURN;
+  END IF;
+  v_state := {v}.state_of(p_id);
+  IF v_state IS NULL THEN
+    PERFORM {v}.missing('job ' || p_id);
+  END IF;
+  PERFORM {v}.not_allowed(format('job %s is %s; only a dead job can be purged', p_id, v_state));
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.pause(p_queue text, p_reason text, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+BEGIN
+  IF {v}.audited(p_op, p_actor, 'pause', p_queue, p_reason, v_now) THEN
+    INSERT INTO windlass.pauses VALUES (p_queue, v_now, p_actor, p_reason)
+    ON CONFLICT (queue) DO UPDATE SET at = excluded.at, by = excluded.by, reason = excluded.reason;
+  END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.resume(p_queue text, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF {v}.audited(p_op, p_actor, 'resume', p_queue, NULL, {v}.clock(p_now)) THEN
+    DELETE FROM windlass.pauses WHERE queue = p_queue;
+    PERFORM {v}.wake();
+  END IF;
+END $$;
+
+-- The configuration, and the parts of it that statements look at. Caps may have been raised: closed lines look again.
+CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules json) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  INSERT INTO windlass.settings VALUES (true, p_settings) ON CONFLICT (one) DO UPDATE SET settings = excluded.settings;
+  DELETE FROM windlass.kinds WHERE kind <> '';
+  INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
+  DELETE FROM windlass.rules WHERE queue <> '';
+  INSERT INTO windlass.rules SELECT * FROM json_populate_recordset(NULL::windlass.rules, p_rules);
+  INSERT INTO windlass.events (queue, what, jobs, tenant) SELECT DISTINCT queue, 'o'::"char", 0, lane FROM windlass.lines WHERE closed;
+  INSERT INTO windlass.events (queue, what, jobs, line) SELECT queue, 'g', 0, gate FROM windlass.gates WHERE EXISTS (SELECT FROM windlass.stands s WHERE s.gate = gates.gate AND s.what = 'g');
+  PERFORM {v}.wake();
+END $$;
+
+-- A leased job that its holder cannot read goes out of everybody's way, with all that hangs on it.
+CREATE OR REPLACE FUNCTION {v}.quarantine(p_id uuid, p_reason text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  j windlass.jobs;
+BEGIN
+  DELETE FROM windlass.jobs WHERE id = p_id RETURNING * INTO j;
+  IF FOUND THEN
+    INSERT INTO windlass.quarantine (at, place, reason, data) VALUES ({v}.clock(p_now), 'jobs', p_reason, left(j::text, 200000));
+    PERFORM {v}.tell(j.queue, 'c', 3, NULL, NULL, NULL, NULL);
+    PERFORM {v}.leave_gate(j, 'dead', true);
+    DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id;
+    PERFORM {v}.tell_children(p_id);
+  END IF;
+END $$;
+
+-- Takes exported jobs in; those whose id exists are left as they are. Answers how many were new.
+CREATE OR REPLACE FUNCTION {v}.import(p_jobs json[], p_now bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_new bigint := 0;
+  x json;
+BEGIN
+  PERFORM pg_current_xact_id();
+  FOREACH x IN ARRAY p_jobs LOOP
+    CONTINUE WHEN {v}.state_of((x ->> 'id')::uuid) IS NOT NULL;
+    PERFORM {v}.import_one(x, v_now);
+    v_new := v_new + 1;
+  END LOOP;
+  PERFORM {v}.wake();
+  RETURN v_new;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.import_one(x json, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  j windlass.jobs;
+  v_state text := x ->> 'state';
+  v_parents uuid[];
+BEGIN
+  j := json_populate_record(NULL::windlass.jobs, x);
+  j.payload := (x -> 'payload')::text;
+  j.extra := nullif((x -> 'extra')::text, '{}');
+  j.checkpoint := (x -> 'checkpoint')::text;
+  j.fingerprint := decode(x ->> 'print', 'hex');
+  j.pos := 0;
+  IF j.unique_key IS NOT NULL AND x ->> 'held' IS NOT NULL AND v_state <> 'dead' THEN
+    INSERT INTO windlass.uniques VALUES (coalesce(j.tenant, ''), j.queue, j.unique_key, j.id, x ->> 'held', (x ->> 'held_until')::bigint, true, p_now) ON CONFLICT DO NOTHING;
+  END IF;
+  CASE v_state
+    WHEN 'dead' THEN
+      j.seq := {v}.next_seq();
+      j.line := 0;
+      j.special := false;
+      INSERT INTO windlass.dead ({job}, reason, started_at, finished_at) SELECT {job j}, coalesce(x ->> 'reason', 'imported'), (x ->> 'started_at')::bigint, coalesce((x ->> 'finished_at')::bigint, p_now);
+      PERFORM {v}.tell(j.queue, 'c', NULL, 7, NULL, NULL, NULL);
+    WHEN 'parked' THEN
+      j.seq := {v}.next_seq();
+      j.line := 0;
+      j.special := false;
+      INSERT INTO windlass.waiting ({job}, state, reason, park_until, token) SELECT {job j}, 'parked', x ->> 'reason', (x ->> 'park_until')::bigint, x ->> 'token';
+      IF j.expires_at IS NOT NULL AND j.attempts IS NULL THEN
+        INSERT INTO windlass.expiries VALUES (j.queue, j.expires_at, j.id);
+      END IF;
+      SELECT array_agg(a::uuid) INTO v_parents FROM json_array_elements_text(x -> 'waits_for') a;
+      IF v_parents IS NOT NULL THEN
+        INSERT INTO windlass.dependencies SELECT p, j.id FROM unnest(v_parents) p ON CONFLICT DO NOTHING;
+      END IF;
+      INSERT INTO windlass.events (queue, what, come, jobs, id, at) VALUES (j.queue, 'p', 4, 1, j.id, least((x ->> 'park_until')::bigint, j.expires_at));
+    ELSE
+      IF j.attempts IS NOT NULL THEN
+        j.expires_at := NULL;
+      END IF;
+      IF v_state = 'queued' THEN
+        j.run_at := least(j.run_at, p_now);
+      END IF;
+      PERFORM {v}.put_job(j, NULL, 0, p_now);
+      IF j.attempts IS NOT NULL AND x ->> 'expires_at' IS NOT NULL THEN
+        UPDATE windlass.jobs SET expires_at = (x ->> 'expires_at')::bigint WHERE id = j.id;
+        UPDATE windlass.waiting SET expires_at = (x ->> 'expires_at')::bigint WHERE id = j.id;
+      END IF;
+  END CASE;
+  -- Children that came before it stop reading it as missing; it may itself wait for one that ended before it came.
+  PERFORM {v}.tell_children(j.id);
+  IF v_state = 'parked' THEN
+    PERFORM {v}.catch_up(j.queue, p_now);
+  END IF;
+  PERFORM {v}.catch_up_children(ARRAY[j.id], p_now);
+END $$;
+
+-- Jobs of a queue by state, with what was told but not yet taken in.
+CREATE OR REPLACE FUNCTION {v}.counts(q windlass.queues, p_queue text) RETURNS bigint[]
+LANGUAGE sql STABLE AS $$
+  WITH told AS MATERIALIZED (SELECT gone, come, sum(jobs)::bigint AS jobs FROM windlass.events WHERE queue = p_queue GROUP BY 1, 2)
+  SELECT array_agg(coalesce(q.jobs[s], 0) + coalesce((SELECT sum(jobs) FROM told WHERE come = s), 0) - coalesce((SELECT sum(jobs) FROM told WHERE gone = s), 0) ORDER BY s)::bigint[]
+  FROM generate_series(1, 7) s
+$$;
+
+-- When the oldest job at the head of a line became due; only the heads of lines are looked at.
+CREATE OR REPLACE FUNCTION {v}.oldest(p_queue text) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+  SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.what = 'l'),
+    (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.what = 's'),
+    min(o.run_at))
+  FROM windlass.lines l CROSS JOIN LATERAL (
+    (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
+    UNION ALL (SELECT j.run_at FROM (SELECT id FROM windlass.stands WHERE line = l.line AND what = 'h' ORDER BY pos LIMIT 1) s JOIN windlass.jobs j ON j.id = s.id)) o
+  WHERE l.queue = p_queue AND l.waiting > 0
+$$;
+
+-- Every queue as people see it.
+CREATE OR REPLACE FUNCTION {v}.queue_states() RETURNS TABLE (name text, jobs bigint[], paused_at bigint, paused_by text, pause_reason text, oldest bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT n.name, {v}.counts(q, n.name), p.at, p.by, p.reason, {v}.oldest(n.name)
+  FROM (SELECT * FROM {v}.queue_names() UNION SELECT queue FROM windlass.pauses) n (name)
+  LEFT JOIN LATERAL (SELECT * FROM windlass.queues q WHERE q.queue = n.name ORDER BY q.n DESC LIMIT 1) q ON true
+  LEFT JOIN windlass.pauses p ON p.queue = n.name
+  ORDER BY 1
+$$;
+
+-- ------------------------------------------------------------------ schedules
+
+-- Records a plan: its skipped run, a job for each of its other instants, and `last` moved to `p_through`, if generation and
+-- last are as given.
+CREATE OR REPLACE FUNCTION {v}.fire(p_name text, p_generation bigint, p_last bigint, p_through bigint, p_from bigint, p_skipped_through bigint, p_count bigint, p_reason text,
+  p_jobs json[], p_prints bytea[], p_dues bigint[], p_now bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_refused boolean;
+  a record;
+BEGIN
+  PERFORM pg_current_xact_id();
+  UPDATE windlass.schedules SET last = p_through WHERE name = p_name AND generation = p_generation AND last = p_last;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  IF p_from IS NOT NULL THEN
+    INSERT INTO windlass.occurrences VALUES (p_name, p_generation, p_from, NULL, p_reason, p_skipped_through, p_count);
+  END IF;
+  FOR i IN 1 .. coalesce(array_length(p_jobs, 1), 0) LOOP
+    BEGIN
+      a := {v}.enqueue_one(p_jobs[i], p_prints[i], 0, v_now);
+      v_refused := a.p_duplicate;
+      IF a.p_state = 'parked' AND NOT a.p_duplicate THEN
+        PERFORM {v}.wait_or_go(a.p_id, v_now);
+      END IF;
+    EXCEPTION WHEN SQLSTATE 'WLC02' THEN
+      v_refused := true;
+    END;
+    INSERT INTO windlass.occurrences VALUES (p_name, p_generation, p_dues[i], CASE WHEN NOT v_refused THEN (p_jobs[i] ->> 'id')::uuid END,
+      CASE WHEN v_refused THEN 'duplicate' END, p_dues[i], 1);
+  END LOOP;
+  PERFORM {v}.wake();
+  RETURN true;
+END $$;
+
+-- Pauses or resumes a schedule, or deletes it where `p_paused` is NULL.
+CREATE OR REPLACE FUNCTION {v}.change_schedule(p_name text, p_paused boolean, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_action text := CASE WHEN p_paused IS NULL THEN 'delete_schedule' WHEN p_paused THEN 'pause_schedule' ELSE 'resume_schedule' END;
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, v_action, p_name, NULL, {v}.clock(p_now)) THEN
+    RETURN;
+  ELSIF p_paused IS NULL THEN
+    DELETE FROM windlass.schedules WHERE name = p_name;
+  ELSE
+    UPDATE windlass.schedules SET paused = p_paused WHERE name = p_name;
+  END IF;
+  IF NOT FOUND THEN
+    PERFORM {v}.missing('schedule ' || p_name);
+  END IF;
+END $$;

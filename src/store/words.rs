@@ -1,0 +1,52 @@
+//! What the drivers that keep rows have in common: how a job's row says things.
+
+use crate::job::{Extra, JobId, Json, NewJob, Timestamp, UniqueFor};
+use sha2::{Digest as _, Sha256};
+
+/// How long a unique key is held, as the rows call it.
+pub(super) const fn held_word(held: &UniqueFor) -> &'static str {
+    match held {
+        UniqueFor::UntilFinished => "finished",
+        UniqueFor::UntilStarted => "started",
+        UniqueFor::Window(_) => "window",
+    }
+}
+
+/// The end of a window that begins now.
+pub(super) fn held_until(held: &UniqueFor, now: Timestamp) -> i64 {
+    match held {
+        UniqueFor::Window(window) => now.plus(*window).0,
+        _ => 0,
+    }
+}
+
+/// What makes it the same body: everything the producer said, but not the id it said it under.
+pub(super) fn fingerprint(job: &NewJob) -> [u8; 16] {
+    let mut body = job.clone();
+    body.id = JobId(uuid::Uuid::nil());
+    body.id_is_producers = false;
+    forget_minted(&mut body);
+    let digest = Sha256::digest(Json::of(&body).as_str().as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// Follow-ups get an id when they are read; the same text read twice must not differ by it.
+fn forget_minted(job: &mut NewJob) {
+    for follow_up in [&mut job.extra.on_success, &mut job.extra.on_failure].into_iter().flatten() {
+        if !follow_up.id_is_producers {
+            follow_up.id = JobId(uuid::Uuid::nil());
+        }
+        forget_minted(follow_up);
+    }
+}
+
+pub(super) fn extra_text(extra: &Extra) -> Option<String> {
+    (!extra.is_empty()).then(|| Json::of(extra).as_str().to_owned())
+}
+
+/// Milliseconds as a row holds them.
+pub(super) fn ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,155 @@
+//! One throw-away Postgres for the whole run, on a free port, with a database for every test. It ends with the test process,
+//! however that ends: a shell waits for the end of a pipe whose other end only we hold.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{ChildStdin, Command, Stdio},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio_postgres::{Client, NoTls};
+use windlass::store::postgres::PostgresStore;
+
+/// The user everything belongs to.
+const USER: &str = "windlass";
+
+pub struct Server {
+    port: u16,
+    /// Open as long as we live.
+    _alive: Mutex<ChildStdin>,
+    made: AtomicU64,
+    /// Databases that a model test has finished with.
+    used: Mutex<Vec<String>>,
+}
+
+/// The server of this run, started on first use.
+pub async fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    static TEMPLATE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let server = SERVER.get_or_init(start);
+    TEMPLATE
+        .get_or_init(|| async {
+            let client = server.connect("postgres").await;
+            client.batch_execute("CREATE DATABASE template").await.expect("a database can be made");
+            let client = server.connect("template").await;
+            client.batch_execute(&PostgresStore::script()).await.expect("the migrations run");
+        })
+        .await;
+    server
+}
+
+impl Server {
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    pub async fn connect(&self, database: &str) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.expect("the server answers");
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        client
+    }
+
+    /// A database with our tables in it and nothing else.
+    pub async fn fresh(&self) -> String {
+        let name = format!("t{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let client = self.connect("postgres").await;
+        client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template")).await.expect("a database can be made");
+        name
+    }
+
+    /// One that may have been used before, empty again. For tests that wait for all they begin.
+    pub async fn emptied(&self) -> String {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some(name) = used else { return self.fresh().await };
+        let tables = "SELECT string_agg(format('DELETE FROM %I.%I', schemaname, tablename), ';') FROM pg_tables \
+            WHERE schemaname = 'windlass' AND tablename NOT IN ('seed', 'kinds', 'rules') AND tablename <> 'history_rest'";
+        let client = self.connect(&name).await;
+        let deletes: String = client.query_one(tables, &[]).await.expect("the tables can be listed").get(0);
+        client.batch_execute(&deletes).await.expect("the tables can be emptied");
+        let rest = "DELETE FROM windlass.kinds WHERE kind <> ''; DELETE FROM windlass.rules WHERE queue <> ''";
+        client.batch_execute(rest).await.expect("the tables can be emptied");
+        name
+    }
+
+    pub fn give_back(&self, name: String) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+    }
+}
+
+/// The folder of Postgres' programs.
+fn programs() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect())
+        .unwrap_or_default();
+    found.sort();
+    if let Some(newest) = found.pop() {
+        return newest;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").exists());
+    on_path.unwrap_or_else(|| {
+        panic!("the tests need PostgreSQL's server programs: `apt-get install postgresql`, or WINDLASS_TEST_STORES=sqlite to leave them out")
+    })
+}
+
+/// Postgres does not run as root; then it runs as the user that its package made, or as nobody.
+fn somebody() -> Option<(u32, u32)> {
+    // SAFETY: takes and changes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut parts = line.split(':').skip(2);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65_534, 65_534)))
+}
+
+fn start() -> Server {
+    let bin = programs();
+    let port = free_port();
+    // In memory where there is such a folder: nothing here has to survive the machine.
+    let base = if std::path::Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" };
+    let script = format!(
+        r#"set -e
+dir=$(mktemp -d {base}/windlass-test-pg.XXXXXX)
+trap 'rm -rf "$dir"' EXIT
+"{bin}/initdb" -D "$dir/data" -A trust -U {USER} -E UTF8 --locale=C --no-sync >"$dir/log" 2>&1 || {{ cat "$dir/log" >&2; exit 1; }}
+"{bin}/postgres" -D "$dir/data" -p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="$dir" -c fsync=off \
+  -c synchronous_commit=off -c full_page_writes=off -c max_connections=400 -c shared_buffers=128MB -c autovacuum_naptime=10s \
+  -c max_wal_size=256MB >"$dir/log" 2>&1 </dev/null &
+pid=$!
+for _ in $(seq 300); do "{bin}/pg_isready" -q -h 127.0.0.1 -p {port} && break; sleep 0.05; done
+"{bin}/pg_isready" -q -h 127.0.0.1 -p {port} || {{ cat "$dir/log" >&2; exit 1; }}
+echo ready
+read -r _ || true
+kill -QUIT $pid
+wait $pid || true
+"#,
+        bin = bin.display()
+    );
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    if let Some((user, group)) = somebody() {
+        command.uid(user).gid(group);
+    }
+    let mut shell = command.spawn().expect("a shell can be started");
+    let alive = shell.stdin.take().expect("the pipe was asked for");
+    let mut line = String::new();
+    BufReader::new(shell.stdout.take().expect("the pipe was asked for")).read_line(&mut line).expect("the shell can be read");
+    assert_eq!(line.trim(), "ready", "the throw-away Postgres did not start");
+    Server { port, _alive: Mutex::new(alive), made: AtomicU64::new(0), used: Mutex::default() }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    listener.local_addr().expect("it has an address").port()
+}
