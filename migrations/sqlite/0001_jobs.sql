@@ -94,8 +94,9 @@ CREATE TABLE suspects (queue TEXT NOT NULL, pos INTEGER NOT NULL, seq INTEGER NO
 
 CREATE TABLE holders (holder BLOB PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
--- One row per lease call; its number is the epoch of every lease that it granted.
-CREATE TABLE claims (epoch INTEGER PRIMARY KEY, nonce BLOB NOT NULL, holder BLOB NOT NULL, granted_at INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
+-- One row per lease call; its number is the epoch of every lease that it granted. They last until then, or as long as the
+-- holder's last heartbeat says.
+CREATE TABLE claims (epoch INTEGER PRIMARY KEY, nonce BLOB NOT NULL, holder BLOB NOT NULL, granted_at INTEGER NOT NULL, until INTEGER NOT NULL, live INTEGER NOT NULL) STRICT;
 
 CREATE TABLE leases (
   seq     INTEGER PRIMARY KEY,

@@ -52,7 +52,7 @@ pub struct LeaseRequest {
     pub kinds: std::sync::Arc<std::collections::BTreeSet<Name>>,
     /// Stop once this many bytes of payload are in the batch (at least one job is granted).
     pub max_bytes: usize,
-    /// How long the holder's leases last without a heartbeat.
+    /// How long the granted leases last without a heartbeat.
     pub lease: Duration,
 }
 

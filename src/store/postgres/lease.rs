@@ -72,7 +72,7 @@ impl Open {
 
 impl PostgresStore {
     pub(super) async fn lease_jobs(&self, request: LeaseRequest, now: Option<Timestamp>) -> Result<LeaseReply> {
-        for tries in 0.. {
+        for tries in 0_u32.. {
             let (reply, busy) = self.lease_once(&request, now).await?;
             if !busy || !reply.jobs.is_empty() || tries == BUSY_TRIES {
                 return Ok(LeaseReply { more: reply.more || busy, ..reply });

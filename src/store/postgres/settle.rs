@@ -11,6 +11,7 @@ use crate::{
     store::Result,
 };
 use serde_json::{Map, Value, json, value::to_raw_value};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 const SETTLE: &str = "SELECT CASE WHEN $1::bigint[] <> '{}' THEN windlass_v1.complete($1, $2, $3, $4, $5, $6, $9) END,
@@ -23,7 +24,10 @@ impl PostgresStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let (plain, other): (Vec<usize>, Vec<usize>) = (0..batch.len()).partition(|&n| is_plain(&batch[n]));
+        // Of a lease that is settled twice in one batch the first counts; the others are told what became of it.
+        let mut seen = HashSet::with_capacity(batch.len());
+        let first = (0..batch.len()).filter(|&n| seen.insert((batch[n].lease.job, batch[n].lease.epoch, batch[n].lease.nonce)));
+        let (plain, other): (Vec<usize>, Vec<usize>) = first.partition(|&n| is_plain(&batch[n]));
         let of = |n: &usize| &batch[*n];
         let results: Vec<Option<Text<Json>>> = plain.iter().map(of).map(|s| s.result.clone().map(Text)).collect();
         let params = params![
@@ -50,7 +54,7 @@ impl PostgresStore {
             }
         }
         self.tell_again(&batch, &mut answers).await?;
-        let over = |answer: &Applied| *answer != Applied::LeaseLost;
+        let over = |answer: &Applied| *answer == Applied::Applied;
         self.open.ended(batch.iter().zip(&answers).filter(|(_, answer)| over(answer)).map(|(s, _)| s.lease));
         Ok(answers)
     }

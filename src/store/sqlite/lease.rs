@@ -85,11 +85,10 @@ impl<'c> Tx<'c> {
                 self.lease_from(&mut call, queue, *want)?;
             }
         }
-        let until = now.plus(request.lease).0;
-        self.run(sql!("holder_beat"), (request.holder.0.as_bytes(), until))?;
         if !call.granted.is_empty() {
             let live = i64::try_from(call.granted.len()).unwrap_or(i64::MAX);
-            self.run(sql!("claim_put"), (epoch, request.nonce.0.as_bytes(), request.holder.0.as_bytes(), now.0, live))?;
+            let until = now.plus(request.lease).0;
+            self.run(sql!("claim_put"), (epoch, request.nonce.0.as_bytes(), request.holder.0.as_bytes(), now.0, until, live))?;
         }
         let more = advanced.more || call.full();
         let next_due = if call.granted.is_empty() { self.next_due(&request.queues, now)? } else { None };

@@ -27,7 +27,6 @@ impl Reference {
         fairness: &mut Fairness,
     ) -> Verdict {
         self.begin();
-        self.beat(request.holder, request.lease);
         for id in parked {
             self.check_parked(request, *id)?;
         }
@@ -39,7 +38,7 @@ impl Reference {
             self.check_told(&job, leased)?;
             self.follow_fairness(&job, fairness)?;
             *granted.entry(job.queue.clone()).or_default() += 1;
-            self.grant(id, leased.lease, request.holder);
+            self.grant(id, leased.lease, request.holder, request.lease);
         }
         for id in parked {
             self.park_unknown(*id);

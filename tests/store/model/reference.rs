@@ -20,6 +20,7 @@ pub type Position = Option<(u64, i64)>;
 pub struct RefLease {
     pub lease: Lease,
     pub holder: HolderId,
+    pub until: Timestamp,
     pub as_suspect: bool,
     /// Somebody asked to cancel it, and why.
     pub cancel: Option<String>,
@@ -123,7 +124,7 @@ pub struct Reference {
     pub kinds: BTreeSet<Name>,
     pub jobs: Vec<RefJob>,
     pub paused: BTreeSet<Name>,
-    /// Until when each holder's leases last.
+    /// Until when the leases of each holder last by its heartbeat, if not longer by their grant.
     pub holders: BTreeMap<HolderId, Timestamp>,
     /// Every start, for the rates: queue, key, when.
     pub starts: Vec<(Name, Option<Name>, Timestamp)>,
@@ -162,6 +163,19 @@ impl Reference {
     }
 
     // ------------------------------------------------------------------ enqueue
+
+    /// What is refused first when unique keys are taken in sorted order.
+    pub fn refusal_by_key(&self, jobs: &[NewJob]) -> Option<Refusal> {
+        let mut scratch = self.clone();
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        // No tenant and no key last, as Postgres sorts.
+        let rank = |text: Option<String>| (text.is_none(), text);
+        order.sort_by_key(|&n| {
+            let key = jobs[n].unique.as_ref().map(|unique| unique.key.to_string());
+            (rank(jobs[n].tenant.as_ref().map(ToString::to_string)), rank(key), n)
+        });
+        order.into_iter().find_map(|n| scratch.enqueue_one(n, &jobs[n]).err())
+    }
 
     pub fn enqueue(&mut self, jobs: &[NewJob]) -> Result<Vec<RefAnswer>, Refusal> {
         self.begin();
@@ -423,7 +437,8 @@ impl Reference {
         self.begin();
         let now = self.now;
         let gone: BTreeSet<HolderId> = self.holders.iter().filter(|(_, until)| **until <= now).map(|(holder, _)| *holder).collect();
-        let lost = self.ids(|job| job.lease.as_ref().is_some_and(|own| gone.contains(&own.holder)));
+        let beaten = |own: &RefLease| self.holders.get(&own.holder).is_some_and(|until| *until > now);
+        let lost = self.ids(|job| job.lease.as_ref().is_some_and(|own| own.until <= now && !beaten(own)));
         let requeued = lost.into_iter().filter(|id| self.take_back(*id, false)).count();
         self.holders.retain(|holder, _| !gone.contains(holder));
         requeued as u64
@@ -459,11 +474,12 @@ impl Reference {
 
     // ------------------------------------------------------------------ lease and settle
 
-    pub fn grant(&mut self, id: JobId, lease: Lease, holder: HolderId) {
+    pub fn grant(&mut self, id: JobId, lease: Lease, holder: HolderId, lasts: std::time::Duration) {
         let now = self.now;
+        let until = now.plus(lasts);
         let job = self.job_mut(id);
         job.state = State::Running;
-        job.lease = Some(RefLease { lease, holder, as_suspect: job.suspect, cancel: None });
+        job.lease = Some(RefLease { lease, holder, until, as_suspect: job.suspect, cancel: None });
         (job.started, job.key_started, job.suspect) = (true, true, false);
         job.turn |= job.ordered;
         let start = (job.queue.clone(), job.key.clone(), now);

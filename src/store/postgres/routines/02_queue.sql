@@ -61,7 +61,8 @@ BEGIN
     q.due := least(q.due, r.at);
   END LOOP;
   q := {v}.take_lines(q, v_events);
-  -- Those that come back first, all of them: the gates must not give their turns to others.
+  -- Turns that ended; then those that come back, all of them, before others: a gate must not give their turns away.
+  UPDATE windlass.gates g SET head = NULL FROM unnest(v_events) t WHERE t.what = 'g' AND g.gate = t.line AND g.head = t.id;
   FOREACH e IN ARRAY v_events LOOP
     IF e.what IN ('r', 'x') THEN
       q := {v}.take_job(q, e.id, e.what, p_now);
@@ -79,10 +80,8 @@ BEGIN
       q := {v}.look_at_dependencies(q, e.id, p_now);
     END IF;
   END LOOP;
-  -- Slots came free: turns end first, then the best of those behind the gates come in.
-  FOR r IN SELECT line AS gate, array_agg(id) FILTER (WHERE id IS NOT NULL) AS ids FROM unnest(v_events) WHERE what IN ('g', 'r', 'x') AND line IS NOT NULL GROUP BY 1 LOOP
-    UPDATE windlass.gates SET head = NULL WHERE gate = r.gate AND head = ANY (
-      ARRAY(SELECT id FROM unnest(v_events) WHERE what = 'g' AND line = r.gate AND id IS NOT NULL));
+  -- Slots came free: the best of those behind the gates come in.
+  FOR r IN SELECT DISTINCT line AS gate FROM unnest(v_events) WHERE what IN ('g', 'r', 'x') AND line IS NOT NULL LOOP
     q := {v}.refill(q, r.gate, p_now);
   END LOOP;
   RETURN q;
@@ -100,12 +99,20 @@ BEGIN
   END IF;
 END $$;
 
--- The same for the queues of those that wait for some jobs.
-CREATE OR REPLACE FUNCTION {v}.catch_up_children(p_parents uuid[], p_now bigint) RETURNS void
-LANGUAGE sql VOLATILE AS $$
-  SELECT {v}.catch_up(q.queue, p_now) FROM (
-    SELECT DISTINCT w.queue FROM windlass.dependencies d JOIN windlass.waiting w ON w.id = d.child WHERE d.parent = ANY (p_parents) ORDER BY 1) q
-$$;
+-- The same for every queue that this transaction has told of an ended parent.
+CREATE OR REPLACE FUNCTION {v}.catch_up_told(p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_told text := current_setting('windlass.told', true);
+  v_queue text;
+BEGIN
+  IF v_told <> '' THEN
+    PERFORM set_config('windlass.told', '', true);
+    FOR v_queue IN SELECT DISTINCT t FROM unnest(string_to_array(v_told, ' ')) t WHERE t <> '' ORDER BY 1 LOOP
+      PERFORM {v}.catch_up(v_queue, p_now);
+    END LOOP;
+  END IF;
+END $$;
 
 CREATE OR REPLACE FUNCTION {v}.moved(q windlass.queues, p_gone smallint, p_come smallint, p_jobs bigint) RETURNS windlass.queues
 LANGUAGE plpgsql IMMUTABLE AS $$

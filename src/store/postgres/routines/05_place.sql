@@ -169,8 +169,11 @@ END $$;
 -- A parent ended: its children's queues are told to look again.
 CREATE OR REPLACE FUNCTION {v}.tell_children(p_parent uuid) RETURNS void
 LANGUAGE sql VOLATILE AS $$
-  INSERT INTO windlass.events (queue, what, jobs, id)
-  SELECT w.queue, 'p', 1, w.id FROM windlass.dependencies d JOIN windlass.waiting w ON w.id = d.child WHERE d.parent = p_parent AND w.state = 'parked'
+  WITH told AS (
+    INSERT INTO windlass.events (queue, what, jobs, id)
+    SELECT w.queue, 'p', 1, w.id FROM windlass.dependencies d JOIN windlass.waiting w ON w.id = d.child WHERE d.parent = p_parent AND w.state = 'parked'
+    RETURNING queue)
+  SELECT set_config('windlass.told', coalesce(current_setting('windlass.told', true), '') || ' ' || string_agg(queue, ' '), true) FROM told HAVING count(*) > 0
 $$;
 
 -- Where a job stands, whatever table it is in, as a state; NULL when there is none of this tenant.

@@ -51,7 +51,7 @@ BEGIN
     wait AS (
       INSERT INTO windlass.waiting (seq, line, pos, created_at, run_at, expires_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, concurrency_key, payload, extra, state)
       SELECT seq, line, 0, v_now, run_at, expires_at, timeout_ms, 0, max_attempts, priority, 0, key IS NOT NULL, ordered, id, kind, queue, tenant, key, payload, extra, 'scheduled'
-      FROM ready WHERE run_at > v_now ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
+      FROM ready r WHERE run_at > v_now AND NOT EXISTS (SELECT FROM windlass.jobs j WHERE j.id = r.id) ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
     expire AS (
       INSERT INTO windlass.expiries (queue, expires_at, id) SELECT queue, expires_at, id FROM ready WHERE expires_at IS NOT NULL),
     told AS (
@@ -75,6 +75,8 @@ CREATE OR REPLACE FUNCTION {v}.enqueue_any(p_jobs json[], p_prints bytea[], p_no
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
+  -- Positions are those of the call, whatever the order in which keys are taken.
+  v_blocks bigint[] := ARRAY(SELECT {v}.next_seq() FROM generate_series(0, (array_length(p_jobs, 1) - 1) / 1024));
   r record;
   a record;
 BEGIN
@@ -83,7 +85,7 @@ BEGIN
     SELECT n::integer FROM unnest(p_jobs) WITH ORDINALITY u (job, n)
     ORDER BY job ->> 'tenant' COLLATE "C", job -> 'unique' ->> 'key' COLLATE "C", n
   LOOP
-    a := {v}.enqueue_one(p_jobs[r.n], p_prints[r.n], r.n - 1, v_now);
+    a := {v}.enqueue_one(p_jobs[r.n], p_prints[r.n], r.n - 1, v_blocks[(r.n - 1) / 1024 + 1] + (r.n - 1) % 1024, v_now);
     p_ids[r.n] := a.p_id;
     p_states[r.n] := a.p_state;
     p_duplicates[r.n] := a.p_duplicate;
@@ -99,7 +101,7 @@ END $$;
 
 -- One job. Errors: WLC01 the id or idempotency key was used with another body, WLC02 the unique key is held; DETAIL is
 -- {"index", "id"}.
-CREATE OR REPLACE FUNCTION {v}.enqueue_one(p_job json, p_print bytea, p_index integer, p_now bigint, OUT p_id uuid, OUT p_state text, OUT p_duplicate boolean)
+CREATE OR REPLACE FUNCTION {v}.enqueue_one(p_job json, p_print bytea, p_index integer, p_seq bigint, p_now bigint, OUT p_id uuid, OUT p_state text, OUT p_duplicate boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   j windlass.jobs;
@@ -151,6 +153,7 @@ BEGIN
     END IF;
   END IF;
   j.id := p_id;
+  j.seq := p_seq;
   j.kind := p_job ->> 'kind';
   k := {v}.kind(j.kind);
   j.queue := coalesce(p_job ->> 'queue', k.queue);
@@ -195,11 +198,11 @@ BEGIN
   RAISE EXCEPTION USING ERRCODE = p_code, MESSAGE = p_message, DETAIL = json_build_object('index', p_index, 'id', p_id)::text;
 END $$;
 
--- Writes a new job where it begins to wait, and tells the queue. A position that is given is kept.
+-- Writes a new job where it begins to wait, and tells the queue. A number and a position that are given are kept.
 CREATE OR REPLACE FUNCTION {v}.put_job(j windlass.jobs, p_after uuid[], p_park_for_ms bigint, p_now bigint, p_gone smallint DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  j.seq := {v}.next_seq();
+  j.seq := coalesce(j.seq, {v}.next_seq());
   j.line := {v}.line_of(j.queue, j.priority, CASE WHEN ({v}.rules(j.queue)).fair THEN coalesce(j.tenant, '') ELSE '' END);
   j.special := j.concurrency_key IS NOT NULL OR coalesce(j.unique_for = 'started', false);
   IF j.expires_at IS NOT NULL THEN
@@ -246,6 +249,7 @@ BEGIN
     RETURN 'parked';
   END IF;
   DELETE FROM windlass.waiting WHERE id = p_id;
+  w.seq := NULL;
   RETURN {v}.put_job({v}.job_of(w), NULL, 0, p_now, 4::smallint);
 END $$;
 
@@ -374,7 +378,7 @@ BEGIN
   BEGIN
     -- Payload and extra as their text stands: nothing re-encodes them.
     a := {v}.enqueue_one((left(v_job::text, -1) || ',"payload":' || (p_job -> 'payload')::text || ',"extra":' || v_extra || '}')::json,
-      substr(sha256(convert_to(p_job::text, 'UTF8')), 1, 16), 0, p_now);
+      substr(sha256(convert_to(p_job::text, 'UTF8')), 1, 16), 0, NULL, p_now);
     IF a.p_state = 'parked' AND NOT a.p_duplicate THEN
       PERFORM {v}.wait_or_go(a.p_id, p_now);
     END IF;

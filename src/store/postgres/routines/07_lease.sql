@@ -75,6 +75,7 @@ BEGIN
   IF c.bytes <= 0 OR c.looks <= 0 THEN
     v_more := 1;
   END IF;
+  PERFORM {v}.catch_up_told(v_now);
   IF c.granted > 0 THEN
     INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
     RETURN QUERY SELECT * FROM {v}.read_claims(c.epochs);

@@ -34,7 +34,7 @@ BEGIN
   -- A later statement: those whose children came while their rows went are seen now, or see these gone.
   IF EXISTS (SELECT FROM windlass.dependencies) THEN
     PERFORM {v}.tell_children(i.id) FROM unnest(p_ids) WITH ORDINALITY i (id, n) WHERE i.n = ANY (v_applied);
-    PERFORM {v}.catch_up_children(p_ids, v_now);
+    PERFORM {v}.catch_up_told(v_now);
   END IF;
   RETURN v_applied;
 END $$;
@@ -82,7 +82,7 @@ BEGIN
   FOR r IN SELECT item, n::integer FROM unnest(p_batch) WITH ORDINALITY b (item, n) ORDER BY item ->> 'id' COLLATE "C", n LOOP
     v_applied[r.n] := {v}.settle_one(r.item, v_now);
   END LOOP;
-  PERFORM {v}.catch_up_children(ARRAY(SELECT (item ->> 'id')::uuid FROM unnest(p_batch) item), v_now);
+  PERFORM {v}.catch_up_told(v_now);
   RETURN v_applied;
 END $$;
 

@@ -152,6 +152,7 @@ BEGIN
     PERFORM {v}.save_queue(q, o);
     p_due := least(p_due, nullif(q.due, 9223372036854775807));
   END LOOP;
+  PERFORM {v}.catch_up_told(v_now);
 END $$;
 
 -- Every queue that was ever read or told of.
@@ -220,6 +221,7 @@ BEGIN
     END LOOP;
   END LOOP;
   DELETE FROM windlass.holders h WHERE h.until < v_now AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder);
+  PERFORM {v}.catch_up_told(v_now);
   IF p_requeued > 0 THEN
     PERFORM {v}.wake();
   END IF;

@@ -64,7 +64,7 @@ BEGIN
       t.q := {v}.turn_ends(t.q, j.concurrency_key, j.id, v_now);
       t.q := {v}.end_waiting(t.q, j, 2::smallint, 'cancelled', p_reason, v_now);
       PERFORM {v}.save_queue(t.q, t.o);
-      PERFORM {v}.catch_up_children(ARRAY[p_id], v_now);
+      PERFORM {v}.catch_up_told(v_now);
       PERFORM {v}.wake();
       RETURN 'now';
     END IF;
@@ -73,7 +73,7 @@ BEGIN
       t.q := {v}.turn_ends(t.q, w.concurrency_key, w.id, v_now);
       t.q := {v}.end_waiting(t.q, {v}.job_of(w), {v}.state_number(w.state), 'cancelled', p_reason, v_now);
       PERFORM {v}.save_queue(t.q, t.o);
-      PERFORM {v}.catch_up_children(ARRAY[p_id], v_now);
+      PERFORM {v}.catch_up_told(v_now);
       PERFORM {v}.wake();
       RETURN 'now';
     END IF;
@@ -211,6 +211,7 @@ BEGIN
     END IF;
   END IF;
   -- The attempts are counted anew; their records stay.
+  j.seq := NULL;
   j.attempt := 0;
   j.deaths := 0;
   j.run_at := v_now;
@@ -288,6 +289,7 @@ BEGIN
     PERFORM {v}.leave_gate(j, 'dead', true);
     DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id;
     PERFORM {v}.tell_children(p_id);
+    PERFORM {v}.catch_up_told({v}.clock(p_now));
   END IF;
 END $$;
 
@@ -363,7 +365,7 @@ BEGIN
   IF v_state = 'parked' THEN
     PERFORM {v}.catch_up(j.queue, p_now);
   END IF;
-  PERFORM {v}.catch_up_children(ARRAY[j.id], p_now);
+  PERFORM {v}.catch_up_told(p_now);
 END $$;
 
 -- Jobs of a queue by state, with what was told but not yet taken in.
@@ -418,7 +420,7 @@ BEGIN
   END IF;
   FOR i IN 1 .. coalesce(array_length(p_jobs, 1), 0) LOOP
     BEGIN
-      a := {v}.enqueue_one(p_jobs[i], p_prints[i], 0, v_now);
+      a := {v}.enqueue_one(p_jobs[i], p_prints[i], 0, NULL, v_now);
       v_refused := a.p_duplicate;
       IF a.p_state = 'parked' AND NOT a.p_duplicate THEN
         PERFORM {v}.wait_or_go(a.p_id, v_now);

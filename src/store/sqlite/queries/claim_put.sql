@@ -1,1 +1,1 @@
-INSERT INTO claims (epoch, nonce, holder, granted_at, live) VALUES (?1, ?2, ?3, ?4, ?5)
+INSERT INTO claims (epoch, nonce, holder, granted_at, until, live) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
