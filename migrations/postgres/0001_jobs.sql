@@ -17,6 +17,10 @@
 
 CREATE SCHEMA windlass;
 
+-- What was done to this database, and whose routines are in it.
+CREATE TABLE windlass.migrations (version integer PRIMARY KEY, name text NOT NULL, done_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE windlass.routines (release text PRIMARY KEY, digest text NOT NULL, installed_at timestamptz NOT NULL DEFAULT now());
+
 -- One number a call, 1,024 rows below each: the rows of one call stand together and nobody else's among them.
 CREATE SEQUENCE windlass.numbers AS bigint MAXVALUE 9007199254740991;
 -- Names claims and generations of schedules; only grows.
@@ -33,7 +37,7 @@ CREATE TABLE windlass.jobs (
   timeout_ms      bigint,
   attempt         integer NOT NULL,     -- attempts charged
   max_attempts    integer NOT NULL,
-  priority        smallint NOT NULL,
+  priority        smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
   deaths          smallint NOT NULL,
   special         boolean NOT NULL,     -- stands in `stands`, not behind its line's cursor
   ordered         boolean NOT NULL,
@@ -61,7 +65,11 @@ CREATE TABLE windlass.waiting (
   state      text COLLATE "C" NOT NULL CHECK (state IN ('scheduled', 'parked')),
   reason     text,
   park_until bigint,
-  token      text COLLATE "C"
+  token      text COLLATE "C",
+  -- Rows wait here for weeks, within everybody's reach.
+  CHECK (priority BETWEEN 0 AND 9),
+  CHECK (kind ~ '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$'),
+  CHECK (queue ~ '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$')
 );
 CREATE UNIQUE INDEX waiting_id ON windlass.waiting (id);
 CREATE INDEX waiting_scheduled ON windlass.waiting (queue, run_at, seq) WHERE state = 'scheduled';

@@ -10,6 +10,7 @@ mod enqueue;
 pub mod exit;
 mod jobs;
 mod lines;
+mod migrate;
 mod output;
 mod queues;
 mod run;
@@ -70,6 +71,8 @@ enum Command {
     Schedules(schedules::Command),
     /// Check the configuration and show what is in force
     Check(check::Args),
+    /// Bring a Postgres database to this version
+    Migrate(migrate::Args),
     /// Measure the throughput and latency of a store
     Bench(BenchArgs),
     /// Write all live jobs and dead letters as NDJSON
@@ -106,6 +109,7 @@ impl Command {
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),
             Self::Check(args) => check::run(place, &args),
+            Self::Migrate(args) => migrate::run(place, &args),
             Self::Bench(args) => measure(place, &args),
             Self::Export(args) => transfer::export(place, &args),
             Self::Import(args) => transfer::import(place, &args),

@@ -60,6 +60,7 @@ pub struct Config {
 pub struct Store {
     pub url: String,
     pub sqlite: store::sqlite::Config,
+    pub postgres: store::postgres::Config,
 }
 
 impl Config {
@@ -71,7 +72,7 @@ impl Config {
 
     #[must_use]
     pub fn store_options(&self) -> store::Options {
-        store::Options { sqlite: self.store.sqlite.clone(), clock: Clock::System }
+        store::Options { sqlite: self.store.sqlite.clone(), postgres: self.store.postgres.clone(), clock: Clock::System }
     }
 
     /// What every door of this installation lets in.

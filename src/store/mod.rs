@@ -388,17 +388,21 @@ pub enum Role {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub sqlite: sqlite::Config,
+    pub postgres: postgres::Config,
     pub clock: crate::clock::Clock,
 }
 
-/// Opens the store that `url` names: `sqlite:windlass.db`.
+/// Opens the store that `url` names: `sqlite:windlass.db`, `postgres://…`.
 ///
 /// # Errors
 /// `Refused` when the URL names no store this program has, or the store must not be used like this; otherwise the driver's.
 pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::Arc<dyn Store>> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(std::sync::Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?));
+    }
     let Some(path) = sqlite_path(url) else {
         let scheme = url.split(':').next().unwrap_or_default();
-        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, such as sqlite:windlass.db")));
+        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE or postgres://…")));
     };
     if path.as_os_str().is_empty() {
         return Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()));

@@ -12,7 +12,7 @@ use std::{
     },
 };
 use tokio_postgres::{Client, NoTls};
-use windlass::store::postgres::PostgresStore;
+use windlass::store::postgres::migrate;
 
 /// The user everything belongs to.
 const USER: &str = "windlass";
@@ -35,8 +35,7 @@ pub async fn server() -> &'static Server {
         .get_or_init(|| async {
             let client = server.connect("postgres").await;
             client.batch_execute("CREATE DATABASE template").await.expect("a database can be made");
-            let client = server.connect("template").await;
-            client.batch_execute(&PostgresStore::script()).await.expect("the migrations run");
+            migrate::up(&server.url("template")).await.expect("the migrations run");
         })
         .await;
     server
@@ -68,7 +67,7 @@ impl Server {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(name) = used else { return self.fresh().await };
         let tables = "SELECT string_agg(format('DELETE FROM %I.%I', schemaname, tablename), ';') FROM pg_tables \
-            WHERE schemaname = 'windlass' AND tablename NOT IN ('seed', 'kinds', 'rules') AND tablename <> 'history_rest'";
+            WHERE schemaname = 'windlass' AND tablename NOT IN ('seed', 'kinds', 'rules', 'migrations', 'routines') AND tablename <> 'history_rest'";
         let client = self.connect(&name).await;
         let deletes: String = client.query_one(tables, &[]).await.expect("the tables can be listed").get(0);
         client.batch_execute(&deletes).await.expect("the tables can be emptied");

@@ -55,6 +55,13 @@ fn is_wanted(name: &str) -> bool {
     wanted.is_empty() || wanted.contains(&name)
 }
 
+/// What another program might put into a row.
+pub enum Broken {
+    Text(&'static str),
+    Number(i64),
+    Bytes(&'static [u8]),
+}
+
 /// A store of one test alone, gone with it.
 pub struct TestStore {
     name: &'static str,
@@ -157,6 +164,40 @@ impl TestStore {
 
     pub fn sqlite_file(&self) -> PathBuf {
         self.directory.path().join("windlass.db")
+    }
+
+    /// Breaks a live row by hand. `false`: the store does not let it happen.
+    pub async fn break_row(&self, id: JobId, column: &str, value: Broken) -> bool {
+        let Some(database) = &self.database else {
+            let file = rusqlite::Connection::open(self.sqlite_file()).expect("the file can be opened beside the store");
+            file.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout can be set");
+            file.pragma_update(None, "ignore_check_constraints", true).expect("the pragma is known");
+            let value: &dyn rusqlite::ToSql = match &value {
+                Broken::Text(text) => text,
+                Broken::Number(number) => number,
+                Broken::Bytes(bytes) => bytes,
+            };
+            let changed = file.execute(&format!("UPDATE jobs SET {column} = ?1 WHERE id = ?2"), rusqlite::params![value, id.0.as_bytes()]);
+            assert_eq!(changed.expect("the row can be broken"), 1);
+            return true;
+        };
+        let value = match value {
+            Broken::Text(text) if column == "attempts" => format!("ARRAY['{text}']"),
+            Broken::Text(text) => format!("'{text}'"),
+            Broken::Number(number) => number.to_string(),
+            // A column of type uuid takes no others.
+            Broken::Bytes(_) => return false,
+        };
+        let client = postgres::server().await.connect(database).await;
+        for table in ["jobs", "waiting"] {
+            match client.execute(&format!("UPDATE windlass.{table} SET {column} = {value} WHERE id = '{id}'"), &[]).await {
+                Ok(0) => {}
+                Ok(_) => return true,
+                Err(error) if error.code().is_some_and(|code| code.code() == "23514") => return false,
+                Err(error) => panic!("the row cannot be broken: {error}"),
+            }
+        }
+        panic!("there is no live row of job {id}");
     }
 
     /// What the store said before and after must be told apart: the test is going to break rows by hand.

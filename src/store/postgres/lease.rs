@@ -30,6 +30,16 @@ const BUSY: i32 = 2;
 /// Tries of a call that found a queue busy; the other daemon's call takes some milliseconds.
 const BUSY_TRIES: u32 = 8;
 
+/// Whether a call that brought nothing is made again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    No,
+    /// Rows were put aside.
+    Now,
+    /// Another daemon was busy.
+    Soon,
+}
+
 /// How many leases of each claim are not ended yet, and the claims that have none left: the next settlement drops those.
 #[derive(Default)]
 pub(super) struct Open(Mutex<Claims>);
@@ -73,16 +83,18 @@ impl Open {
 impl PostgresStore {
     pub(super) async fn lease_jobs(&self, request: LeaseRequest, now: Option<Timestamp>) -> Result<LeaseReply> {
         for tries in 0_u32.. {
-            let (reply, busy) = self.lease_once(&request, now).await?;
-            if !busy || !reply.jobs.is_empty() || tries == BUSY_TRIES {
-                return Ok(LeaseReply { more: reply.more || busy, ..reply });
+            let (reply, again) = self.lease_once(&request, now).await?;
+            if again == Again::No || !reply.jobs.is_empty() || tries == BUSY_TRIES {
+                return Ok(LeaseReply { more: reply.more || again != Again::No, ..reply });
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            if again == Again::Soon {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         }
         Ok(LeaseReply::default())
     }
 
-    async fn lease_once(&self, request: &LeaseRequest, now: Option<Timestamp>) -> Result<(LeaseReply, bool)> {
+    async fn lease_once(&self, request: &LeaseRequest, now: Option<Timestamp>) -> Result<(LeaseReply, Again)> {
         let (queues, wants): (Vec<Text<Name>>, Vec<i32>) =
             request.queues.iter().map(|(queue, n)| (Text(queue.clone()), i32::try_from(*n).unwrap_or(i32::MAX))).unzip();
         let kinds: Vec<Text<Name>> = request.kinds.iter().cloned().map(Text).collect();
@@ -91,16 +103,19 @@ impl PostgresStore {
         let params = params![request.holder.0, request.nonce.0, queues, wants, kinds, bytes, lease, self.node.clone(), now.map(|t| t.0)];
         let mut rows = self.lanes.lease.rows(Effect::Writes, LEASE, params).await?;
         let mut reply = LeaseReply::default();
-        let mut busy = false;
+        let mut again = Again::No;
         if let Some(last) = rows.pop() {
             let said: i32 = last.get(rows::granted::ORD);
             reply.next_due = last.get::<_, Option<i64>>(rows::granted::GRANTED_AT).map(Timestamp);
-            (reply.more, busy) = (said == MORE, said == BUSY);
+            reply.more = said == MORE;
+            again = if said == BUSY { Again::Soon } else { Again::No };
         }
         reply.jobs = self.read_granted(&rows, now).await?;
-        reply.more |= reply.jobs.len() < rows.len();
+        if reply.jobs.len() < rows.len() {
+            again = Again::Now;
+        }
         self.open.granted(&reply.jobs);
-        Ok((reply, busy))
+        Ok((reply, again))
     }
 
     /// One row that cannot be read is put aside, and the others go on.

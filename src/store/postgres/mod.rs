@@ -7,6 +7,7 @@ mod enqueue;
 mod error;
 mod install;
 mod lease;
+pub mod migrate;
 mod params;
 mod read;
 mod rows;
@@ -82,8 +83,25 @@ impl PostgresStore {
             _ => None,
         };
         let store = Self { lanes, desk, clock, wakes, open: Open::default(), node, stop };
+        store.check_migrated().await?;
         store.take_back().await?;
         Ok(store)
+    }
+
+    /// A database that lacks this release's routines was not migrated yet, or has left this release behind.
+    async fn check_migrated(&self) -> Result<()> {
+        let find = "SELECT to_regclass('windlass.routines') IS NOT NULL, to_regprocedure('windlass_v1.clock(bigint)') IS NOT NULL";
+        let row = self.lanes.other.one(Effect::Reads, find, params![]).await?;
+        match (row.get(0), row.get(1)) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Error::Refused("the database has no Windlass tables yet; run `windlass migrate` on it".into())),
+            (true, false) => {
+                let release = install::RELEASE;
+                Err(Error::Refused(format!(
+                    "the database has no routines of this release ({release}); run this version's `windlass migrate`, or a newer daemon"
+                )))
+            }
+        }
     }
 
     /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
@@ -100,12 +118,6 @@ impl PostgresStore {
                 return Ok(());
             }
         }
-    }
-
-    /// The tables and the routines, as one script for an empty database.
-    #[must_use]
-    pub fn script() -> String {
-        format!("BEGIN;\n{}\n{}\nCOMMIT;\n", install::TABLES, install::routines())
     }
 
     /// The server's clock decides, but where a test moves time by hand.

@@ -7,7 +7,7 @@ use super::{
     params::{Text, params},
 };
 use crate::{
-    job::{Applied, Json, Settlement, Timestamp, Transition},
+    job::{Applied, JobId, Json, Settlement, Timestamp, Transition},
     store::Result,
 };
 use serde_json::{Map, Value, json, value::to_raw_value};
@@ -26,7 +26,16 @@ impl PostgresStore {
         }
         // Of a lease that is settled twice in one batch the first counts; the others are told what became of it.
         let mut seen = HashSet::with_capacity(batch.len());
-        let first = (0..batch.len()).filter(|&n| seen.insert((batch[n].lease.job, batch[n].lease.epoch, batch[n].lease.nonce)));
+        let mut first: Vec<usize> =
+            (0..batch.len()).filter(|&n| seen.insert((batch[n].lease.job, batch[n].lease.epoch, batch[n].lease.nonce))).collect();
+        let mut answers = vec![Applied::LeaseLost; batch.len()];
+        let jobs: HashSet<JobId> = first.iter().map(|&n| batch[n].lease.job).collect();
+        if jobs.len() < first.len() {
+            // Two leases of one job: what the older one did must be told before the younger one's end writes over it.
+            self.tell_again(&batch, &mut answers).await?;
+            first.retain(|&n| answers[n] == Applied::LeaseLost);
+        }
+        let first = first.into_iter();
         let (plain, other): (Vec<usize>, Vec<usize>) = first.partition(|&n| is_plain(&batch[n]));
         let of = |n: &usize| &batch[*n];
         let results: Vec<Option<Text<Json>>> = plain.iter().map(of).map(|s| s.result.clone().map(Text)).collect();
@@ -42,7 +51,6 @@ impl PostgresStore {
             now.map(|t| t.0),
         ];
         let row = self.lanes.settle.one(Effect::Writes, SETTLE, params).await?;
-        let mut answers = vec![Applied::LeaseLost; batch.len()];
         for n in row.get::<_, Option<Vec<i32>>>(0).unwrap_or_default() {
             if let Some(place) = usize::try_from(n - 1).ok().and_then(|n| plain.get(n)) {
                 answers[*place] = Applied::Applied;

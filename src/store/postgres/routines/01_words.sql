@@ -41,6 +41,10 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
   SELECT r FROM windlass.rules r WHERE r.queue IN (p_queue, '') ORDER BY r.queue = '' LIMIT 1
 $$;
 
+-- Whether another program has put something into a row that is no name.
+CREATE OR REPLACE FUNCTION {v}.is_name(p_text text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT p_text ~ '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$' $$;
+
 -- The next number of a job's row, alone in its block.
 CREATE OR REPLACE FUNCTION {v}.next_seq() RETURNS bigint
 LANGUAGE sql VOLATILE AS $$ SELECT nextval('windlass.numbers') << 10 $$;

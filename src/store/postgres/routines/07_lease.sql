@@ -334,7 +334,10 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   k windlass.kinds := {v}.kind(j.kind);
 BEGIN
-  IF j.expires_at <= c.now AND j.attempts IS NULL THEN
+  IF NOT {v}.is_name(j.kind) THEN
+    PERFORM {v}.put_aside(j, 'kind: is no name', c.now);
+    RETURN {v}.moved(q, 2::smallint, NULL, 1);
+  ELSIF j.expires_at <= c.now AND j.attempts IS NULL THEN
     RETURN {v}.end_waiting(q, j, 2::smallint, CASE WHEN k.dead_on_expire THEN 'dead' ELSE 'cancelled' END, 'expired', c.now);
   END IF;
   INSERT INTO windlass.waiting ({job}, state, reason, park_until) SELECT {job j}, 'parked', 'unknown_kind', {v}.plus_ms(c.now, k.park_for_ms);
@@ -388,7 +391,7 @@ BEGIN
     p_queue := {v}.not_granted(p_queue, j, c);
     IF s.gate IS NOT NULL THEN
       -- Its turn stays with an ordered job that waits for a daemon that knows it, as with one that waits to be retried.
-      IF j.expires_at <= c.now AND j.attempts IS NULL OR ({v}.rules(q.queue)).skips_heads THEN
+      IF j.expires_at <= c.now AND j.attempts IS NULL OR NOT {v}.is_name(j.kind) OR ({v}.rules(q.queue)).skips_heads THEN
         p_queue := {v}.turn_over(p_queue, s.gate, s.id, c.now);
       ELSE
         p_queue := {v}.refill(p_queue, s.gate, c.now);

@@ -276,7 +276,7 @@ BEGIN
   PERFORM {v}.wake();
 END $$;
 
--- A leased job that its holder cannot read goes out of everybody's way, with all that hangs on it.
+-- A leased job that its holder cannot read goes out of everybody's way.
 CREATE OR REPLACE FUNCTION {v}.quarantine(p_id uuid, p_reason text, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -284,13 +284,21 @@ DECLARE
 BEGIN
   DELETE FROM windlass.jobs WHERE id = p_id RETURNING * INTO j;
   IF FOUND THEN
-    INSERT INTO windlass.quarantine (at, place, reason, data) VALUES ({v}.clock(p_now), 'jobs', p_reason, left(j::text, 200000));
     PERFORM {v}.tell(j.queue, 'c', 3, NULL, NULL, NULL, NULL);
     PERFORM {v}.leave_gate(j, 'dead', true);
-    DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id;
-    PERFORM {v}.tell_children(p_id);
+    PERFORM {v}.put_aside(j, p_reason, {v}.clock(p_now));
     PERFORM {v}.catch_up_told({v}.clock(p_now));
   END IF;
+END $$;
+
+-- Puts a row that was just taken out of `jobs` into the quarantine, and frees what hangs on it: its key, and those that wait
+-- for it.
+CREATE OR REPLACE FUNCTION {v}.put_aside(j windlass.jobs, p_reason text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  INSERT INTO windlass.quarantine (at, place, reason, data) VALUES (p_now, 'jobs', p_reason, left(j::text, 200000));
+  DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id;
+  PERFORM {v}.tell_children(j.id);
 END $$;
 
 -- Takes exported jobs in; those whose id exists are left as they are. Answers how many were new.
