@@ -92,13 +92,34 @@ CREATE INDEX dead_finished ON windlass.dead (finished_at);
 
 -- Completed or cancelled, by the day it ended; a day goes in one piece.
 CREATE TABLE windlass.history (
-  LIKE windlass.jobs,
-  state       text COLLATE "C" NOT NULL,
-  reason      text,
-  started_at  bigint,
-  finished_at bigint NOT NULL,
-  holder      uuid,
-  result      text
+  finished_at     bigint NOT NULL,
+  started_at      bigint,
+  created_at      bigint NOT NULL,
+  run_at          bigint NOT NULL,
+  expires_at      bigint,
+  timeout_ms      bigint,
+  settled_epoch   bigint,
+  attempt         integer NOT NULL,
+  max_attempts    integer NOT NULL,
+  priority        smallint NOT NULL,
+  deaths          smallint NOT NULL,
+  ordered         boolean NOT NULL,
+  id              uuid NOT NULL,
+  holder          uuid,
+  settled_nonce   uuid,
+  state           text COLLATE "C" NOT NULL,
+  kind            text COLLATE "C" NOT NULL,
+  queue           text COLLATE "C" NOT NULL,
+  tenant          text COLLATE "C",
+  concurrency_key text COLLATE "C",
+  unique_key      text COLLATE "C",
+  fingerprint     bytea,
+  reason          text,
+  payload         text NOT NULL,
+  result          text,
+  extra           text,
+  checkpoint      text,
+  attempts        text[]
 ) PARTITION BY RANGE (finished_at);
 CREATE INDEX history_id ON windlass.history (id);
 CREATE TABLE windlass.history_rest PARTITION OF windlass.history DEFAULT;

@@ -1,10 +1,6 @@
 //! `windlass migrate`: brings a Postgres database to this version, or says what that would do.
 
-use super::{
-    Place,
-    exit::Exit,
-    output::Format,
-};
+use super::{Place, exit::Exit, output::Format};
 use crate::{
     config,
     store::postgres::migrate::{self, Step},

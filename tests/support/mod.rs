@@ -10,5 +10,5 @@ mod stores;
 pub use daemon::{Daemon, LEASE, ids};
 pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
 pub(crate) use report::note;
-pub use stores::{Broken, TestStore};
 pub(crate) use stores::on_every_store;
+pub use stores::{Broken, TestStore};

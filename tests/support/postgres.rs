@@ -93,7 +93,9 @@ fn programs() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").exists());
     on_path.unwrap_or_else(|| {
-        panic!("the tests need PostgreSQL's server programs: `apt-get install postgresql`, or WINDLASS_TEST_STORES=sqlite to leave them out")
+        panic!(
+            "the tests need PostgreSQL's server programs: `apt-get install postgresql`, or WINDLASS_TEST_STORES=sqlite to leave them out"
+        )
     })
 }
 

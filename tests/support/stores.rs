@@ -217,7 +217,7 @@ async fn open_postgres(url: &str, clock: Clock) -> Arc<dyn Store> {
 /// commit would be most of the run.
 async fn open_sqlite(file: &Path, clock: Clock) -> Arc<dyn Store> {
     let sqlite = sqlite::Config { durability: Durability::Relaxed, ..sqlite::Config::default() };
-    let options = Options { sqlite, clock };
+    let options = Options { sqlite, clock, ..Options::default() };
     let url = format!("sqlite:{}", file.display());
     store::open(&url, Role::Daemon { control: None }, options).await.expect("the store opens")
 }

@@ -74,7 +74,11 @@ impl PostgresStore {
             None => self.server_time().await?,
         };
         let items: Vec<Text<Json>> = jobs.iter().map(|exported| Text(import_item(exported, at))).collect();
-        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.import($1::text[]::json[], $2)", params![items, now.map(|t| t.0)]).await?;
+        let row = self
+            .lanes
+            .other
+            .one(Effect::Writes, "SELECT windlass_v1.import($1::text[]::json[], $2)", params![items, now.map(|t| t.0)])
+            .await?;
         self.wakes.work();
         Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
@@ -204,4 +208,3 @@ fn import_item(exported: &Exported, now: Timestamp) -> Json {
     let Value::Object(plain) = plain else { return Json::trusted("{}") };
     Json::of(&Item { plain, payload: &job.payload, extra: Json::of(&job.extra), checkpoint: job.checkpoint.as_ref() })
 }
-

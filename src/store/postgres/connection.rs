@@ -22,8 +22,9 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(url: &str, size: usize, config: &Config) -> Result<Self> {
-        let mut server = tokio_postgres::Config::from_str(url)
-            .map_err(|e| Error::Refused(format!("the store URL cannot be read ({}); use postgres://user@host/database", error::text(&e))))?;
+        let mut server = tokio_postgres::Config::from_str(url).map_err(|e| {
+            Error::Refused(format!("the store URL cannot be read ({}); use postgres://user@host/database", error::text(&e)))
+        })?;
         server.application_name("windlass").connect_timeout(Duration::from_secs(5));
         // A peer that is gone without a word is found out within a minute, whatever the deadline of the call.
         server.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);

@@ -22,6 +22,7 @@ const TOGETHER: usize = 1000;
 const IN_FLIGHT: usize = 2;
 
 const PLAIN: &str = "SELECT windlass_v1.enqueue_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const ALIKE: &str = "SELECT windlass_v1.enqueue_alike($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const ANY: &str = "SELECT * FROM windlass_v1.enqueue_any($1::text[]::json[], $2, $3)";
 
 /// One call on its way.
@@ -137,37 +138,72 @@ async fn together(lane: &Lane, jobs: &[NewJob], now: Option<Timestamp>) -> Resul
 async fn plain(lane: &Lane, jobs: &[NewJob], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.0).collect();
     let (low, high) = (ids.iter().min().copied().unwrap_or_default(), ids.iter().max().copied().unwrap_or_default());
-    let row = lane
-        .one(
-            Effect::Writes,
-            PLAIN,
-            params![
-                ids,
-                jobs.iter().map(|job| Text(job.kind.clone())).collect::<Vec<Text<Name>>>(),
-                jobs.iter().map(|job| Text(job.payload.clone())).collect::<Vec<Text<Json>>>(),
-                some(jobs, |job| job.queue.clone().map(Text)),
-                some(jobs, |job| job.tenant.clone().map(Text)),
-                some(jobs, |job| job.priority.map(i16::from)),
-                some(jobs, |job| job.run_at.map(|t| t.0)),
-                some(jobs, |job| (job.delay_ms > 0).then(|| ms(job.delay_ms))),
-                some(jobs, |job| job.expires_at.map(|t| t.0)),
-                some(jobs, |job| job.timeout_ms.map(ms)),
-                some(jobs, |job| job.max_attempts.and_then(|n| i32::try_from(n).ok())),
-                some(jobs, |job| job.concurrency_key.clone().map(Text)),
-                some(jobs, |job| job.ordered.then_some(true)),
-                some(jobs, |job| extra_text(&job.extra)),
-                low,
-                high,
-                now.map(|t| t.0),
-            ],
-        )
-        .await?;
+    let payloads: Vec<Text<Json>> = jobs.iter().map(|job| Text(job.payload.clone())).collect();
+    let (statement, params) = if let Some(one) = alike(jobs) {
+        let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
+        let params = params![
+            ids,
+            payloads,
+            one.kind.to_string(),
+            text(&one.queue),
+            text(&one.tenant),
+            one.priority.map(i16::from),
+            one.timeout_ms.map(ms),
+            one.max_attempts.and_then(|n| i32::try_from(n).ok()),
+            low,
+            high,
+            now.map(|t| t.0),
+        ];
+        (ALIKE, params)
+    } else {
+        let params = params![
+            ids,
+            jobs.iter().map(|job| Text(job.kind.clone())).collect::<Vec<Text<Name>>>(),
+            payloads,
+            some(jobs, |job| job.queue.clone().map(Text)),
+            some(jobs, |job| job.tenant.clone().map(Text)),
+            some(jobs, |job| job.priority.map(i16::from)),
+            some(jobs, |job| job.run_at.map(|t| t.0)),
+            some(jobs, |job| (job.delay_ms > 0).then(|| ms(job.delay_ms))),
+            some(jobs, |job| job.expires_at.map(|t| t.0)),
+            some(jobs, |job| job.timeout_ms.map(ms)),
+            some(jobs, |job| job.max_attempts.and_then(|n| i32::try_from(n).ok())),
+            some(jobs, |job| job.concurrency_key.clone().map(Text)),
+            some(jobs, |job| job.ordered.then_some(true)),
+            some(jobs, |job| extra_text(&job.extra)),
+            low,
+            high,
+            now.map(|t| t.0),
+        ];
+        (PLAIN, params)
+    };
+    let row = lane.one(Effect::Writes, statement, params).await?;
     let at = Timestamp(row.get(0));
     let answer = |job: &NewJob| {
         let due = job.run_at.unwrap_or_else(|| at.plus_ms(job.delay_ms));
         Enqueued { id: job.id, status: if due > at { State::Scheduled } else { State::Queued }, duplicate: false }
     };
     Ok(jobs.iter().map(answer).collect())
+}
+
+/// The first of jobs that differ in nothing but id and payload, and wait for nothing.
+fn alike(jobs: &[NewJob]) -> Option<&NewJob> {
+    let one = jobs.first()?;
+    let same = |job: &NewJob| {
+        job.kind == one.kind
+            && job.queue == one.queue
+            && job.tenant == one.tenant
+            && job.priority == one.priority
+            && job.timeout_ms == one.timeout_ms
+            && job.max_attempts == one.max_attempts
+            && job.run_at.is_none()
+            && job.delay_ms == 0
+            && job.expires_at.is_none()
+            && job.concurrency_key.is_none()
+            && !job.ordered
+            && job.extra.is_empty()
+    };
+    jobs.iter().all(same).then_some(one)
 }
 
 /// A column that most calls have nothing in.
@@ -183,7 +219,11 @@ async fn any(lane: &Lane, jobs: &[NewJob], now: Option<Timestamp>) -> Result<Vec
 
 fn any_params(jobs: &[NewJob], now: Option<Timestamp>) -> Vec<super::params::Param> {
     let prints = jobs.iter().map(|job| (job.id_is_producers || job.idempotency_key.is_some()).then(|| fingerprint(job).to_vec()));
-    params![jobs.iter().map(|job| Text(Json::of(job))).collect::<Vec<Text<Json>>>(), prints.collect::<Vec<Option<Vec<u8>>>>(), now.map(|t| t.0)]
+    params![
+        jobs.iter().map(|job| Text(Json::of(job))).collect::<Vec<Text<Json>>>(),
+        prints.collect::<Vec<Option<Vec<u8>>>>(),
+        now.map(|t| t.0)
+    ]
 }
 
 fn answers(row: &tokio_postgres::Row) -> Result<Vec<Enqueued>> {

@@ -47,14 +47,21 @@ pub(super) fn map(error: &tokio_postgres::Error, effect: Effect) -> Failed {
     if let Some(own) = own(code.code(), message, said.detail()) {
         return Failed::Plain(own);
     }
+    if *code == SqlState::UNIQUE_VIOLATION && said.constraint() == Some("jobs_id") {
+        return Failed::Plain(Error::Conflict { index: 0, id: JobId(uuid::Uuid::nil()) });
+    }
     if [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED, &SqlState::LOCK_NOT_AVAILABLE].contains(&code) {
         return Failed::Again(Error::Unavailable(format!("another transaction was in the way: {message}")));
     }
     if *code == SqlState::QUERY_CANCELED {
-        return Failed::Plain(Error::Unavailable("the statement took longer than it may; the server is overloaded or something holds a lock".into()));
+        return Failed::Plain(Error::Unavailable(
+            "the statement took longer than it may; the server is overloaded or something holds a lock".into(),
+        ));
     }
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return Failed::Gone(Error::Unavailable("this server is read-only, a standby perhaps; waiting for the one that takes writes".into()));
+        return Failed::Gone(Error::Unavailable(
+            "this server is read-only, a standby perhaps; waiting for the one that takes writes".into(),
+        ));
     }
     if *code == SqlState::DISK_FULL {
         return Failed::Plain(Error::Unavailable("the database server's disk is full; free space and the queue goes on by itself".into()));

@@ -54,7 +54,8 @@ const COLUMNS: [&str; 27] = [
 /// In a statement of a routine, a name that is both a variable's and a table's is the table's.
 const COLUMNS_FIRST: (&str, &str) = ("AS $$\nDECLARE", "AS $$\n#variable_conflict use_column\nDECLARE");
 
-/// The routines as one script: `{v}` is the release, `{job}` the job's columns, `{job x a=b}` those of `x` with `b` for `a`.
+/// The routines as one script: `{v}` is the release, `{job}` the job's columns, `{job x a=b}` those of `x` with `b` for `a`;
+/// `{past}` the same without those that only tell where it stood.
 pub(super) fn routines() -> String {
     let mut script = format!("CREATE SCHEMA IF NOT EXISTS {RELEASE};\nSET LOCAL check_function_bodies = off;\n");
     for text in ROUTINES {
@@ -64,23 +65,33 @@ pub(super) fn routines() -> String {
 }
 
 fn expand(text: &str) -> String {
-    let mut parts = text.split("{job");
+    let text = text.replace("{v}", RELEASE).replace(COLUMNS_FIRST.0, COLUMNS_FIRST.1);
+    fill(&fill(&text, "{job", &[]), "{past", &PLACES)
+}
+
+/// Puts the columns in the place of every `{word …}`.
+fn fill(text: &str, word: &str, without: &[&str]) -> String {
+    let mut parts = text.split(word);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (inside, rest) = part.split_once('}').unwrap_or((part, ""));
-        out.push_str(&columns(inside));
+        out.push_str(&columns(inside, without));
         out.push_str(rest);
     }
-    out.replace("{v}", RELEASE).replace(COLUMNS_FIRST.0, COLUMNS_FIRST.1)
+    out
 }
 
-fn columns(inside: &str) -> String {
+/// The columns of a job that tell where it stands.
+const PLACES: [&str; 5] = ["seq", "line", "pos", "special", "unique_for"];
+
+fn columns(inside: &str, without: &[&str]) -> String {
     let mut words = inside.split_whitespace();
     let from = words.next().map(|name| format!("{name}.")).unwrap_or_default();
     let instead: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
-    let each = COLUMNS.map(|column| match instead.iter().find(|(name, _)| *name == column) {
-        Some((_, value)) => (*value).to_owned(),
-        None => format!("{from}{column}"),
-    });
-    each.join(", ")
+    let each =
+        COLUMNS.iter().filter(|column| !without.contains(column)).map(|column| match instead.iter().find(|(name, _)| name == column) {
+            Some((_, value)) => (*value).to_owned(),
+            None => format!("{from}{column}"),
+        });
+    each.collect::<Vec<String>>().join(", ")
 }

@@ -19,7 +19,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 const LEASE: &str = "SELECT * FROM windlass_v1.lease($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-const LEASED_BY: &str = "SELECT r.* FROM windlass_v1.read_claims(ARRAY(SELECT epoch FROM windlass.claims WHERE nonce = $1 ORDER BY epoch)) r";
+const LEASED_BY: &str =
+    "SELECT r.* FROM windlass_v1.read_claims(ARRAY(SELECT epoch FROM windlass.claims WHERE nonce = $1 ORDER BY epoch)) r";
 const BEAT: &str = "SELECT p_lost, p_cancel, p_strays::text FROM windlass_v1.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const QUARANTINE: &str = "SELECT windlass_v1.quarantine($1, $2, $3)";
 

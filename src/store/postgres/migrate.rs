@@ -31,8 +31,7 @@ pub struct Step {
 pub async fn status(url: &str) -> Result<Vec<Step>> {
     let client = connect(url).await?;
     let version = version(&client).await?;
-    let mut steps: Vec<Step> =
-        STEPS.iter().map(|(n, name, _)| Step { step: format!("{n:04} {name}"), done: *n <= version }).collect();
+    let mut steps: Vec<Step> = STEPS.iter().map(|(n, name, _)| Step { step: format!("{n:04} {name}"), done: *n <= version }).collect();
     steps.push(Step { step: format!("routines {}", install::RELEASE), done: version > 0 && has_routines(&client).await? });
     Ok(steps)
 }
@@ -59,6 +58,8 @@ pub async fn up(url: &str) -> Result<Vec<Step>> {
     if !has_routines(&client).await? {
         let (release, digest) = (install::RELEASE, digest());
         client.batch_execute(&install::routines()).await.map_err(failed)?;
+        let days = format!("SELECT {release}.make_days({release}.clock(NULL))");
+        client.batch_execute(&days).await.map_err(failed)?;
         let put = format!(
             "INSERT INTO windlass.routines VALUES ('{release}', '{digest}') \
             ON CONFLICT (release) DO UPDATE SET digest = excluded.digest, installed_at = now()"

@@ -206,7 +206,8 @@ impl Store for PostgresStore {
     }
 
     async fn reap(&self, now: Now) -> Result<Reaped> {
-        let row = self.lanes.settle.one(Effect::Writes, "SELECT * FROM windlass_v1.reap($1, NULL, $2)", params![self.at(now), DEATHS]).await?;
+        let row =
+            self.lanes.settle.one(Effect::Writes, "SELECT * FROM windlass_v1.reap($1, NULL, $2)", params![self.at(now), DEATHS]).await?;
         let reaped = Reaped { requeued: count(row.get(0)), suspects: count(row.get(1)), poisoned: count(row.get(2)) };
         if reaped.requeued > 0 {
             self.wakes.work();

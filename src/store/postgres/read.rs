@@ -156,8 +156,7 @@ impl PostgresStore {
 }
 
 /// States in the order of their numbers in `windlass.events`.
-const ORDER: [State; 7] =
-    [State::Scheduled, State::Queued, State::Running, State::Parked, State::Completed, State::Cancelled, State::Dead];
+const ORDER: [State; 7] = [State::Scheduled, State::Queued, State::Running, State::Parked, State::Completed, State::Cancelled, State::Dead];
 
 /// The columns schedule, generation, last, paused.
 pub(super) fn schedule(row: &Row) -> std::result::Result<ScheduleState, String> {

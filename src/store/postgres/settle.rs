@@ -7,16 +7,16 @@ use super::{
     params::{Text, params},
 };
 use crate::{
-    job::{Applied, JobId, Json, Settlement, Timestamp, Transition},
+    job::{Applied, JobId, Json, Lease, Settlement, Timestamp, Transition},
     store::Result,
 };
 use serde_json::{Map, Value, json, value::to_raw_value};
 use std::collections::HashSet;
 use uuid::Uuid;
 
-const SETTLE: &str = "SELECT CASE WHEN $1::bigint[] <> '{}' THEN windlass_v1.complete($1, $2, $3, $4, $5, $6, $9) END,
-  CASE WHEN $7 <> '{}' THEN windlass_v1.settle($7::text[]::json[], $9) END,
-  CASE WHEN $8::bigint[] <> '{}' THEN windlass_v1.drop_claims($8) END::text";
+const SETTLE: &str = "SELECT CASE WHEN $1::bigint[] <> '{}' THEN windlass_v1.complete($1, $2, $3, $4, $5, $6, $7, $8, $11) END,
+  CASE WHEN $9 <> '{}' THEN windlass_v1.settle($9::text[]::json[], $11) END,
+  CASE WHEN $10::bigint[] <> '{}' THEN windlass_v1.drop_claims($10) END::text";
 const SETTLED_BEFORE: &str = "SELECT windlass_v1.settled_before($1, $2, $3)";
 
 impl PostgresStore {
@@ -36,14 +36,18 @@ impl PostgresStore {
             first.retain(|&n| answers[n] == Applied::LeaseLost);
         }
         let first = first.into_iter();
-        let (plain, other): (Vec<usize>, Vec<usize>) = first.partition(|&n| is_plain(&batch[n]));
+        let (mut plain, other): (Vec<usize>, Vec<usize>) = first.partition(|&n| is_plain(&batch[n]));
+        plain.sort_by_key(|&n| (batch[n].lease.epoch, batch[n].lease.nonce));
+        let claims = Claims::of(plain.iter().map(|&n| batch[n].lease));
         let of = |n: &usize| &batch[*n];
         let results: Vec<Option<Text<Json>>> = plain.iter().map(of).map(|s| s.result.clone().map(Text)).collect();
         let params = params![
-            plain.iter().map(of).map(|s| s.lease.epoch).collect::<Vec<i64>>(),
+            claims.epochs,
+            claims.nonces,
+            claims.first,
+            claims.last,
             plain.iter().map(of).map(|s| ord(s.lease)).collect::<Vec<i32>>(),
             plain.iter().map(of).map(|s| s.lease.job.0).collect::<Vec<Uuid>>(),
-            plain.iter().map(of).map(|s| s.lease.nonce.0).collect::<Vec<Uuid>>(),
             plain.iter().map(of).map(|s| s.started_at.0).collect::<Vec<i64>>(),
             results.iter().any(Option::is_some).then_some(results),
             other.iter().map(of).map(|s| Text(object(s))).collect::<Vec<_>>(),
@@ -85,6 +89,33 @@ impl PostgresStore {
             }
         }
         Ok(())
+    }
+}
+
+/// The claims of a sorted batch, each with its first and last place in it, from 1.
+#[derive(Default)]
+struct Claims {
+    epochs: Vec<i64>,
+    nonces: Vec<Uuid>,
+    first: Vec<i32>,
+    last: Vec<i32>,
+}
+
+impl Claims {
+    fn of(leases: impl Iterator<Item = Lease>) -> Self {
+        let mut claims = Self::default();
+        for (n, lease) in (1..).zip(leases) {
+            if claims.epochs.last() != Some(&lease.epoch) || claims.nonces.last() != Some(&lease.nonce.0) {
+                claims.epochs.push(lease.epoch);
+                claims.nonces.push(lease.nonce.0);
+                claims.first.push(n);
+                claims.last.push(n);
+            }
+            if let Some(last) = claims.last.last_mut() {
+                *last = n;
+            }
+        }
+        claims
     }
 }
 

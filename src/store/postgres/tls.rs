@@ -1,6 +1,6 @@
 //! The one TLS stack, for connections to Postgres: the system's certificates, or Mozilla's where there are none.
 
-use crate::store::{Result};
+use crate::store::Result;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::{Arc, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;

@@ -140,7 +140,7 @@ BEGIN
   IF p_to = 'dead' THEN
     INSERT INTO windlass.dead ({job}, reason, finished_at) SELECT {job j}, p_reason, p_now;
   ELSE
-    INSERT INTO windlass.history ({job}, state, reason, finished_at) SELECT {job j}, p_to, p_reason, p_now;
+    INSERT INTO windlass.history ({past}, state, reason, finished_at) SELECT {past j}, p_to, p_reason, p_now;
   END IF;
   IF p_from = 4 THEN
     DELETE FROM windlass.dependencies WHERE child = j.id;

@@ -17,12 +17,7 @@ DECLARE
 BEGIN
   -- The transaction has its number before the jobs have theirs.
   PERFORM pg_current_xact_id();
-  -- New ids are above all that is final but for what others finish just now, so one look at the end of each index tells.
-  IF EXISTS (SELECT FROM windlass.history WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.history WHERE id = ANY (p_ids))
-    OR EXISTS (SELECT FROM windlass.dead WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.dead WHERE id = ANY (p_ids))
-    OR EXISTS (SELECT FROM windlass.waiting WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.waiting WHERE id = ANY (p_ids)) THEN
-    RAISE EXCEPTION USING ERRCODE = 'WLC03', MESSAGE = 'a job of this id was there before';
-  END IF;
+  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
   FOR i IN 0 .. (v_count - 1) / 1024 LOOP
     v_block := nextval('windlass.numbers') << 10;
     WITH given AS (
@@ -67,6 +62,44 @@ BEGIN
   END IF;
   PERFORM {v}.wake();
   RETURN v_now;
+END $$;
+
+-- Plain jobs that differ in id and payload only.
+CREATE OR REPLACE FUNCTION {v}.enqueue_alike(p_ids uuid[], p_payloads text[], p_kind text, p_queue text, p_tenant text, p_priority smallint, p_timeout_ms bigint, p_max_attempts integer, p_low uuid, p_high uuid, p_now bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_count integer := cardinality(p_ids);
+  k windlass.kinds := {v}.kind(p_kind);
+  v_queue text := coalesce(p_queue, k.queue);
+  v_priority smallint := coalesce(p_priority, k.priority);
+  v_line bigint := {v}.line_of(v_queue, v_priority, CASE WHEN ({v}.rules(v_queue)).fair THEN coalesce(p_tenant, '') ELSE '' END);
+  v_block bigint;
+BEGIN
+  PERFORM pg_current_xact_id();
+  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
+  FOR i IN 0 .. (v_count - 1) / 1024 LOOP
+    v_block := nextval('windlass.numbers') << 10;
+    INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
+    SELECT v_block + n - 1, v_line, v_block + n - 1, v_now, v_now, coalesce(p_timeout_ms, k.timeout_ms), 0, coalesce(p_max_attempts, k.max_attempts), v_priority, 0, false, false,
+      p_ids[i * 1024 + n], p_kind, v_queue, p_tenant, payload
+    FROM unnest(CASE WHEN v_count <= 1024 THEN p_payloads ELSE p_payloads[i * 1024 + 1 : i * 1024 + 1024] END) WITH ORDINALITY u (payload, n);
+    INSERT INTO windlass.events (queue, what, come, jobs, line, first, last)
+    VALUES (v_queue, 'l', 2, least(1024, v_count - i * 1024), v_line, v_block, v_block + least(1024, v_count - i * 1024) - 1);
+  END LOOP;
+  PERFORM {v}.wake();
+  RETURN v_now;
+END $$;
+
+-- New ids are above all that is there but for what others bring or finish just now, so one look at the end of each index tells.
+CREATE OR REPLACE FUNCTION {v}.refuse_known(p_ids uuid[], p_low uuid, p_high uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF EXISTS (SELECT FROM windlass.history WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.history WHERE id = ANY (p_ids))
+    OR EXISTS (SELECT FROM windlass.dead WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.dead WHERE id = ANY (p_ids))
+    OR EXISTS (SELECT FROM windlass.waiting WHERE id BETWEEN p_low AND p_high) AND EXISTS (SELECT FROM windlass.waiting WHERE id = ANY (p_ids)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'WLC03', MESSAGE = 'a job of this id was there before';
+  END IF;
 END $$;
 
 -- Any jobs, as the daemon writes them (`NewJob` in JSON, whose payloads keep their bytes), in one call: all or none. Unique

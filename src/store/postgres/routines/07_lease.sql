@@ -14,16 +14,22 @@ END $$;
 
 -- The jobs of some claims, as a daemon gets them.
 CREATE OR REPLACE FUNCTION {v}.read_claims(p_epochs bigint[]) RETURNS SETOF {v}.granted
-LANGUAGE sql STABLE AS $$
-  SELECT c.epoch, s.ord::integer, c.granted_at, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at,
-    j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint, c.nonce
-  FROM unnest(p_epochs) WITH ORDINALITY e (epoch, n) JOIN windlass.claims c ON c.epoch = e.epoch
-  CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
-  JOIN LATERAL (
-    SELECT * FROM windlass.jobs p WHERE c.ids IS NULL AND p.line = c.line AND p.seq = s.seq AND NOT p.special
-    UNION ALL SELECT * FROM windlass.jobs p WHERE c.ids IS NOT NULL AND p.id = c.ids[s.ord] AND p.seq = s.seq) j ON true
-  ORDER BY e.n, s.ord
-$$;
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  c windlass.claims;
+BEGIN
+  FOR c IN SELECT k.* FROM unnest(p_epochs) WITH ORDINALITY e (epoch, n) JOIN windlass.claims k ON k.epoch = e.epoch ORDER BY e.n LOOP
+    IF c.ids IS NULL THEN
+      RETURN QUERY SELECT c.epoch, s.ord::integer, c.granted_at, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at,
+        j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint, c.nonce
+      FROM unnest(c.seqs) WITH ORDINALITY s (seq, ord) JOIN windlass.jobs j ON j.line = c.line AND j.seq = s.seq AND NOT j.special;
+    ELSE
+      RETURN QUERY SELECT c.epoch, s.ord::integer, c.granted_at, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at,
+        j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint, c.nonce
+      FROM unnest(c.seqs, c.ids) WITH ORDINALITY s (seq, id, ord) JOIN windlass.jobs j ON j.id = s.id AND j.seq = s.seq;
+    END IF;
+  END LOOP;
+END $$;
 
 -- One lease call over several queues. The last row has no id: its `granted_at` is when the next job may become due, its
 -- `ord` says 1 when there may be more at once, 2 when another daemon was busy with one of the queues.
@@ -38,7 +44,10 @@ DECLARE
   v_more integer := 0;
   v_due bigint;
   v_want bigint;
+  v_plain bigint;
+  v_answered bigint := 0;
   v_last {v}.granted;
+  l windlass.lines;
   r record;
 BEGIN
   SELECT sum(w) INTO v_want FROM unnest(p_wants) w;
@@ -60,14 +69,52 @@ BEGIN
         v_more := 1;
       END IF;
     END IF;
-    r := {v}.lease_from(q, c, least(p_wants[i], 10000));
-    q := r.p_queue;
-    c := r.p_call;
-    v_due := least(v_due, q.due, r.p_opens);
+    v_want := p_wants[i];
+    LOOP
+      v_plain := 0;
+      l := {v}.lone_line(q);
+      IF l.line IS NOT NULL THEN
+        -- The plain case, which is most of all: one line, read behind its cursor, granted and answered in one statement. A job
+        -- that must be looked at, or more bytes than may go, and nothing of it happens.
+        RETURN QUERY WITH
+          b AS MATERIALIZED (
+            SELECT seq, id, kind, queue, tenant, payload, attempt, max_attempts, timeout_ms, created_at, run_at, expires_at, concurrency_key, extra, checkpoint,
+              kind = ANY (p_kinds) AND (expires_at IS NULL OR expires_at > v_now OR attempts IS NOT NULL) AS good
+            FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND NOT special ORDER BY seq LIMIT least(v_want, 500)),
+          claim AS (
+            INSERT INTO windlass.claims
+            SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), NULL::uuid[]
+            FROM b HAVING bool_and(good) AND sum(octet_length(payload)) <= c.bytes RETURNING epoch, seqs),
+          moved AS (
+            UPDATE windlass.lines SET n = n + 1, cursor = k.seqs[cardinality(k.seqs)], waiting = waiting - cardinality(k.seqs), vtime = vtime + 720720 * cardinality(k.seqs)
+            FROM claim k WHERE line = l.line AND n = l.n)
+          SELECT k.epoch, row_number() OVER ()::integer, v_now, b.id, b.kind, b.queue, b.tenant, b.payload, b.attempt, b.max_attempts, b.timeout_ms, b.created_at,
+            b.run_at, b.expires_at, b.concurrency_key, b.extra, b.checkpoint, p_nonce
+          FROM b, claim k;
+        GET DIAGNOSTICS v_plain = ROW_COUNT;
+      END IF;
+      EXIT WHEN v_plain = 0;
+      v_answered := v_answered + v_plain;
+      q.jobs[2] := q.jobs[2] - v_plain;
+      q.jobs[3] := q.jobs[3] + v_plain;
+      q.lined[l.priority + 1] := q.lined[l.priority + 1] - v_plain;
+      q.clocks[l.priority + 1] := greatest(q.clocks[l.priority + 1], l.vtime + 720720 * (v_plain - 1));
+      v_want := v_want - v_plain;
+      EXIT WHEN v_want <= 0;
+      SELECT c.bytes - sum(octet_length(payload)) INTO c.bytes FROM windlass.jobs
+      WHERE line = l.line AND seq > l.cursor AND seq <= ({v}.line(l.line)).cursor AND NOT special;
+    END LOOP;
+    IF v_want > 0 AND c.bytes > 0 THEN
+      r := {v}.lease_from(q, c, least(v_want, 10000));
+      q := r.p_queue;
+      c := r.p_call;
+      v_due := least(v_due, r.p_opens);
+    END IF;
+    v_due := least(v_due, q.due);
     IF {v}.save_queue(q, o) AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid = pg_current_xact_id()) THEN
       v_more := 1;
     END IF;
-    IF c.granted >= 10000 THEN
+    IF c.granted + v_answered >= 10000 THEN
       v_more := 1;
       EXIT;
     END IF;
@@ -76,13 +123,42 @@ BEGIN
     v_more := 1;
   END IF;
   PERFORM {v}.catch_up_told(v_now);
-  IF c.granted > 0 THEN
+  IF c.granted + v_answered > 0 THEN
     INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
+  END IF;
+  IF c.granted > 0 THEN
     RETURN QUERY SELECT * FROM {v}.read_claims(c.epochs);
   END IF;
   v_last.granted_at := nullif(v_due, 9223372036854775807);
   v_last.ord := v_more;
   RETURN NEXT v_last;
+END $$;
+
+-- The only line of a queue in which anybody stands, if it is a plain one in every respect.
+CREATE OR REPLACE FUNCTION {v}.lone_line(q windlass.queues) RETURNS windlass.lines
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  l windlass.lines;
+  r windlass.rules := {v}.rules(q.queue);
+  v_priority integer;
+BEGIN
+  FOR i IN 1 .. 10 LOOP
+    IF q.lined[i] > 0 THEN
+      v_priority := i - 1;
+      EXIT;
+    END IF;
+  END LOOP;
+  IF v_priority IS NULL OR r.concurrency IS NOT NULL OR r.rate_interval IS NOT NULL OR r.tenant_concurrency IS NOT NULL
+    OR EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) OR EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's') THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO l FROM windlass.lines
+  WHERE queue = q.queue AND priority = v_priority AND waiting > 0 AND NOT closed AND vtime >= q.clocks[v_priority + 1] ORDER BY vtime, line LIMIT 1;
+  -- All that stand in this priority stand in it, and none before its cursor.
+  IF l.waiting = q.lined[v_priority + 1] AND l.heads = 0 THEN
+    RETURN l;
+  END IF;
+  RETURN NULL;
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.lease_from(q windlass.queues, c {v}.call, p_want bigint, OUT p_queue windlass.queues, OUT p_call {v}.call, OUT p_opens bigint)
@@ -295,19 +371,26 @@ DECLARE
   v_odd bigint[];
   v_last bigint;
   v_bytes bigint;
+  v_good boolean;
   v_epoch bigint;
   v_granted bigint;
   j windlass.jobs;
 BEGIN
   p_queue := q;
   p_call := c;
-  WITH b AS MATERIALIZED (
-    SELECT seq, octet_length(payload) AS bytes,
-      kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
-    FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND seq < p_below AND NOT special ORDER BY seq LIMIT p_quota),
-  r AS (SELECT *, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before FROM b)
-  SELECT array_agg(seq) FILTER (WHERE good), array_agg(seq) FILTER (WHERE NOT good), count(*), max(seq), sum(bytes)
-  INTO v_seqs, v_odd, p_looked, v_last, v_bytes FROM r WHERE before < c.bytes;
+  SELECT array_agg(seq), count(*), max(seq), sum(bytes), bool_and(good) INTO v_seqs, p_looked, v_last, v_bytes, v_good FROM (
+    SELECT seq, octet_length(payload) AS bytes, kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
+    FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND seq < p_below AND NOT special ORDER BY seq LIMIT p_quota) b;
+  IF NOT v_good OR v_bytes > c.bytes THEN
+    -- The same with an eye on each.
+    WITH b AS MATERIALIZED (
+      SELECT seq, octet_length(payload) AS bytes,
+        kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
+      FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND seq <= v_last AND seq = ANY (v_seqs) AND NOT special ORDER BY seq),
+    r AS (SELECT *, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before FROM b)
+    SELECT array_agg(seq) FILTER (WHERE good), array_agg(seq) FILTER (WHERE NOT good), count(*), max(seq), sum(bytes)
+    INTO v_seqs, v_odd, p_looked, v_last, v_bytes FROM r WHERE before < c.bytes;
+  END IF;
   IF p_looked = 0 THEN
     RETURN;
   END IF;

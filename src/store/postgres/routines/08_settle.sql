@@ -1,28 +1,31 @@
 -- The end of an attempt. No lock is taken but those of the jobs' own rows: what the queue must know, it is told.
 
--- Completions, the plain and the many. Answers which were applied (by place in the batch, from 1).
-CREATE OR REPLACE FUNCTION {v}.complete(p_epochs bigint[], p_ords integer[], p_ids uuid[], p_nonces uuid[], p_started bigint[], p_results text[], p_now bigint) RETURNS integer[]
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+-- Completions, the plain and the many, in the order of their claims: claim n has the items p_from[n] to p_to[n]. Answers which
+-- were applied (by place in the batch, from 1).
+CREATE OR REPLACE FUNCTION {v}.complete(p_epochs bigint[], p_nonces uuid[], p_from integer[], p_to integer[], p_ords integer[], p_ids uuid[], p_started bigint[], p_results text[], p_now bigint) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_applied integer[];
+  v_queues text[];
   v_unusual windlass.jobs[];
   v_capped boolean := EXISTS (SELECT FROM windlass.rules WHERE tenant_concurrency IS NOT NULL OR concurrency IS NOT NULL);
   j windlass.jobs;
 BEGIN
-  WITH u AS (
-    SELECT * FROM unnest(p_epochs, p_ords, p_ids, p_nonces, p_started, p_results) WITH ORDINALITY u (u_epoch, u_ord, u_id, u_nonce, u_started, u_result, u_n)),
-  ended AS (
-    DELETE FROM windlass.jobs t USING u JOIN windlass.claims c ON c.epoch = u.u_epoch AND c.nonce = u.u_nonce
+  WITH ended AS (
+    DELETE FROM windlass.jobs t
+    USING unnest(p_epochs, p_nonces, p_from, p_to) k (epoch, nonce, first, last)
+      JOIN windlass.claims c ON c.epoch = k.epoch AND c.nonce = k.nonce
+      CROSS JOIN LATERAL unnest(p_ords[k.first : k.last], p_ids[k.first : k.last], p_started[k.first : k.last]) WITH ORDINALITY u (u_ord, u_id, u_started, u_n)
     WHERE t.id = u.u_id AND t.seq = c.seqs[u.u_ord]
-    RETURNING t.*, c.holder AS c_holder, u.*),
+    RETURNING {job t}, c.holder AS c_holder, c.nonce AS c_nonce, c.epoch AS c_epoch, u.u_started, k.first + u.u_n::integer - 1 AS u_n),
   kept AS (
-    INSERT INTO windlass.history ({job}, state, started_at, finished_at, holder, result)
-    SELECT {job e attempt=e.attempt+1 settled_epoch=e.u_epoch settled_nonce=e.u_nonce checkpoint=NULL}, 'completed', e.u_started, v_now, e.c_holder, e.u_result FROM ended e),
-  told AS (
-    INSERT INTO windlass.events (queue, what, gone, come, jobs) SELECT queue, 'c', 3, 5, count(*) FROM ended GROUP BY queue)
-  SELECT array_agg(u_n), array_agg(ROW({job e})::windlass.jobs) FILTER (WHERE unique_key IS NOT NULL OR concurrency_key IS NOT NULL OR extra IS NOT NULL OR deaths > 0 OR v_capped)
-  INTO v_applied, v_unusual FROM ended e;
+    INSERT INTO windlass.history ({past}, state, started_at, finished_at, holder, result)
+    SELECT {past e attempt=e.attempt+1 settled_epoch=e.c_epoch settled_nonce=e.c_nonce checkpoint=NULL}, 'completed', e.u_started, v_now, e.c_holder, p_results[e.u_n] FROM ended e)
+  SELECT array_agg(e.u_n), array_agg(e.queue),
+    array_agg(ROW({job e})::windlass.jobs) FILTER (WHERE e.unique_key IS NOT NULL OR e.concurrency_key IS NOT NULL OR e.extra IS NOT NULL OR v_capped)
+  INTO v_applied, v_queues, v_unusual FROM ended e;
+  INSERT INTO windlass.events (queue, what, gone, come, jobs) SELECT queue, 'c', 3, 5, count(*) FROM unnest(v_queues) queue GROUP BY queue;
   IF v_unusual IS NOT NULL THEN
     FOREACH j IN ARRAY v_unusual LOOP
       PERFORM {v}.leave_gate(j, 'completed', true);
@@ -33,7 +36,7 @@ BEGIN
   END IF;
   -- A later statement: those whose children came while their rows went are seen now, or see these gone.
   IF EXISTS (SELECT FROM windlass.dependencies) THEN
-    PERFORM {v}.tell_children(i.id) FROM unnest(p_ids) WITH ORDINALITY i (id, n) WHERE i.n = ANY (v_applied);
+    PERFORM {v}.tell_children(p_ids[n]) FROM unnest(v_applied) n;
     PERFORM {v}.catch_up_told(v_now);
   END IF;
   RETURN v_applied;
@@ -135,8 +138,8 @@ BEGIN
       IF v_to = 'completed' THEN
         j.checkpoint := NULL;
       END IF;
-      INSERT INTO windlass.history ({job}, state, reason, started_at, finished_at, holder, result)
-      SELECT {job j}, v_to, CASE WHEN v_to = 'cancelled' THEN v_reason END, v_started, p_now, c.holder, (s -> 'result')::text;
+      INSERT INTO windlass.history ({past}, state, reason, started_at, finished_at, holder, result)
+      SELECT {past j}, v_to, CASE WHEN v_to = 'cancelled' THEN v_reason END, v_started, p_now, c.holder, (s -> 'result')::text;
       INSERT INTO windlass.events (queue, what, gone, come, jobs) VALUES (j.queue, 'c', 3, CASE v_to WHEN 'completed' THEN 5 ELSE 6 END, 1);
     WHEN 'dead' THEN
       v_to := 'dead';

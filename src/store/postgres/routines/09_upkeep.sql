@@ -203,7 +203,7 @@ BEGIN
       DELETE FROM windlass.cancels WHERE id = j.id RETURNING reason INTO v_asked;
       IF v_asked IS NOT NULL THEN
         -- The request outlives the holder it was made to.
-        INSERT INTO windlass.history ({job}, state, reason, finished_at) SELECT {job j}, 'cancelled', v_asked, v_now;
+        INSERT INTO windlass.history ({past}, state, reason, finished_at) SELECT {past j}, 'cancelled', v_asked, v_now;
         INSERT INTO windlass.events (queue, what, gone, come, jobs) VALUES (j.queue, 'c', 3, 6, 1);
         PERFORM {v}.leave_gate(j, 'cancelled', true);
         PERFORM {v}.after_end(j, 'cancelled', v_now);
@@ -270,6 +270,26 @@ BEGIN
   DELETE FROM windlass.claims c WHERE c.holder = p_holder AND NOT EXISTS (
     SELECT FROM windlass.jobs j WHERE j.id = ANY (c.ids)) AND NOT EXISTS (
     SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = ANY (c.seqs) AND NOT j.special);
+END $$;
+
+-- History is kept by the day: those of today and the next days are there before they begin. A day that has begun without one
+-- stays where the rest is.
+CREATE OR REPLACE FUNCTION {v}.make_days(p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS $$
+DECLARE
+  v_day bigint;
+  v_name text;
+BEGIN
+  FOR i IN 0 .. 2 LOOP
+    v_day := p_now / 86400000000 + i;
+    v_name := 'history_' || to_char(to_timestamp(v_day * 86400) AT TIME ZONE 'UTC', 'YYYYMMDD');
+    CONTINUE WHEN to_regclass('windlass.' || v_name) IS NOT NULL;
+    BEGIN
+      EXECUTE format('CREATE TABLE windlass.%I PARTITION OF windlass.history FOR VALUES FROM (%s) TO (%s)', v_name, v_day * 86400000000, (v_day + 1) * 86400000000);
+    EXCEPTION WHEN check_violation OR lock_not_available OR duplicate_table THEN
+      NULL;
+    END;
+  END LOOP;
 END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
