@@ -2,9 +2,11 @@
 
 -- The number of a line. The seed is the installation's own secret, so that nobody can choose names that meet another's line.
 CREATE OR REPLACE FUNCTION {v}.line_of(p_queue text, p_priority smallint, p_lane text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT hashtextextended(p_queue || ' ' || p_priority || ' ' || p_lane, seed) FROM windlass.seed
-$$;
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+  RETURN (
+    SELECT hashtextextended(p_queue || ' ' || p_priority || ' ' || p_lane, seed) FROM windlass.seed);
+END $$;
 
 -- `p_now` in tests, the server's clock otherwise; microseconds since 1970.
 CREATE OR REPLACE FUNCTION {v}.clock(p_now bigint) RETURNS bigint
@@ -32,14 +34,28 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION {v}.kind(p_kind text) RETURNS windlass.kinds
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT k FROM windlass.kinds k WHERE k.kind IN (p_kind, '') ORDER BY k.kind = '' LIMIT 1
-$$;
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE
+  v_row windlass.kinds;
+BEGIN
+  SELECT * INTO v_row FROM windlass.kinds WHERE kind = p_kind;
+  IF NOT FOUND THEN
+    SELECT * INTO v_row FROM windlass.kinds WHERE kind = '';
+  END IF;
+  RETURN v_row;
+END $$;
 
 CREATE OR REPLACE FUNCTION {v}.rules(p_queue text) RETURNS windlass.rules
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT r FROM windlass.rules r WHERE r.queue IN (p_queue, '') ORDER BY r.queue = '' LIMIT 1
-$$;
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+DECLARE
+  v_row windlass.rules;
+BEGIN
+  SELECT * INTO v_row FROM windlass.rules WHERE queue = p_queue;
+  IF NOT FOUND THEN
+    SELECT * INTO v_row FROM windlass.rules WHERE queue = '';
+  END IF;
+  RETURN v_row;
+END $$;
 
 -- Whether another program has put something into a row that is no name.
 CREATE OR REPLACE FUNCTION {v}.is_name(p_text text) RETURNS boolean
@@ -57,10 +73,11 @@ $$;
 
 -- Somebody who does not hold the queue's lock tells its next reader what changed.
 CREATE OR REPLACE FUNCTION {v}.tell(p_queue text, p_what "char", p_gone integer, p_come integer, p_id uuid, p_line bigint, p_at bigint) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
   INSERT INTO windlass.events (queue, what, gone, come, jobs, id, line, at)
-  VALUES (p_queue, p_what, p_gone::smallint, p_come::smallint, 1, p_id, p_line, p_at)
-$$;
+  VALUES (p_queue, p_what, p_gone::smallint, p_come::smallint, 1, p_id, p_line, p_at);
+END $$;
 
 -- Daemons that sleep are woken when this transaction commits; one that is awake costs nothing.
 CREATE OR REPLACE FUNCTION {v}.wake() RETURNS void

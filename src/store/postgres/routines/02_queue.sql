@@ -37,30 +37,38 @@ END $$;
 
 -- Takes in the events of all transactions that ended since the queue was last read, each exactly once: those that began
 -- since (xid at or above the last snapshot's xmax), those that were running then and are not now, and the last holder's own.
-CREATE OR REPLACE FUNCTION {v}.account(q windlass.queues, p_now bigint) RETURNS windlass.queues
+-- `p_more`: a bound was reached, and the snapshot stays as it was; what was taken in is gone and does not come again.
+CREATE OR REPLACE FUNCTION {v}.account(INOUT q windlass.queues, p_now bigint, OUT p_more boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_events windlass.events[];
   v_seen pg_snapshot;
+  v_plain boolean;
   e windlass.events;
   r record;
 BEGIN
   -- One statement, so that rows and snapshot agree.
   WITH gone AS (
-    DELETE FROM windlass.events WHERE queue = q.queue AND (
-      xid >= pg_snapshot_xmax(q.seen) OR xid = q.own
-      OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot()))))
+    DELETE FROM windlass.events WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = q.own
+      UNION (SELECT ctid FROM windlass.events WHERE queue = q.queue AND (xid >= pg_snapshot_xmax(q.seen)
+        OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))) LIMIT 5000)))
     RETURNING *)
-  SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot() INTO v_events, v_seen FROM gone g;
+  SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
+  p_more := coalesce(cardinality(v_events) >= 5000, false);
   IF v_events IS NULL THEN
-    RETURN q;
+    RETURN;
+  ELSIF NOT p_more THEN
+    q.seen := v_seen;
   END IF;
-  q.seen := v_seen;
-  FOR r IN SELECT gone, come, sum(jobs)::bigint AS jobs, min(at) AS at FROM unnest(v_events) GROUP BY 1, 2 LOOP
+  FOR r IN SELECT t.gone, t.come, sum(t.jobs)::bigint AS jobs, min(t.at) AS at FROM unnest(v_events) t GROUP BY 1, 2 LOOP
     q := {v}.moved(q, r.gone, r.come, r.jobs);
     q.due := least(q.due, r.at);
   END LOOP;
   q := {v}.take_lines(q, v_events);
+  IF v_plain THEN
+    RETURN;
+  END IF;
   -- Turns that ended; then those that come back, all of them, before others: a gate must not give their turns away.
   UPDATE windlass.gates g SET head = NULL FROM unnest(v_events) t WHERE t.what = 'g' AND g.gate = t.line AND g.head = t.id;
   FOREACH e IN ARRAY v_events LOOP
@@ -81,10 +89,9 @@ BEGIN
     END IF;
   END LOOP;
   -- Slots came free: the best of those behind the gates come in.
-  FOR r IN SELECT DISTINCT line AS gate FROM unnest(v_events) WHERE what IN ('g', 'r', 'x') AND line IS NOT NULL LOOP
+  FOR r IN SELECT DISTINCT t.line AS gate FROM unnest(v_events) t WHERE t.what IN ('g', 'r', 'x') AND t.line IS NOT NULL LOOP
     q := {v}.refill(q, r.gate, p_now);
   END LOOP;
-  RETURN q;
 END $$;
 
 -- Takes in at once what waits to be told, if nobody else holds the queue; for the last word of a transaction that holds no lock.
@@ -95,7 +102,7 @@ DECLARE
 BEGIN
   IF {v}.try_lock(p_queue) THEN
     o := {v}.read_queue(p_queue);
-    PERFORM {v}.save_queue({v}.account(o, p_now), o);
+    PERFORM {v}.save_queue(({v}.account(o, p_now)).q, o);
   END IF;
 END $$;
 

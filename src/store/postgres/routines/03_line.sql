@@ -1,7 +1,13 @@
 -- Lines: found and made, joined and left.
 
 CREATE OR REPLACE FUNCTION {v}.line(p_line bigint) RETURNS windlass.lines
-LANGUAGE sql STABLE AS $$ SELECT * FROM windlass.lines WHERE line = p_line ORDER BY n DESC LIMIT 1 $$;
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  v_row windlass.lines;
+BEGIN
+  SELECT * INTO v_row FROM windlass.lines WHERE line = p_line ORDER BY n DESC LIMIT 1;
+  RETURN v_row;
+END $$;
 
 -- A line that nobody has read yet; what it is called is told by one of its jobs.
 CREATE OR REPLACE FUNCTION {v}.new_line(p_line bigint, p_seq bigint) RETURNS windlass.lines

@@ -29,11 +29,19 @@ CREATE OR REPLACE FUNCTION {v}.rate_opens(p_interval bigint, p_burst integer, p_
 LANGUAGE sql IMMUTABLE AS $$ SELECT p_tat - p_interval * (greatest(p_burst, 1) - 1) $$;
 
 CREATE OR REPLACE FUNCTION {v}.running(p_gate bigint) RETURNS bigint
-LANGUAGE sql STABLE AS $$ SELECT count(*) FROM windlass.gate_leases WHERE gate = p_gate $$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT count(*) FROM windlass.gate_leases WHERE gate = p_gate);
+END $$;
 
 -- Jobs of the key in lines that are at least as urgent.
 CREATE OR REPLACE FUNCTION {v}.inline(p_gate bigint, p_priority smallint) RETURNS bigint
-LANGUAGE sql STABLE AS $$ SELECT count(*) FROM windlass.stands WHERE what = 'h' AND gate = p_gate AND priority <= p_priority $$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT count(*) FROM windlass.stands WHERE what = 'h' AND gate = p_gate AND priority <= p_priority);
+END $$;
 
 -- Whether a due job may stand in its line. An ordered one takes its turn, or stands behind the one whose turn it is.
 CREATE OR REPLACE FUNCTION {v}.admit(q windlass.queues, j windlass.jobs, p_gate bigint, p_returning boolean, OUT p_admitted boolean, OUT p_behind boolean)
@@ -152,8 +160,10 @@ END $$;
 
 -- Whether a suspect of this key could start now; asked before it is taken from its place.
 CREATE OR REPLACE FUNCTION {v}.gate_has_slot(p_queue text, p_gate bigint, p_now bigint) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-  SELECT {v}.running(g.gate) < greatest((r.r).key_concurrency, 1)
-    AND ((r.r).key_interval IS NULL OR {v}.rate_admits((r.r).key_interval, (r.r).key_burst, g.tat, p_now) > 0)
-  FROM windlass.gates g, (SELECT {v}.rules(p_queue) AS r OFFSET 0) r WHERE g.gate = p_gate
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT {v}.running(g.gate) < greatest((r.r).key_concurrency, 1)
+      AND ((r.r).key_interval IS NULL OR {v}.rate_admits((r.r).key_interval, (r.r).key_burst, g.tat, p_now) > 0)
+    FROM windlass.gates g, (SELECT {v}.rules(p_queue) AS r OFFSET 0) r WHERE g.gate = p_gate);
+END $$;

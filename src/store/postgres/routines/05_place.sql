@@ -168,13 +168,19 @@ END $$;
 
 -- A parent ended: its children's queues are told to look again.
 CREATE OR REPLACE FUNCTION {v}.tell_children(p_parent uuid) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_told text;
+BEGIN
   WITH told AS (
     INSERT INTO windlass.events (queue, what, jobs, id)
     SELECT w.queue, 'p', 1, w.id FROM windlass.dependencies d JOIN windlass.waiting w ON w.id = d.child WHERE d.parent = p_parent AND w.state = 'parked'
     RETURNING queue)
-  SELECT set_config('windlass.told', coalesce(current_setting('windlass.told', true), '') || ' ' || string_agg(queue, ' '), true) FROM told HAVING count(*) > 0
-$$;
+  SELECT string_agg(queue, ' ') INTO v_told FROM told;
+  IF v_told IS NOT NULL THEN
+    PERFORM set_config('windlass.told', coalesce(current_setting('windlass.told', true), '') || ' ' || v_told, true);
+  END IF;
+END $$;
 
 -- Where a job stands, whatever table it is in, as a state; NULL when there is none of this tenant.
 CREATE OR REPLACE FUNCTION {v}.state_of(p_id uuid) RETURNS text
@@ -196,7 +202,11 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.is_running(p_line bigint, p_seq bigint, p_id uuid) RETURNS boolean
-LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM windlass.claims c WHERE c.line = p_line AND p_seq = ANY (c.seqs)) $$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT EXISTS (SELECT FROM windlass.claims c WHERE c.line = p_line AND p_seq = ANY (c.seqs)));
+END $$;
 
 -- Drops what is fulfilled, and lets the job go if nothing is open. A parent of another tenant reads as missing.
 CREATE OR REPLACE FUNCTION {v}.look_at_dependencies(q windlass.queues, p_id uuid, p_now bigint) RETURNS windlass.queues
@@ -237,10 +247,12 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.parent_state(p_id uuid, p_tenant text) RETURNS text
-LANGUAGE sql STABLE AS $$
-  SELECT 'live' FROM windlass.jobs WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
-  UNION ALL SELECT 'live' FROM windlass.waiting WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
-  UNION ALL SELECT state FROM windlass.dead WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
-  UNION ALL SELECT state FROM windlass.history WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
-  LIMIT 1
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT 'live' FROM windlass.jobs WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
+    UNION ALL SELECT 'live' FROM windlass.waiting WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
+    UNION ALL SELECT state FROM windlass.dead WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
+    UNION ALL SELECT state FROM windlass.history WHERE id = p_id AND tenant IS NOT DISTINCT FROM p_tenant
+    LIMIT 1);
+END $$;

@@ -43,15 +43,22 @@ DECLARE
   q windlass.queues;
   v_more integer := 0;
   v_due bigint;
+  v_wanted bigint := 0;
   v_want bigint;
   v_plain bigint;
   v_answered bigint := 0;
   v_last {v}.granted;
   l windlass.lines;
+  v_rules windlass.rules;
+  v_paused boolean;
+  v_suspects boolean;
+  v_slow boolean := false;
   r record;
 BEGIN
-  SELECT sum(w) INTO v_want FROM unnest(p_wants) w;
-  c := (p_holder, p_nonce, p_kinds, v_now + p_lease_us, v_now, p_max_bytes, v_want * 4 + 1000, false, 0, '{}');
+  FOREACH v_plain IN ARRAY p_wants LOOP
+    v_wanted := v_wanted + v_plain;
+  END LOOP;
+  c := (p_holder, p_nonce, p_kinds, v_now + p_lease_us, v_now, p_max_bytes, v_wanted * 4 + 1000, false, 0, '{}');
   FOR i IN 1 .. array_length(p_queues, 1) LOOP
     IF p_wants[i] <= 0 OR c.bytes <= 0 OR c.looks <= 0 THEN
       CONTINUE;
@@ -61,8 +68,13 @@ BEGIN
     END IF;
     q := {v}.read_queue(p_queues[i]);
     o := q;
-    q := {v}.account(q, v_now);
+    r := {v}.account(q, v_now);
+    q := r.q;
+    IF r.p_more THEN
+      v_more := 1;
+    END IF;
     IF q.due <= v_now THEN
+      v_slow := true;
       r := {v}.advance_queue(q, v_now);
       q := r.p_queue;
       IF r.p_more THEN
@@ -70,7 +82,10 @@ BEGIN
       END IF;
     END IF;
     v_want := p_wants[i];
-    LOOP
+    v_rules := {v}.rules(q.queue);
+    SELECT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue), EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's')
+    INTO v_paused, v_suspects;
+    WHILE NOT v_paused AND NOT v_suspects AND v_rules.concurrency IS NULL AND v_rules.rate_interval IS NULL AND v_rules.tenant_concurrency IS NULL LOOP
       v_plain := 0;
       l := {v}.lone_line(q);
       IF l.line IS NOT NULL THEN
@@ -100,18 +115,19 @@ BEGIN
       q.lined[l.priority + 1] := q.lined[l.priority + 1] - v_plain;
       q.clocks[l.priority + 1] := greatest(q.clocks[l.priority + 1], l.vtime + 720720 * (v_plain - 1));
       v_want := v_want - v_plain;
-      EXIT WHEN v_want <= 0;
+      EXIT WHEN v_want <= 0 OR 0 = ALL (q.lined);
       SELECT c.bytes - sum(octet_length(payload)) INTO c.bytes FROM windlass.jobs
       WHERE line = l.line AND seq > l.cursor AND seq <= ({v}.line(l.line)).cursor AND NOT special;
     END LOOP;
-    IF v_want > 0 AND c.bytes > 0 THEN
-      r := {v}.lease_from(q, c, least(v_want, 10000));
+    IF v_want > 0 AND c.bytes > 0 AND NOT v_paused AND (v_suspects OR 0 < ANY (q.lined)) THEN
+      v_slow := true;
+      r := {v}.lease_from(q, c, v_rules, least(v_want, 10000));
       q := r.p_queue;
       c := r.p_call;
       v_due := least(v_due, r.p_opens);
     END IF;
     v_due := least(v_due, q.due);
-    IF {v}.save_queue(q, o) AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid = pg_current_xact_id()) THEN
+    IF {v}.save_queue(q, o) AND v_slow AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid = pg_current_xact_id()) THEN
       v_more := 1;
     END IF;
     IF c.granted + v_answered >= 10000 THEN
@@ -123,7 +139,7 @@ BEGIN
     v_more := 1;
   END IF;
   PERFORM {v}.catch_up_told(v_now);
-  IF c.granted + v_answered > 0 THEN
+  IF c.granted + v_answered > 0 AND NOT EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder) THEN
     INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
   END IF;
   IF c.granted > 0 THEN
@@ -134,37 +150,28 @@ BEGIN
   RETURN NEXT v_last;
 END $$;
 
--- The only line of a queue in which anybody stands, if it is a plain one in every respect.
+-- The only line of its priority in which anybody stands, if nobody in it stands before its cursor.
 CREATE OR REPLACE FUNCTION {v}.lone_line(q windlass.queues) RETURNS windlass.lines
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   l windlass.lines;
-  r windlass.rules := {v}.rules(q.queue);
-  v_priority integer;
 BEGIN
   FOR i IN 1 .. 10 LOOP
     IF q.lined[i] > 0 THEN
-      v_priority := i - 1;
-      EXIT;
+      SELECT * INTO l FROM windlass.lines
+      WHERE queue = q.queue AND priority = i - 1 AND waiting > 0 AND NOT closed AND vtime >= q.clocks[i] ORDER BY vtime, line LIMIT 1;
+      IF l.waiting = q.lined[i] AND l.heads = 0 THEN
+        RETURN l;
+      END IF;
+      RETURN NULL;
     END IF;
   END LOOP;
-  IF v_priority IS NULL OR r.concurrency IS NOT NULL OR r.rate_interval IS NOT NULL OR r.tenant_concurrency IS NOT NULL
-    OR EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) OR EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's') THEN
-    RETURN NULL;
-  END IF;
-  SELECT * INTO l FROM windlass.lines
-  WHERE queue = q.queue AND priority = v_priority AND waiting > 0 AND NOT closed AND vtime >= q.clocks[v_priority + 1] ORDER BY vtime, line LIMIT 1;
-  -- All that stand in this priority stand in it, and none before its cursor.
-  IF l.waiting = q.lined[v_priority + 1] AND l.heads = 0 THEN
-    RETURN l;
-  END IF;
   RETURN NULL;
 END $$;
 
-CREATE OR REPLACE FUNCTION {v}.lease_from(q windlass.queues, c {v}.call, p_want bigint, OUT p_queue windlass.queues, OUT p_call {v}.call, OUT p_opens bigint)
+CREATE OR REPLACE FUNCTION {v}.lease_from(q windlass.queues, c {v}.call, r windlass.rules, p_want bigint, OUT p_queue windlass.queues, OUT p_call {v}.call, OUT p_opens bigint)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  r windlass.rules := {v}.rules(q.queue);
   v_want bigint := p_want;
   v_before bigint := c.granted;
   v_left bigint;
@@ -172,9 +179,6 @@ DECLARE
 BEGIN
   p_queue := q;
   p_call := c;
-  IF EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) THEN
-    RETURN;
-  END IF;
   IF r.concurrency IS NOT NULL THEN
     v_want := least(v_want, r.concurrency - {v}.queue_running(q.queue));
   END IF;
@@ -211,29 +215,37 @@ END $$;
 
 -- Slots in use are told by the rows of running jobs, never by a counter.
 CREATE OR REPLACE FUNCTION {v}.queue_running(p_queue text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-  SELECT count(*) FROM windlass.claims c CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
-  JOIN LATERAL (
-    SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = s.seq AND NOT j.special
-    UNION ALL SELECT FROM windlass.jobs j WHERE c.ids IS NOT NULL AND j.id = c.ids[s.ord] AND j.seq = s.seq) j ON true
-  WHERE c.queue = p_queue
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT count(*) FROM windlass.claims c CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
+    JOIN LATERAL (
+      SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = s.seq AND NOT j.special
+      UNION ALL SELECT FROM windlass.jobs j WHERE c.ids IS NOT NULL AND j.id = c.ids[s.ord] AND j.seq = s.seq) j ON true
+    WHERE c.queue = p_queue);
+END $$;
 
 CREATE OR REPLACE FUNCTION {v}.tenant_running(p_queue text, p_tenant text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-  SELECT count(*) FROM windlass.claims c JOIN windlass.lines l ON l.line = c.line AND l.n = (SELECT max(n) FROM windlass.lines WHERE line = c.line)
-  CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
-  JOIN LATERAL (
-    SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = s.seq AND NOT j.special
-    UNION ALL SELECT FROM windlass.jobs j WHERE c.ids IS NOT NULL AND j.id = c.ids[s.ord] AND j.seq = s.seq) j ON true
-  WHERE c.queue = p_queue AND l.lane = p_tenant
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT count(*) FROM windlass.claims c JOIN windlass.lines l ON l.line = c.line AND l.n = (SELECT max(n) FROM windlass.lines WHERE line = c.line)
+    CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
+    JOIN LATERAL (
+      SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = s.seq AND NOT j.special
+      UNION ALL SELECT FROM windlass.jobs j WHERE c.ids IS NOT NULL AND j.id = c.ids[s.ord] AND j.seq = s.seq) j ON true
+    WHERE c.queue = p_queue AND l.lane = p_tenant);
+END $$;
 
 -- How many more of a line may start, by its tenant's cap.
 CREATE OR REPLACE FUNCTION {v}.tenant_room(r windlass.rules, l windlass.lines) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN r.tenant_concurrency IS NULL OR l.lane = '' THEN 9223372036854775807 ELSE r.tenant_concurrency - {v}.tenant_running(l.queue, l.lane) END
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF r.tenant_concurrency IS NULL OR l.lane = '' THEN
+    RETURN 9223372036854775807;
+  END IF;
+  RETURN r.tenant_concurrency - {v}.tenant_running(l.queue, l.lane);
+END $$;
 
 -- A job that was running when a process died runs as the only one of its sort of this holder.
 CREATE OR REPLACE FUNCTION {v}.lease_suspect(q windlass.queues, c {v}.call, r windlass.rules, OUT p_queue windlass.queues, OUT p_call {v}.call)

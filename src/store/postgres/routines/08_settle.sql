@@ -221,15 +221,20 @@ END $$;
 
 -- Claims of which nothing runs any more. The daemon names those whose last lease it saw end.
 CREATE OR REPLACE FUNCTION {v}.drop_claims(p_epochs bigint[]) RETURNS void
-LANGUAGE sql VOLATILE AS $$ DELETE FROM windlass.claims WHERE epoch = ANY (p_epochs) $$;
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  DELETE FROM windlass.claims WHERE epoch = ANY (p_epochs);
+END $$;
 
 -- Whether a settlement that found no lease was itself the one that ended it, per item.
 CREATE OR REPLACE FUNCTION {v}.settled_before(p_ids uuid[], p_epochs bigint[], p_nonces uuid[]) RETURNS boolean[]
-LANGUAGE sql STABLE AS $$
-  SELECT array_agg(
-    EXISTS (SELECT FROM windlass.jobs    t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
-    OR EXISTS (SELECT FROM windlass.waiting t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
-    OR EXISTS (SELECT FROM windlass.dead    t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
-    OR EXISTS (SELECT FROM windlass.history t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce) ORDER BY n)
-  FROM unnest(p_ids, p_epochs, p_nonces) WITH ORDINALITY u (id, epoch, nonce, n)
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT array_agg(
+      EXISTS (SELECT FROM windlass.jobs    t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
+      OR EXISTS (SELECT FROM windlass.waiting t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
+      OR EXISTS (SELECT FROM windlass.dead    t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce)
+      OR EXISTS (SELECT FROM windlass.history t WHERE t.id = u.id AND t.settled_epoch = u.epoch AND t.settled_nonce = u.nonce) ORDER BY n)
+    FROM unnest(p_ids, p_epochs, p_nonces) WITH ORDINALITY u (id, epoch, nonce, n));
+END $$;

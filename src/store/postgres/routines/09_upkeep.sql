@@ -61,14 +61,16 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.next_due(p_queue text, p_from bigint, p_now bigint) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-  SELECT least(9223372036854775807,
-    (SELECT run_at FROM windlass.waiting WHERE queue = p_queue AND state = 'scheduled' AND run_at >= p_from ORDER BY run_at LIMIT 1),
-    (SELECT park_until FROM windlass.waiting WHERE queue = p_queue AND state = 'parked' AND park_until >= p_from ORDER BY park_until LIMIT 1),
-    (SELECT expires_at FROM windlass.expiries WHERE queue = p_queue AND expires_at >= p_from ORDER BY expires_at LIMIT 1),
-    (SELECT opens_at FROM windlass.gates WHERE queue = p_queue AND opens_at >= p_from ORDER BY opens_at LIMIT 1),
-    (SELECT p_now + 20000 FROM windlass.stands WHERE queue = p_queue AND what = 'b' LIMIT 1))
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT least(9223372036854775807,
+      (SELECT run_at FROM windlass.waiting WHERE queue = p_queue AND state = 'scheduled' AND run_at >= p_from ORDER BY run_at LIMIT 1),
+      (SELECT park_until FROM windlass.waiting WHERE queue = p_queue AND state = 'parked' AND park_until >= p_from ORDER BY park_until LIMIT 1),
+      (SELECT expires_at FROM windlass.expiries WHERE queue = p_queue AND expires_at >= p_from ORDER BY expires_at LIMIT 1),
+      (SELECT opens_at FROM windlass.gates WHERE queue = p_queue AND opens_at >= p_from ORDER BY opens_at LIMIT 1),
+      (SELECT p_now + 20000 FROM windlass.stands WHERE queue = p_queue AND what = 'b' LIMIT 1)));
+END $$;
 
 -- The turn of an ordered job that waits in no line ends.
 CREATE OR REPLACE FUNCTION {v}.turn_ends(q windlass.queues, p_key text, p_id uuid, p_now bigint) RETURNS windlass.queues
@@ -142,7 +144,9 @@ BEGIN
     CONTINUE WHEN NOT {v}.try_lock(v_queue);
     q := {v}.read_queue(v_queue);
     o := q;
-    q := {v}.account(q, v_now);
+    r := {v}.account(q, v_now);
+    q := r.q;
+    p_more := p_more OR r.p_more;
     IF q.due <= v_now THEN
       r := {v}.advance_queue(q, v_now);
       q := r.p_queue;

@@ -17,10 +17,18 @@ LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'WLN02', MESSAGE = 
 -- A queue, locked and up to date; to be written back by `save_queue(q, o)` with what `read_queue` gave.
 CREATE OR REPLACE FUNCTION {v}.take_queue(p_queue text, p_now bigint, OUT q windlass.queues, OUT o windlass.queues)
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  t record;
 BEGIN
   PERFORM {v}.lock(p_queue);
   o := {v}.read_queue(p_queue);
-  q := {v}.account(o, p_now);
+  q := o;
+  -- All of it: whether the job runs, and where it stands, is known only then.
+  LOOP
+    t := {v}.account(q, p_now);
+    q := t.q;
+    EXIT WHEN NOT t.p_more;
+  END LOOP;
 END $$;
 
 -- now: it is cancelled; asked: it runs, and its holder was told; final: it ended before.
@@ -386,15 +394,17 @@ $$;
 
 -- When the oldest job at the head of a line became due; only the heads of lines are looked at.
 CREATE OR REPLACE FUNCTION {v}.oldest(p_queue text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-  SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.what = 'l'),
-    (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.what = 's'),
-    min(o.run_at))
-  FROM windlass.lines l CROSS JOIN LATERAL (
-    (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
-    UNION ALL (SELECT j.run_at FROM (SELECT id FROM windlass.stands WHERE line = l.line AND what = 'h' ORDER BY pos LIMIT 1) s JOIN windlass.jobs j ON j.id = s.id)) o
-  WHERE l.queue = p_queue AND l.waiting > 0
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN (
+    SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.what = 'l'),
+      (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.what = 's'),
+      min(o.run_at))
+    FROM windlass.lines l CROSS JOIN LATERAL (
+      (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
+      UNION ALL (SELECT j.run_at FROM (SELECT id FROM windlass.stands WHERE line = l.line AND what = 'h' ORDER BY pos LIMIT 1) s JOIN windlass.jobs j ON j.id = s.id)) o
+    WHERE l.queue = p_queue AND l.waiting > 0);
+END $$;
 
 -- Every queue as people see it.
 CREATE OR REPLACE FUNCTION {v}.queue_states() RETURNS TABLE (name text, jobs bigint[], paused_at bigint, paused_by text, pause_reason text, oldest bigint)
