@@ -12,6 +12,7 @@ mod lease;
 mod limits;
 mod listing;
 mod model;
+mod postgres;
 mod rescue;
 mod schedules;
 mod settle;

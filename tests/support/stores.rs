@@ -162,6 +162,19 @@ impl TestStore {
         Arc::clone(self.store.as_ref().expect("a store is open except while it crashes"))
     }
 
+    /// A connection of somebody else's to the database of a Postgres store.
+    pub async fn connection(&self) -> tokio_postgres::Client {
+        postgres::server().await.connect(self.database.as_deref().expect("only a Postgres store has connections")).await
+    }
+
+    /// Another daemon's view of the same Postgres store.
+    pub async fn beside(&self) -> Arc<dyn Store> {
+        let url = postgres::server().await.url(self.database.as_deref().expect("only a Postgres store has several daemons"));
+        let config = windlass::store::postgres::Config::default();
+        let store = PostgresStore::open(&url, Role::Daemon { control: None }, config, self.clock.clone()).await;
+        Arc::new(store.expect("the store opens"))
+    }
+
     pub fn sqlite_file(&self) -> PathBuf {
         self.directory.path().join("windlass.db")
     }
