@@ -140,7 +140,8 @@ async fn measure(bench: &Bench, url: &str, options: store::Options) -> anyhow::R
     for queue in store.queues(None).await? {
         let unfinished: u64 = queue.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, n)| n).sum();
         if queue.name != QUEUE || unfinished > 0 {
-            let sentence = format!("{url} is in use (queue `{}`); bench on a new store, or name none", queue.name);
+            let shown = crate::config::show::url_without_secrets(url);
+            let sentence = format!("{shown} is in use (queue `{}`); bench on a new store, or name none", queue.name);
             return Err(Exit::Unavailable.because(sentence));
         }
     }

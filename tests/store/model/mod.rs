@@ -23,7 +23,7 @@ fn cases(store: &str) -> u32 {
     match std::env::var("WINDLASS_MODEL_CASES") {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("WINDLASS_MODEL_CASES is `{text}`; it takes a number")),
         // A step on a server takes ten times as long as one in this process.
-        Err(_) if store == "postgres" => CASES / 10,
+        Err(_) if store == "postgres" => CASES / 16,
         Err(_) => CASES,
     }
 }

@@ -333,8 +333,8 @@ impl Reference {
 
     // ------------------------------------------------------------------ dependencies
 
-    fn look_at_parents(&mut self, id: JobId) {
-        let job = self.find(id).expect("the caller looked it up").clone();
+    /// The parents of `job` that did not complete, and what may be said of them now.
+    fn open_parents(&self, job: &RefJob) -> (BTreeSet<JobId>, Vec<String>) {
         let mut reasons = BTreeSet::new();
         let mut open = BTreeSet::new();
         for parent in &job.after {
@@ -349,6 +349,18 @@ impl Reference {
         }
         let dead = "dependency_dead".to_owned();
         let reasons = if reasons.contains(&dead) { vec![dead] } else { reasons.into_iter().collect() };
+        (open, reasons)
+    }
+
+    /// Whether a parked job may give `reason`: as when its parents were last told of, or as they stand now, since a store may
+    /// look again at any time.
+    pub fn may_say(&self, job: &RefJob, reason: &String) -> bool {
+        job.reasons.contains(reason) || job.state == State::Parked && self.open_parents(job).1.contains(reason)
+    }
+
+    fn look_at_parents(&mut self, id: JobId) {
+        let job = self.find(id).expect("the caller looked it up").clone();
+        let (open, reasons) = self.open_parents(&job);
         let kept = self.job_mut(id);
         // Once seen complete, a parent is done for good, whatever retention does to it.
         kept.after = open;

@@ -22,11 +22,11 @@ BEGIN
     IF c.ids IS NULL THEN
       RETURN QUERY SELECT c.epoch, s.ord::integer, c.granted_at, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at,
         j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint, c.nonce
-      FROM unnest(c.seqs) WITH ORDINALITY s (seq, ord) JOIN windlass.jobs j ON j.line = c.line AND j.seq = s.seq AND NOT j.special;
+      FROM unnest(c.seqs) WITH ORDINALITY s (seq, ord) JOIN windlass.jobs j ON j.line = c.line AND j.seq = s.seq AND NOT j.special ORDER BY s.ord;
     ELSE
       RETURN QUERY SELECT c.epoch, s.ord::integer, c.granted_at, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at,
         j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint, c.nonce
-      FROM unnest(c.seqs, c.ids) WITH ORDINALITY s (seq, id, ord) JOIN windlass.jobs j ON j.id = s.id AND j.seq = s.seq;
+      FROM unnest(c.seqs, c.ids) WITH ORDINALITY s (seq, id, ord) JOIN windlass.jobs j ON j.id = s.id AND j.seq = s.seq ORDER BY s.ord;
     END IF;
   END LOOP;
 END $$;
@@ -53,6 +53,7 @@ DECLARE
   v_paused boolean;
   v_suspects boolean;
   v_slow boolean := false;
+  v_step bigint;
   r record;
 BEGIN
   FOREACH v_plain IN ARRAY p_wants LOOP
@@ -89,6 +90,7 @@ BEGIN
       v_plain := 0;
       l := {v}.lone_line(q);
       IF l.line IS NOT NULL THEN
+        v_step := {v}.step(v_rules, l.lane);
         -- The plain case, which is most of all: one line, read behind its cursor, granted and answered in one statement. A job
         -- that must be looked at, or more bytes than may go, and nothing of it happens.
         RETURN QUERY WITH
@@ -101,7 +103,7 @@ BEGIN
             SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), NULL::uuid[]
             FROM b HAVING bool_and(good) AND sum(octet_length(payload)) <= c.bytes RETURNING epoch, seqs),
           moved AS (
-            UPDATE windlass.lines SET n = n + 1, cursor = k.seqs[cardinality(k.seqs)], waiting = waiting - cardinality(k.seqs), vtime = vtime + 720720 * cardinality(k.seqs)
+            UPDATE windlass.lines SET n = n + 1, cursor = k.seqs[cardinality(k.seqs)], waiting = waiting - cardinality(k.seqs), vtime = vtime + v_step * cardinality(k.seqs)
             FROM claim k WHERE line = l.line AND n = l.n)
           SELECT k.epoch, row_number() OVER ()::integer, v_now, b.id, b.kind, b.queue, b.tenant, b.payload, b.attempt, b.max_attempts, b.timeout_ms, b.created_at,
             b.run_at, b.expires_at, b.concurrency_key, b.extra, b.checkpoint, p_nonce
@@ -113,7 +115,7 @@ BEGIN
       q.jobs[2] := q.jobs[2] - v_plain;
       q.jobs[3] := q.jobs[3] + v_plain;
       q.lined[l.priority + 1] := q.lined[l.priority + 1] - v_plain;
-      q.clocks[l.priority + 1] := greatest(q.clocks[l.priority + 1], l.vtime + 720720 * (v_plain - 1));
+      q.clocks[l.priority + 1] := greatest(q.clocks[l.priority + 1], l.vtime + v_step * (v_plain - 1));
       v_want := v_want - v_plain;
       EXIT WHEN v_want <= 0 OR 0 = ALL (q.lined);
       SELECT c.bytes - sum(octet_length(payload)) INTO c.bytes FROM windlass.jobs
