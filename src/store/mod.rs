@@ -11,6 +11,7 @@ mod error;
 mod instrumented;
 pub mod postgres;
 pub mod sqlite;
+mod wakes;
 mod words;
 
 pub use error::{Error, Result};

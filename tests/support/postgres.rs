@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,8 +19,8 @@ const USER: &str = "windlass";
 
 pub struct Server {
     port: u16,
-    /// Open as long as we live.
-    _alive: Mutex<ChildStdin>,
+    /// Its standard input is open as long as we live.
+    _shell: Mutex<Child>,
     made: AtomicU64,
     /// Databases that a model test has finished with.
     used: Mutex<Vec<String>>,
@@ -143,11 +143,10 @@ wait $pid || true
         command.uid(user).gid(group);
     }
     let mut shell = command.spawn().expect("a shell can be started");
-    let alive = shell.stdin.take().expect("the pipe was asked for");
     let mut line = String::new();
     BufReader::new(shell.stdout.take().expect("the pipe was asked for")).read_line(&mut line).expect("the shell can be read");
     assert_eq!(line.trim(), "ready", "the throw-away Postgres did not start");
-    Server { port, _alive: Mutex::new(alive), made: AtomicU64::new(0), used: Mutex::default() }
+    Server { port, _shell: Mutex::new(shell), made: AtomicU64::new(0), used: Mutex::default() }
 }
 
 fn free_port() -> u16 {

@@ -114,9 +114,8 @@ async fn write(lane: &Lane, batch: Vec<Call>) {
             }
         }
         Err(error) => {
-            for (_, caller) in callers {
+            if let Some((_, caller)) = callers.pop() {
                 let _ = caller.send(Err(error));
-                break;
             }
         }
     }

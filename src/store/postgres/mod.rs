@@ -23,7 +23,7 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -36,7 +36,6 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wake::Wakes;
 
 /// Times a process may die under a job that ran as the only suspect before the job is dead (contract 1).
 const DEATHS: i32 = 3;
@@ -75,7 +74,7 @@ impl PostgresStore {
         let wakes = Wakes::new();
         let stop = CancellationToken::new();
         if matches!(role, Role::Daemon { .. }) {
-            tokio::spawn(wake::listen(url.to_owned(), config, wakes.clone(), stop.clone()));
+            tokio::spawn(wake::listen(url.to_owned(), wakes.clone(), stop.clone()));
         }
         let desk = Desk::open(lanes.enqueue.clone());
         let node = match role {

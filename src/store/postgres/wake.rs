@@ -1,46 +1,18 @@
-//! Hints that there may be work, or a request to cancel. Polling is the truth.
+//! Hears of work that others brought, and of requests to cancel.
 
-use super::{Config, error};
+use super::error;
+use crate::store::wakes::Wakes;
 use futures_util::{StreamExt as _, stream};
 use std::{str::FromStr as _, time::Duration};
-use tokio::sync::watch;
 use tokio_postgres::AsyncMessage;
 use tokio_util::sync::CancellationToken;
 
-#[derive(Clone)]
-pub(super) struct Wakes {
-    work: watch::Sender<u64>,
-    cancel: watch::Sender<u64>,
-}
-
-impl Wakes {
-    pub(super) fn new() -> Self {
-        Self { work: watch::Sender::new(0), cancel: watch::Sender::new(0) }
-    }
-
-    pub(super) fn work(&self) {
-        self.work.send_modify(|n| *n += 1);
-    }
-
-    pub(super) fn cancel(&self) {
-        self.cancel.send_modify(|n| *n += 1);
-    }
-
-    pub(super) fn on_work(&self) -> watch::Receiver<u64> {
-        self.work.subscribe()
-    }
-
-    pub(super) fn on_cancel(&self) -> watch::Receiver<u64> {
-        self.cancel.subscribe()
-    }
-}
-
 /// Listens until told to stop, on a connection of its own; after every loss of it a full look is due.
-pub(super) async fn listen(url: String, config: Config, wakes: Wakes, stop: CancellationToken) {
+pub(super) async fn listen(url: String, wakes: Wakes, stop: CancellationToken) {
     let mut tries = 0_u32;
     while !stop.is_cancelled() {
         tokio::select! {
-            heard = hear(&url, &config, &wakes) => {
+            heard = hear(&url, &wakes) => {
                 if let Err(reason) = heard {
                     tracing::debug!(reason, "not listening to Postgres; polling goes on");
                 }
@@ -56,7 +28,7 @@ pub(super) async fn listen(url: String, config: Config, wakes: Wakes, stop: Canc
     }
 }
 
-async fn hear(url: &str, _: &Config, wakes: &Wakes) -> Result<(), String> {
+async fn hear(url: &str, wakes: &Wakes) -> Result<(), String> {
     let mut server = tokio_postgres::Config::from_str(url).map_err(|e| error::text(&e))?;
     server.application_name("windlass listen").connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(15));
     let tls = super::tls::connector().map_err(|e| e.to_string())?;

@@ -15,7 +15,6 @@ mod settle;
 mod tx;
 mod upkeep;
 mod waiting;
-mod wake;
 mod writer;
 
 pub use lock::{Announced, announced};
@@ -28,7 +27,7 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -43,7 +42,6 @@ use std::{
 };
 use tokio::sync::watch;
 use tx::{Tx, sql};
-use wake::Wakes;
 use writer::Writer;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

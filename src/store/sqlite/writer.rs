@@ -6,11 +6,10 @@ use super::{
     connection::{self, Purpose},
     error,
     tx::{Cache, Tx},
-    wake::Wakes,
 };
 use crate::{
     clock::Clock,
-    store::{Durability, Error, Result},
+    store::{Durability, Error, Result, wakes::Wakes},
 };
 use rusqlite::Connection;
 use std::{

@@ -150,19 +150,11 @@ BEGIN
   RETURN q;
 END $$;
 
--- What hangs on the end of a job: its unique key, its follow-up, those that wait for it. Holds no lock.
+-- What hangs on the end of a job that had no lease: its key, its follow-up, those that wait for it. Takes no lock.
 CREATE OR REPLACE FUNCTION {v}.after_end(j windlass.jobs, p_to text, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  IF j.unique_key IS NOT NULL THEN
-    DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id AND (held <> 'window' OR until <= p_now);
-    IF NOT FOUND THEN
-      UPDATE windlass.uniques SET live = false WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id AND live;
-    END IF;
-  END IF;
-  IF j.extra IS NOT NULL THEN
-    PERFORM {v}.follow(j, p_to, p_now);
-  END IF;
+  PERFORM {v}.finish(j, p_to, p_now);
   PERFORM {v}.tell_children(j.id);
 END $$;
 

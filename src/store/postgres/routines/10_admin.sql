@@ -1,5 +1,5 @@
 -- What people and programs ask for beside the flow. Each act leaves one audit row whose id is its `op_id`; the same act asked
--- again changes nothing. Errors: WLN01 not found, WLN02 not allowed, WLC02 the unique key is held.
+-- again changes nothing. Nothing waits longer than two seconds for somebody else's row, the queue's lock in hand. Errors: WLN01 not found, WLN02 not allowed, WLC02 the unique key is held.
 
 CREATE OR REPLACE FUNCTION {v}.audited(p_op uuid, p_actor text, p_action text, p_object text, p_detail text, p_now bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
@@ -33,7 +33,7 @@ END $$;
 
 -- now: it is cancelled; asked: it runs, and its holder was told; final: it ended before.
 CREATE OR REPLACE FUNCTION {v}.cancel(p_id uuid, p_reason text, p_op uuid, p_actor text, p_now bigint) RETURNS text
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_first boolean := {v}.audited(p_op, p_actor, 'cancel', p_id::text, p_reason, v_now);
@@ -90,7 +90,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.run_now(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_queue text;
@@ -121,7 +121,7 @@ END $$;
 
 -- Wakes a parked job by its token; `p_answer` becomes its checkpoint's `answer`.
 CREATE OR REPLACE FUNCTION {v}.answer(p_token text, p_answer text, p_now bigint) RETURNS uuid
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   w windlass.waiting;
@@ -159,7 +159,7 @@ $$;
 
 -- Wakes jobs parked as `unknown_kind` whose kind is now known, at most a thousand of each.
 CREATE OR REPLACE FUNCTION {v}.unpark_kinds(p_kinds text[], p_now bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_woken bigint := 0;
@@ -188,7 +188,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.redrive(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_state text;
@@ -230,7 +230,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.purge(p_id uuid, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_queue text;
   v_state text;
@@ -251,7 +251,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.pause(p_queue text, p_reason text, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
@@ -262,7 +262,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {v}.resume(p_queue text, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
   IF {v}.audited(p_op, p_actor, 'resume', p_queue, NULL, {v}.clock(p_now)) THEN
     DELETE FROM windlass.pauses WHERE queue = p_queue;
@@ -272,7 +272,7 @@ END $$;
 
 -- The configuration, and the parts of it that statements look at. Caps may have been raised: closed lines look again.
 CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules json) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
   INSERT INTO windlass.settings VALUES (true, p_settings) ON CONFLICT (one) DO UPDATE SET settings = excluded.settings;
   DELETE FROM windlass.kinds WHERE kind <> '';
@@ -286,7 +286,7 @@ END $$;
 
 -- A leased job that its holder cannot read goes out of everybody's way.
 CREATE OR REPLACE FUNCTION {v}.quarantine(p_id uuid, p_reason text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   j windlass.jobs;
 BEGIN
@@ -311,7 +311,7 @@ END $$;
 
 -- Takes exported jobs in; those whose id exists are left as they are. Answers how many were new.
 CREATE OR REPLACE FUNCTION {v}.import(p_jobs json[], p_now bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_new bigint := 0;
@@ -422,7 +422,7 @@ $$;
 -- last are as given.
 CREATE OR REPLACE FUNCTION {v}.fire(p_name text, p_generation bigint, p_last bigint, p_through bigint, p_from bigint, p_skipped_through bigint, p_count bigint, p_reason text,
   p_jobs json[], p_prints bytea[], p_dues bigint[], p_now bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_refused boolean;
@@ -455,7 +455,7 @@ END $$;
 
 -- Pauses or resumes a schedule, or deletes it where `p_paused` is NULL.
 CREATE OR REPLACE FUNCTION {v}.change_schedule(p_name text, p_paused boolean, p_op uuid, p_actor text, p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_action text := CASE WHEN p_paused IS NULL THEN 'delete_schedule' WHEN p_paused THEN 'pause_schedule' ELSE 'resume_schedule' END;
 BEGIN
