@@ -35,7 +35,7 @@ END $$;
 -- `ord` says 1 when there may be more at once, 2 when another daemon was busy with one of the queues.
 CREATE OR REPLACE FUNCTION {v}.lease(p_holder uuid, p_nonce uuid, p_queues text[], p_wants integer[], p_kinds text[], p_max_bytes bigint, p_lease_us bigint, p_node text, p_now bigint)
 RETURNS SETOF {v}.granted
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   c {v}.call;

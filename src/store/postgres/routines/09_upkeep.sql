@@ -130,7 +130,7 @@ END $$;
 
 -- Every queue that has something to do with time, at most some thousand rows each; queues that others work on are left to them.
 CREATE OR REPLACE FUNCTION {v}.advance(p_now bigint, OUT p_counts bigint[], OUT p_more boolean, OUT p_due bigint)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_queue text;
@@ -174,7 +174,7 @@ $$;
 
 -- Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
 CREATE OR REPLACE FUNCTION {v}.reap(p_now bigint, p_dead uuid[], p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_left integer := 1000;
@@ -251,7 +251,7 @@ END $$;
 -- Renews all leases of a holder, and tells which of those it names are lost, which are to be cancelled, and which it forgot.
 CREATE OR REPLACE FUNCTION {v}.beat(p_holder uuid, p_lease_us bigint, p_epochs bigint[], p_ords integer[], p_ids uuid[], p_progress uuid[], p_progress_epochs bigint[], p_values text[], p_node text, p_now bigint,
   OUT p_lost integer[], OUT p_cancel integer[], OUT p_strays json)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
@@ -298,7 +298,7 @@ END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
 CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_n bigint;

@@ -422,7 +422,7 @@ $$;
 -- last are as given.
 CREATE OR REPLACE FUNCTION {v}.fire(p_name text, p_generation bigint, p_last bigint, p_through bigint, p_from bigint, p_skipped_through bigint, p_count bigint, p_reason text,
   p_jobs json[], p_prints bytea[], p_dues bigint[], p_now bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_refused boolean;
