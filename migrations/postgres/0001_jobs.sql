@@ -90,7 +90,7 @@ CREATE TABLE windlass.dead (
 CREATE UNIQUE INDEX dead_id ON windlass.dead (id);
 CREATE INDEX dead_finished ON windlass.dead (finished_at);
 
--- Completed or cancelled, by the day it ended; a day goes in one piece.
+-- Completed or cancelled, by the day it ended.
 CREATE TABLE windlass.history (
   finished_at     bigint NOT NULL,
   started_at      bigint,

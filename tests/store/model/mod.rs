@@ -1,5 +1,6 @@
 //! The model test: random histories of two daemons, played on a store and on a plain reference of the same promises, with
-//! answers lost, holders dead and processes killed. `WINDLASS_MODEL_CASES` sets how many histories.
+//! answers lost, holders dead and processes killed. `WINDLASS_MODEL_CASES` sets how many histories,
+//! `WINDLASS_MODEL_SHRINK` how many tries bring a failed one down.
 
 mod grants;
 mod history;

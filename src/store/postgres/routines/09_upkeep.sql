@@ -19,17 +19,16 @@ DECLARE
   g record;
 BEGIN
   p_queue := q;
-  v_admitted := q.lined[1] + q.lined[2] + q.lined[3] + q.lined[4] + q.lined[5] + q.lined[6] + q.lined[7] + q.lined[8] + q.lined[9] + q.lined[10];
   FOR s IN SELECT * FROM windlass.stands WHERE queue = q.queue AND what = 'b' LOOP
     UPDATE windlass.stands SET what = 'h' WHERE id = s.id;
     p_queue := {v}.line_waits(p_queue, {v}.line(s.line), 1, 1);
   END LOOP;
-  v_admitted := p_queue.lined[1] + p_queue.lined[2] + p_queue.lined[3] + p_queue.lined[4] + p_queue.lined[5] + p_queue.lined[6] + p_queue.lined[7] + p_queue.lined[8] + p_queue.lined[9] + p_queue.lined[10];
+  v_admitted := (SELECT sum(n) FROM unnest(p_queue.lined) n);
   FOR g IN SELECT gate FROM windlass.gates WHERE queue = q.queue AND opens_at >= v_from AND opens_at <= p_now ORDER BY opens_at LIMIT 1000 LOOP
     v_gates := v_gates + 1;
     p_queue := {v}.refill(p_queue, g.gate, p_now);
   END LOOP;
-  v_admitted := p_queue.lined[1] + p_queue.lined[2] + p_queue.lined[3] + p_queue.lined[4] + p_queue.lined[5] + p_queue.lined[6] + p_queue.lined[7] + p_queue.lined[8] + p_queue.lined[9] + p_queue.lined[10] - v_admitted;
+  v_admitted := (SELECT sum(n) FROM unnest(p_queue.lined) n) - v_admitted;
   FOR w IN
     SELECT * FROM windlass.waiting WHERE queue = q.queue AND state = 'scheduled' AND run_at >= v_from AND run_at <= p_now ORDER BY run_at, seq LIMIT 1000 FOR UPDATE SKIP LOCKED
   LOOP
@@ -276,8 +275,8 @@ BEGIN
     SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = ANY (c.seqs) AND NOT j.special);
 END $$;
 
--- History is kept by the day: those of today and the next days are there before they begin. A day that has begun without one
--- stays where the rest is.
+-- Makes the days of history from today on that are missing; `windlass migrate` calls it. What ends on a day without one goes
+-- to the rest, and so does all of a day that has begun there.
 CREATE OR REPLACE FUNCTION {v}.make_days(p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -335,6 +334,4 @@ BEGIN
   p_more := p_more OR v_n = p_limit;
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
-  -- Keys come and go; a gate that holds nothing back and remembers nothing is made anew when its key returns.
-  -- (see prune_gates, under each queue's lock)
 END $$;
