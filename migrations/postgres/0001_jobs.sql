@@ -263,8 +263,12 @@ CREATE INDEX dependencies_child ON windlass.dependencies (child);
 CREATE TABLE windlass.pauses (queue text COLLATE "C" PRIMARY KEY, at bigint NOT NULL, by text NOT NULL, reason text NOT NULL);
 
 -- The configuration as the daemon wrote it, and the parts of it that statements look at; '' is what has no row.
-CREATE TABLE windlass.seed (seed bigint NOT NULL);
-INSERT INTO windlass.seed SELECT hashtextextended(gen_random_uuid()::text, 0);
+CREATE TABLE windlass.installation (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  seed bigint NOT NULL,                 -- of the lines' numbers
+  payload_bytes bigint NOT NULL DEFAULT 1048576
+);
+INSERT INTO windlass.installation (seed) SELECT hashtextextended(gen_random_uuid()::text, 0);
 CREATE TABLE windlass.settings (one boolean PRIMARY KEY DEFAULT true CHECK (one), settings text NOT NULL);
 CREATE TABLE windlass.kinds (
   kind text COLLATE "C" PRIMARY KEY, queue text COLLATE "C" NOT NULL, priority smallint NOT NULL, max_attempts integer NOT NULL,

@@ -67,7 +67,7 @@ impl Config {
     /// What the store keeps of the configuration.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings { queues: self.queues.clone(), kinds: self.kinds.clone() }
+        Settings { queues: self.queues.clone(), kinds: self.kinds.clone(), payload_bytes: self.control.max_payload_bytes }
     }
 
     #[must_use]

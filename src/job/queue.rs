@@ -1,7 +1,7 @@
 //! How queues and kinds behave. Settings live in the store, so that every door applies the same ones; the daemon writes
 //! its configuration there at start.
 
-use super::{Name, RetryPolicy};
+use super::{Limits, Name, RetryPolicy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -108,10 +108,19 @@ impl Default for KindSettings {
 }
 
 /// Everything the store keeps of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settings {
     pub queues: BTreeMap<Name, QueueSettings>,
     pub kinds: BTreeMap<Name, KindSettings>,
+    /// Bytes of payload that a door inside the store lets in.
+    pub payload_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { queues: BTreeMap::new(), kinds: BTreeMap::new(), payload_bytes: Limits::PAYLOAD_DEFAULT }
+    }
 }
 
 impl Settings {

@@ -222,7 +222,7 @@ fn eight_follow_ups_inside_one_another_are_taken_and_nine_refused() {
 
 #[test]
 fn what_is_no_json_is_said_with_its_place() {
-    let table: [(&[u8], &str); 11] = [
+    let table: [(&[u8], &str); 13] = [
         (b"", ": not valid JSON: EOF while parsing a value"),
         (b"{", ": not valid JSON: EOF while parsing an object"),
         (br#"{"kind":"k","payload":1}x"#, ": not valid JSON: trailing characters"),
@@ -233,6 +233,11 @@ fn what_is_no_json_is_said_with_its_place() {
         (b"{\"kind\":\"\xff\"}", ": the envelope is not UTF-8 (byte 9); send JSON in UTF-8"),
         (br#"{"kind":"\ud800","payload":1}"#, "/kind: not valid JSON: unexpected end of hex escape"),
         (br#"{"\ud800":1}"#, ": not valid JSON: unexpected end of hex escape"),
+        (br#"["k",1]"#, ": an envelope is a JSON object with at least `kind` and `payload`"),
+        (
+            br#"{"kind":"k","payload":1,"on_success":["k",1]}"#,
+            "/on_success: an envelope is a JSON object with at least `kind` and `payload`",
+        ),
         (br#"[{"kind":"k","payload":1}]"#, ": an envelope is a JSON object with at least `kind` and `payload`"),
     ];
     for (bytes, sentence) in table {

@@ -1,6 +1,7 @@
 //! The words and rules of the queue, by tables and by properties.
 
 mod envelope;
+pub use envelope::MEMBERS;
 mod faults;
 mod names;
 mod retry;

@@ -16,5 +16,6 @@ mod postgres;
 mod rescue;
 mod schedules;
 mod settle;
+mod sql_door;
 mod unique;
 mod upkeep;

@@ -8,7 +8,7 @@ pub use unique::{OnDuplicate, Unique, UniqueFor};
 
 use super::{Extra, JobId, Json, Name, Timestamp};
 use fault::{explain, range, refuse_deep_nesting};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ impl InvalidEnvelope {
 
 /// The wire form, as loose as serde makes it; [`Envelope::check`] turns it into a [`NewJob`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Envelope {
     pub kind: Name,
     pub payload: Json,
@@ -116,6 +116,29 @@ pub struct Envelope {
     pub account: Option<Json>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<BTreeMap<String, Json>>,
+}
+
+impl Serialize for Envelope {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// An object and nothing else: left alone, serde takes a list of the members' values for a struct too.
+impl<'de> Deserialize<'de> for Envelope {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> de::Visitor<'de> for Object {
+            type Value = Envelope;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an envelope")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Envelope, A::Error> {
+                Envelope::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
 }
 
 /// A checked envelope: every door makes one, every store takes it. What is `None` falls back to the kind's settings.

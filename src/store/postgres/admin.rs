@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     job::{
-        HolderId, Json, Name, Settings, State, Timestamp,
+        HolderId, Json, Limits, Name, Settings, State, Timestamp,
         schedule::{Plan, Schedule, ScheduleState, plan},
     },
     store::{
@@ -64,8 +64,9 @@ impl PostgresStore {
                     "skips_heads": s.on_head == crate::job::OnHead::Skip, "weights": s.tenant_weights})
             })
             .collect();
-        let params = params![Json::of(settings).as_str().to_owned(), json!(kinds).to_string(), json!(rules).to_string()];
-        self.act("SELECT windlass_v1.configure($1, $2::text::json, $3::text::json)", params).await
+        let payload_bytes = i64::try_from(settings.payload_bytes.min(Limits::PAYLOAD_HARD)).unwrap_or(i64::MAX);
+        let params = params![Json::of(settings).as_str().to_owned(), json!(kinds).to_string(), json!(rules).to_string(), payload_bytes];
+        self.act("SELECT windlass_v1.configure($1, $2::text::json, $3::text::json, $4)", params).await
     }
 
     pub(super) async fn import_jobs(&self, jobs: Vec<Exported>, now: Option<Timestamp>) -> Result<u64> {

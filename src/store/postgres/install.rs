@@ -4,10 +4,13 @@
 /// Grows whenever a routine changes what it takes, answers or means after a release.
 pub(super) const RELEASE: &str = "windlass_v1";
 
-/// The tables, from the contract with other programs.
-pub(super) const TABLES: &str = include_str!("../../../migrations/postgres/0001_jobs.sql");
+/// What lasts: the tables, and what other programs call. Steps in order; one that is released is never changed.
+pub(super) const STEPS: [(i32, &str, &str); 2] = [
+    (1, "jobs", include_str!("../../../migrations/postgres/0001_jobs.sql")),
+    (2, "producers", include_str!("../../../migrations/postgres/0002_producers.sql")),
+];
 
-const ROUTINES: [&str; 10] = [
+const ROUTINES: [&str; 12] = [
     include_str!("routines/01_words.sql"),
     include_str!("routines/02_queue.sql"),
     include_str!("routines/03_line.sql"),
@@ -18,6 +21,8 @@ const ROUTINES: [&str; 10] = [
     include_str!("routines/08_settle.sql"),
     include_str!("routines/09_upkeep.sql"),
     include_str!("routines/10_admin.sql"),
+    include_str!("routines/11_envelope.sql"),
+    include_str!("routines/12_door.sql"),
 ];
 
 /// The columns of `windlass.jobs` as these routines know them: a column that a later migration adds does not disturb them.

@@ -11,9 +11,6 @@ use sha2::{Digest as _, Sha256};
 use std::{str::FromStr as _, time::Duration};
 use tokio_postgres::Client;
 
-/// The steps in order. One that is released is never changed; a change is another step.
-const STEPS: [(i32, &str, &str); 1] = [(1, "jobs", install::TABLES)];
-
 /// Only one program migrates a database at a time; the others wait, look again and find nothing left to do.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1465206860, 0)";
 
@@ -31,7 +28,8 @@ pub struct Step {
 pub async fn status(url: &str) -> Result<Vec<Step>> {
     let client = connect(url).await?;
     let version = version(&client).await?;
-    let mut steps: Vec<Step> = STEPS.iter().map(|(n, name, _)| Step { step: format!("{n:04} {name}"), done: *n <= version }).collect();
+    let mut steps: Vec<Step> =
+        install::STEPS.iter().map(|(n, name, _)| Step { step: format!("{n:04} {name}"), done: *n <= version }).collect();
     steps.push(Step { step: format!("routines {}", install::RELEASE), done: version > 0 && has_routines(&client).await? });
     Ok(steps)
 }
@@ -43,7 +41,7 @@ pub async fn status(url: &str) -> Result<Vec<Step>> {
 pub async fn up(url: &str) -> Result<Vec<Step>> {
     let client = connect(url).await?;
     let mut done = Vec::new();
-    for (n, name, text) in STEPS {
+    for (n, name, text) in install::STEPS {
         client.batch_execute(&format!("BEGIN; {LOCK}")).await.map_err(failed)?;
         let lacks = version(&client).await? < n;
         if lacks {

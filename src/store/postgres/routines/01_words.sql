@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION {v}.line_of(p_queue text, p_priority smallint, p_lane
 LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 BEGIN
   RETURN (
-    SELECT hashtextextended(p_queue || ' ' || p_priority || ' ' || p_lane, seed) FROM windlass.seed);
+    SELECT hashtextextended(p_queue || ' ' || p_priority || ' ' || p_lane, seed) FROM windlass.installation);
 END $$;
 
 -- `p_now` in tests, the server's clock otherwise; microseconds since 1970.
@@ -14,8 +14,36 @@ LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
   SELECT coalesce(p_now, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 $$;
 
-CREATE OR REPLACE FUNCTION {v}.us(p_text text) RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT (extract(epoch FROM p_text::timestamptz) * 1000000)::bigint $$;
+-- The microseconds of an RFC 3339 time, or NULL where the text is none or leaves the years 0 to 9999.
+CREATE OR REPLACE FUNCTION {v}.instant(p_text text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+  m text[] := regexp_match(p_text, '^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))$');
+  v_year bigint := m[1];
+  v_month bigint := m[2];
+  v_day bigint := m[3];
+  v_leap integer;
+  v_at bigint;
+BEGIN
+  IF m IS NULL OR v_month NOT BETWEEN 1 AND 12 OR m[4] > '23' OR m[5] > '59' OR m[6] > '60' OR m[9] > '23' OR m[10] > '59' THEN
+    RETURN NULL;
+  END IF;
+  v_leap := (v_year % 4 = 0 AND v_year % 100 <> 0 OR v_year % 400 = 0)::integer;
+  IF v_day NOT BETWEEN 1 AND (ARRAY[31, 28 + v_leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[v_month] THEN
+    RETURN NULL;
+  END IF;
+  -- Days since 1970 in the Gregorian calendar, years beginning in March.
+  v_year := v_year + 4800 - (v_month <= 2)::integer;
+  v_month := (v_month + 9) % 12;
+  v_at := v_day + (153 * v_month + 2) / 5 + 365 * v_year + v_year / 4 - v_year / 100 + v_year / 400 - 2472633;
+  v_at := ((v_at * 24 + m[4]::bigint) * 60 + m[5]::bigint) * 60 + m[6]::bigint
+    - coalesce((m[8] || '1')::bigint * (m[9]::bigint * 3600 + m[10]::bigint * 60), 0);
+  v_at := v_at * 1000000 + coalesce(left(rpad(m[7], 6, '0'), 6)::bigint, 0);
+  IF v_at BETWEEN -62167219200000000 AND 253402300799999999 THEN
+    RETURN v_at;
+  END IF;
+  RETURN NULL;
+END $$;
 
 CREATE OR REPLACE FUNCTION {v}.rfc3339(p_us bigint) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE AS $$

@@ -10,6 +10,18 @@ CREATE OR REPLACE FUNCTION {v}.enqueue_plain(
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
+BEGIN
+  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
+  PERFORM {v}.put_plain(p_ids, p_kinds, p_payloads, p_queues, p_tenants, p_priorities, p_run_at, p_delays, p_expires, p_timeouts, p_attempts, p_keys, p_ordered, p_extras, v_now);
+  RETURN v_now;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.put_plain(
+  p_ids uuid[], p_kinds text[], p_payloads text[], p_queues text[], p_tenants text[], p_priorities smallint[], p_run_at bigint[],
+  p_delays bigint[], p_expires bigint[], p_timeouts bigint[], p_attempts integer[], p_keys text[], p_ordered boolean[], p_extras text[], p_now bigint
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
   v_jobs bigint := 0;
   v_put bigint;
   v_block bigint;
@@ -17,7 +29,6 @@ DECLARE
 BEGIN
   -- The transaction has its number before the jobs have theirs.
   PERFORM pg_current_xact_id();
-  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
   FOR i IN 0 .. (v_count - 1) / 1024 LOOP
     v_block := nextval('windlass.numbers') << 10;
     WITH given AS (
@@ -31,7 +42,7 @@ BEGIN
     kinds AS MATERIALIZED (SELECT g.name, ({v}.kind(g.name)).* FROM (SELECT DISTINCT kind AS name FROM given) g),
     full_given AS MATERIALIZED (
       SELECT g.seq, g.id, g.kind, g.payload, coalesce(g.queue, k.queue) AS queue, g.tenant, coalesce(g.priority, k.priority) AS priority,
-        greatest(coalesce(g.run_at, {v}.plus_ms(v_now, coalesce(g.delay, 0))), v_now) AS run_at, g.expires_at, coalesce(g.timeout_ms, k.timeout_ms) AS timeout_ms,
+        greatest(coalesce(g.run_at, {v}.plus_ms(p_now, coalesce(g.delay, 0))), p_now) AS run_at, g.expires_at, coalesce(g.timeout_ms, k.timeout_ms) AS timeout_ms,
         coalesce(g.max_attempts, k.max_attempts) AS max_attempts, g.key, coalesce(g.ordered, false) AS ordered, g.extra
       FROM given g JOIN kinds k ON k.name = g.kind),
     lines AS MATERIALIZED (
@@ -41,19 +52,19 @@ BEGIN
       SELECT g.*, l.line FROM full_given g JOIN lines l ON l.queue = g.queue AND l.priority = g.priority AND l.tenant IS NOT DISTINCT FROM g.tenant),
     put AS (
       INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, expires_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, concurrency_key, payload, extra)
-      SELECT seq, line, seq, v_now, run_at, expires_at, timeout_ms, 0, max_attempts, priority, 0, key IS NOT NULL, ordered, id, kind, queue, tenant, key, payload, extra
-      FROM ready WHERE run_at <= v_now ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
+      SELECT seq, line, seq, p_now, run_at, expires_at, timeout_ms, 0, max_attempts, priority, 0, key IS NOT NULL, ordered, id, kind, queue, tenant, key, payload, extra
+      FROM ready WHERE run_at <= p_now ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
     wait AS (
       INSERT INTO windlass.waiting (seq, line, pos, created_at, run_at, expires_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, concurrency_key, payload, extra, state)
-      SELECT seq, line, 0, v_now, run_at, expires_at, timeout_ms, 0, max_attempts, priority, 0, key IS NOT NULL, ordered, id, kind, queue, tenant, key, payload, extra, 'scheduled'
-      FROM ready r WHERE run_at > v_now AND NOT EXISTS (SELECT FROM windlass.jobs j WHERE j.id = r.id) ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
+      SELECT seq, line, 0, p_now, run_at, expires_at, timeout_ms, 0, max_attempts, priority, 0, key IS NOT NULL, ordered, id, kind, queue, tenant, key, payload, extra, 'scheduled'
+      FROM ready r WHERE run_at > p_now AND NOT EXISTS (SELECT FROM windlass.jobs j WHERE j.id = r.id) ORDER BY seq ON CONFLICT (id) DO NOTHING RETURNING id),
     expire AS (
       INSERT INTO windlass.expiries (queue, expires_at, id) SELECT queue, expires_at, id FROM ready WHERE expires_at IS NOT NULL),
     told AS (
       INSERT INTO windlass.events (queue, what, come, jobs, line, first, last, at, id)
-      SELECT queue, 'l', 2::smallint, count(*), line, min(seq), max(seq), min(expires_at), NULL FROM ready WHERE run_at <= v_now AND key IS NULL GROUP BY queue, line
-      UNION ALL SELECT queue, 's', 2, 1, NULL, seq, seq, expires_at, id FROM ready WHERE run_at <= v_now AND key IS NOT NULL
-      UNION ALL SELECT queue, 'c', 1, count(*), NULL, NULL, NULL, least(min(run_at), min(expires_at)), NULL FROM ready WHERE run_at > v_now GROUP BY queue)
+      SELECT queue, 'l', 2::smallint, count(*), line, min(seq), max(seq), min(expires_at), NULL FROM ready WHERE run_at <= p_now AND key IS NULL GROUP BY queue, line
+      UNION ALL SELECT queue, 's', 2, 1, NULL, seq, seq, expires_at, id FROM ready WHERE run_at <= p_now AND key IS NOT NULL
+      UNION ALL SELECT queue, 'c', 1, count(*), NULL, NULL, NULL, least(min(run_at), min(expires_at)), NULL FROM ready WHERE run_at > p_now GROUP BY queue)
     SELECT (SELECT count(*) FROM put) + (SELECT count(*) FROM wait) INTO v_put;
     v_jobs := v_jobs + v_put;
   END LOOP;
@@ -61,7 +72,6 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'WLC03', MESSAGE = 'a job of this id was there before';
   END IF;
   PERFORM {v}.wake();
-  RETURN v_now;
 END $$;
 
 -- Plain jobs that differ in id and payload only.
@@ -69,6 +79,15 @@ CREATE OR REPLACE FUNCTION {v}.enqueue_alike(p_ids uuid[], p_payloads text[], p_
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
+BEGIN
+  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
+  PERFORM {v}.put_alike(p_ids, p_payloads, p_kind, p_queue, p_tenant, p_priority, p_timeout_ms, p_max_attempts, v_now);
+  RETURN v_now;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.put_alike(p_ids uuid[], p_payloads text[], p_kind text, p_queue text, p_tenant text, p_priority smallint, p_timeout_ms bigint, p_max_attempts integer, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
   v_count integer := cardinality(p_ids);
   k windlass.kinds := {v}.kind(p_kind);
   v_queue text := coalesce(p_queue, k.queue);
@@ -77,18 +96,16 @@ DECLARE
   v_block bigint;
 BEGIN
   PERFORM pg_current_xact_id();
-  PERFORM {v}.refuse_known(p_ids, p_low, p_high);
   FOR i IN 0 .. (v_count - 1) / 1024 LOOP
     v_block := nextval('windlass.numbers') << 10;
     INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
-    SELECT v_block + n - 1, v_line, v_block + n - 1, v_now, v_now, coalesce(p_timeout_ms, k.timeout_ms), 0, coalesce(p_max_attempts, k.max_attempts), v_priority, 0, false, false,
+    SELECT v_block + n - 1, v_line, v_block + n - 1, p_now, p_now, coalesce(p_timeout_ms, k.timeout_ms), 0, coalesce(p_max_attempts, k.max_attempts), v_priority, 0, false, false,
       p_ids[i * 1024 + n], p_kind, v_queue, p_tenant, payload
     FROM unnest(CASE WHEN v_count <= 1024 THEN p_payloads ELSE p_payloads[i * 1024 + 1 : i * 1024 + 1024] END) WITH ORDINALITY u (payload, n);
     INSERT INTO windlass.events (queue, what, come, jobs, line, first, last)
     VALUES (v_queue, 'l', 2, least(1024, v_count - i * 1024), v_line, v_block, v_block + least(1024, v_count - i * 1024) - 1);
   END LOOP;
   PERFORM {v}.wake();
-  RETURN v_now;
 END $$;
 
 -- New ids are above all that is there but for what others bring or finish just now, so one look at the end of each index tells.
@@ -105,9 +122,13 @@ END $$;
 -- Any jobs, as the daemon writes them (`NewJob` in JSON, whose payloads keep their bytes), in one call: all or none. Unique
 -- keys are taken in sorted order, so that two calls never wait for each other in a ring; jobs are answered as they were given.
 CREATE OR REPLACE FUNCTION {v}.enqueue_any(p_jobs json[], p_prints bytea[], p_now bigint, OUT p_ids uuid[], OUT p_states text[], OUT p_duplicates boolean[])
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE sql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+  SELECT * FROM {v}.enqueue_each(p_jobs, p_prints, {v}.clock(p_now))
+$$;
+
+CREATE OR REPLACE FUNCTION {v}.enqueue_each(p_jobs json[], p_prints bytea[], p_now bigint, OUT p_ids uuid[], OUT p_states text[], OUT p_duplicates boolean[])
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  v_now bigint := {v}.clock(p_now);
   -- Positions are those of the call, whatever the order in which keys are taken.
   v_blocks bigint[] := ARRAY(SELECT {v}.next_seq() FROM generate_series(0, (array_length(p_jobs, 1) - 1) / 1024));
   r record;
@@ -118,7 +139,7 @@ BEGIN
     SELECT n::integer FROM unnest(p_jobs) WITH ORDINALITY u (job, n)
     ORDER BY job ->> 'tenant' COLLATE "C", job -> 'unique' ->> 'key' COLLATE "C", n
   LOOP
-    a := {v}.enqueue_one(p_jobs[r.n], p_prints[r.n], r.n - 1, v_blocks[(r.n - 1) / 1024 + 1] + (r.n - 1) % 1024, v_now);
+    a := {v}.enqueue_one(p_jobs[r.n], p_prints[r.n], r.n - 1, v_blocks[(r.n - 1) / 1024 + 1] + (r.n - 1) % 1024, p_now);
     p_ids[r.n] := a.p_id;
     p_states[r.n] := a.p_state;
     p_duplicates[r.n] := a.p_duplicate;
@@ -126,7 +147,7 @@ BEGIN
   -- Dependencies last, so that a job may wait for one that stands behind it in the same call.
   FOR i IN 1 .. array_length(p_jobs, 1) LOOP
     IF p_states[i] = 'parked' AND NOT p_duplicates[i] AND json_array_length(p_jobs[i] -> 'extra' -> 'after') > 0 THEN
-      p_states[i] := {v}.wait_or_go(p_ids[i], v_now);
+      p_states[i] := {v}.wait_or_go(p_ids[i], p_now);
     END IF;
   END LOOP;
   PERFORM {v}.wake();
@@ -194,8 +215,8 @@ BEGIN
   j.priority := coalesce((p_job ->> 'priority')::smallint, k.priority);
   j.created_at := p_now;
   -- A time in the past is due now; the wait is measured from here, not from what the producer's clock thought.
-  j.run_at := greatest(coalesce({v}.us(p_job ->> 'run_at'), {v}.plus_ms(p_now, (p_job ->> 'delay_ms')::bigint)), p_now);
-  j.expires_at := {v}.us(p_job ->> 'expires_at');
+  j.run_at := greatest(coalesce({v}.instant(p_job ->> 'run_at'), {v}.plus_ms(p_now, (p_job ->> 'delay_ms')::bigint)), p_now);
+  j.expires_at := {v}.instant(p_job ->> 'expires_at');
   j.timeout_ms := coalesce((p_job ->> 'timeout_ms')::bigint, k.timeout_ms);
   j.attempt := 0;
   j.max_attempts := coalesce((p_job ->> 'max_attempts')::integer, k.max_attempts);

@@ -206,7 +206,7 @@ DECLARE
   c json := p_effect -> 'put_cache';
 BEGIN
   IF r IS NOT NULL THEN
-    INSERT INTO windlass.records VALUES (p_tenant, r ->> 'collection', r ->> 'key', (r -> 'value')::text, {v}.us(r ->> 'event_time'), p_job, p_now)
+    INSERT INTO windlass.records VALUES (p_tenant, r ->> 'collection', r ->> 'key', (r -> 'value')::text, {v}.instant(r ->> 'event_time'), p_job, p_now)
     ON CONFLICT (tenant, collection, key) DO UPDATE SET value = excluded.value, event_time = excluded.event_time, job = excluded.job, at = excluded.at
       -- An older event never overwrites a newer one.
       WHERE excluded.event_time IS NULL OR records.event_time IS NULL OR excluded.event_time >= records.event_time;

@@ -271,10 +271,11 @@ BEGIN
 END $$;
 
 -- The configuration, and the parts of it that statements look at. Caps may have been raised: closed lines look again.
-CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules json) RETURNS void
+CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules json, p_payload_bytes bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
   INSERT INTO windlass.settings VALUES (true, p_settings) ON CONFLICT (one) DO UPDATE SET settings = excluded.settings;
+  UPDATE windlass.installation SET payload_bytes = p_payload_bytes WHERE payload_bytes <> p_payload_bytes;
   DELETE FROM windlass.kinds WHERE kind <> '';
   INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
   DELETE FROM windlass.rules WHERE queue <> '';

@@ -1,0 +1,220 @@
+-- What stands behind `windlass.enqueue` and `windlass.enqueue_many`: envelopes come in from any program's own transaction.
+
+-- `windlass.enqueue`.
+CREATE OR REPLACE FUNCTION {v}.enqueue_envelope(p_kind text, p_payload jsonb, p_options jsonb) RETURNS uuid
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  e jsonb := {v}.bind({v}.envelope_of(p_kind, p_payload, p_options), windlass.tenant(), '');
+  f {v}.fault := {v}.envelope_fault(e, (SELECT payload_bytes FROM windlass.installation));
+BEGIN
+  IF f.code IS NOT NULL THEN
+    PERFORM {v}.refuse_envelopes(ARRAY[f]);
+  ELSIF {v}.is_plain(e) THEN
+    RETURN {v}.put_envelope(e);
+  END IF;
+  RETURN ({v}.enqueue_each(ARRAY[{v}.new_job(e, e ->> 'tenant')], ARRAY[{v}.print_of(e)], {v}.clock(NULL))).p_ids[1];
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.envelope_of(p_kind text, p_payload jsonb, p_options jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  v_member text;
+BEGIN
+  IF p_options IS NOT NULL AND jsonb_typeof(p_options) <> 'object' THEN
+    PERFORM {v}.refuse_envelopes(ARRAY[('', 'wrong_type', '`options` is a JSON object with the other members of the envelope')::{v}.fault]);
+  ELSIF p_options ?| ARRAY['kind', 'payload'] THEN
+    v_member := CASE WHEN p_options ? 'kind' THEN 'kind' ELSE 'payload' END;
+    PERFORM {v}.refuse_envelopes(ARRAY[('/' || v_member, 'conflict', format('`%s` is there twice; send it once', v_member))::{v}.fault]);
+  END IF;
+  RETURN CASE WHEN p_kind IS NULL THEN '{}' ELSE jsonb_build_object('kind', p_kind) END
+    || CASE WHEN p_payload IS NULL THEN '{}' ELSE jsonb_build_object('payload', p_payload) END || coalesce(p_options, '{}');
+END $$;
+
+-- Whether the job can be written without a look at others: no id of the producer's, no key that another could hold, no dependency.
+CREATE OR REPLACE FUNCTION {v}.is_plain(e jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT NOT e ?| ARRAY['id', 'unique_key', 'idempotency_key', 'after']
+$$;
+
+-- A plain one.
+CREATE OR REPLACE FUNCTION {v}.put_envelope(e jsonb) RETURNS uuid
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(NULL);
+  j windlass.jobs;
+  k windlass.kinds := {v}.kind(e ->> 'kind');
+BEGIN
+  PERFORM pg_current_xact_id();
+  j.id := {v}.mint();
+  j.kind := e ->> 'kind';
+  j.payload := (e -> 'payload')::text;
+  j.queue := coalesce(e ->> 'queue', k.queue);
+  j.tenant := e ->> 'tenant';
+  j.priority := coalesce((e ->> 'priority')::smallint, k.priority);
+  j.created_at := v_now;
+  j.run_at := greatest(coalesce({v}.instant(e ->> 'run_at'), {v}.plus_ms(v_now, coalesce((e ->> 'delay_ms')::bigint, 0))), v_now);
+  j.expires_at := {v}.instant(e ->> 'expires_at');
+  j.timeout_ms := coalesce((e ->> 'timeout_ms')::bigint, k.timeout_ms);
+  j.attempt := 0;
+  j.max_attempts := coalesce((e ->> 'max_attempts')::integer, k.max_attempts);
+  j.deaths := 0;
+  j.ordered := coalesce((e ->> 'ordered')::boolean, false);
+  j.concurrency_key := e ->> 'concurrency_key';
+  IF e ?| ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure'] THEN
+    j.extra := nullif({v}.extra_of(e, j.tenant)::text, '{}');
+  END IF;
+  PERFORM {v}.put_job(j, NULL, 0, v_now);
+  PERFORM {v}.wake();
+  RETURN j.id;
+END $$;
+
+-- `windlass.enqueue_many`: all or none, and every bad one is named.
+CREATE OR REPLACE FUNCTION {v}.enqueue_envelopes(p_jobs jsonb) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_bytes bigint := (SELECT payload_bytes FROM windlass.installation);
+  v_bound text := windlass.tenant();
+  v_first jsonb := p_jobs -> 0;
+  v_payloads text[];
+  v_ids uuid[];
+  v_jobs jsonb[];
+  v_faults {v}.fault[];
+BEGIN
+  IF jsonb_typeof(p_jobs) IS DISTINCT FROM 'array' THEN
+    PERFORM {v}.refuse_envelopes(ARRAY[('', 'wrong_type', 'send a JSON array of envelopes')::{v}.fault]);
+  ELSIF jsonb_array_length(p_jobs) = 0 THEN
+    RETURN '{}';
+  END IF;
+  IF {v}.is_plain(v_first) AND NOT v_first ?| ARRAY['run_at', 'delay_ms', 'expires_at', 'concurrency_key', 'ordered', 'tags', 'event_time', 'meta', 'on_success', 'on_failure']
+    AND ({v}.envelope_fault(v_first, v_bytes)).code IS NULL THEN
+    -- Most likely they differ in their payload only.
+    v_payloads := {v}.payloads_alike(p_jobs, v_first - 'payload', v_bytes);
+  END IF;
+  IF v_payloads IS NOT NULL THEN
+    v_first := {v}.bind(v_first, v_bound, '/0');
+    v_ids := {v}.mint_many(cardinality(v_payloads));
+    PERFORM {v}.put_alike(v_ids, v_payloads, v_first ->> 'kind', v_first ->> 'queue', v_first ->> 'tenant', (v_first ->> 'priority')::smallint,
+      (v_first ->> 'timeout_ms')::bigint, (v_first ->> 'max_attempts')::integer, {v}.clock(NULL));
+    RETURN v_ids;
+  END IF;
+  v_jobs := ARRAY(SELECT {v}.bind(job, v_bound, '/' || n - 1) FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n) ORDER BY n);
+  SELECT array_agg(('/' || n - 1 || f.pointer, f.code, f.message)::{v}.fault ORDER BY n) INTO v_faults
+  FROM unnest(v_jobs) WITH ORDINALITY u (job, n) CROSS JOIN LATERAL {v}.envelope_fault(job, v_bytes) f WHERE f.code IS NOT NULL;
+  IF v_faults IS NOT NULL THEN
+    PERFORM {v}.refuse_envelopes(v_faults);
+  ELSIF (SELECT bool_and({v}.is_plain(job)) FROM unnest(v_jobs) job) THEN
+    RETURN {v}.put_envelopes(v_jobs);
+  END IF;
+  RETURN ({v}.enqueue_each(
+    ARRAY(SELECT {v}.new_job(job, job ->> 'tenant') FROM unnest(v_jobs) WITH ORDINALITY u (job, n) ORDER BY n),
+    ARRAY(SELECT {v}.print_of(job) FROM unnest(v_jobs) WITH ORDINALITY u (job, n) ORDER BY n), {v}.clock(NULL))).p_ids;
+END $$;
+
+-- Plain ones, together.
+CREATE OR REPLACE FUNCTION {v}.put_envelopes(p_jobs jsonb[]) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_ids uuid[] := {v}.mint_many(cardinality(p_jobs));
+BEGIN
+  PERFORM {v}.put_plain(v_ids, array_agg(e ->> 'kind' ORDER BY n), array_agg((e -> 'payload')::text ORDER BY n), array_agg(e ->> 'queue' ORDER BY n),
+    array_agg(e ->> 'tenant' ORDER BY n), array_agg((e ->> 'priority')::smallint ORDER BY n), array_agg({v}.instant(e ->> 'run_at') ORDER BY n),
+    array_agg((e ->> 'delay_ms')::bigint ORDER BY n), array_agg({v}.instant(e ->> 'expires_at') ORDER BY n), array_agg((e ->> 'timeout_ms')::bigint ORDER BY n),
+    array_agg((e ->> 'max_attempts')::integer ORDER BY n), array_agg(e ->> 'concurrency_key' ORDER BY n), array_agg((e ->> 'ordered')::boolean ORDER BY n),
+    array_agg(nullif({v}.extra_of(e, e ->> 'tenant')::text, '{}') ORDER BY n), {v}.clock(NULL))
+  FROM unnest(p_jobs) WITH ORDINALITY u (e, n);
+  RETURN v_ids;
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.mint_many(p_count integer) RETURNS uuid[]
+LANGUAGE sql VOLATILE AS $$ SELECT array_agg({v}.mint()) FROM generate_series(1, p_count) $$;
+
+-- The payloads of envelopes that are good and like `p_first` but for them; NULL where one is not.
+CREATE OR REPLACE FUNCTION {v}.payloads_alike(p_jobs jsonb, p_first jsonb, p_bytes bigint) RETURNS text[]
+LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN bool_and(fits) THEN array_agg(payload ORDER BY n) END
+  FROM (
+    SELECT n, (job -> 'payload')::text AS payload,
+      CASE WHEN jsonb_typeof(job) = 'object' THEN job ? 'payload' AND job - 'payload' = p_first AND octet_length((job -> 'payload')::text) <= p_bytes
+        -- So few brackets cannot be nested too deep.
+        AND octet_length((job -> 'payload')::text) - octet_length(translate((job -> 'payload')::text, '[{', '')) <= 64 ELSE false END AS fits
+    FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n)) u
+$$;
+
+-- An envelope as the stores know it: `NewJob` of the library in JSON.
+CREATE OR REPLACE FUNCTION {v}.new_job(e jsonb, p_tenant text) RETURNS json
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  RETURN jsonb_build_object(
+    'id', coalesce({v}.uuid_of(e ->> 'id'), {v}.mint()), 'id_is_producers', e ->> 'id' IS NOT NULL, 'kind', e -> 'kind', 'payload', e -> 'payload', 'queue', e -> 'queue',
+    'tenant', p_tenant, 'priority', e -> 'priority', 'run_at', e -> 'run_at', 'delay_ms', coalesce((e ->> 'delay_ms')::bigint, 0), 'expires_at', e -> 'expires_at',
+    'timeout_ms', e -> 'timeout_ms', 'max_attempts', e -> 'max_attempts', 'unique', {v}.unique_of(e), 'idempotency_key', e -> 'idempotency_key',
+    'idempotency_ms', 86400000, 'concurrency_key', e -> 'concurrency_key', 'ordered', coalesce((e ->> 'ordered')::boolean, false), 'extra', {v}.extra_of(e, p_tenant));
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.unique_of(e jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF e ->> 'unique_key' IS NULL THEN
+    RETURN NULL;
+  END IF;
+  -- Without a stated bound a steady stream of arrivals could put a job off for ever: ten quiet times, then it runs.
+  RETURN jsonb_build_object('key', e -> 'unique_key', 'on_duplicate', coalesce(e ->> 'on_duplicate', 'return'),
+    'held', coalesce('PT' || {v}.window_secs(e ->> 'unique_for') || 'S', e ->> 'unique_for', 'until_finished'),
+    'debounce_max_ms', least(coalesce((e ->> 'debounce_max_ms')::bigint, coalesce((e ->> 'delay_ms')::bigint, 0) * 10), 316224000000));
+END $$;
+
+-- The rarely used members, kept together; follow-ups stay in the job's tenant.
+CREATE OR REPLACE FUNCTION {v}.extra_of(e jsonb, p_tenant text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  x jsonb := '{}';
+  v_member text;
+BEGIN
+  FOREACH v_member IN ARRAY ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure', 'after', 'idempotency_key'] LOOP
+    CONTINUE WHEN e ->> v_member IS NULL OR e -> v_member = '[]';
+    x := x || jsonb_build_object(v_member, CASE
+      WHEN v_member LIKE 'on\_%' THEN {v}.new_job(e -> v_member, p_tenant)::jsonb
+      WHEN v_member = 'after' THEN (SELECT jsonb_agg({v}.uuid_of(a) ORDER BY n) FROM jsonb_array_elements_text(e -> 'after') WITH ORDINALITY u (a, n))
+      ELSE e -> v_member END);
+  END LOOP;
+  RETURN x;
+END $$;
+
+-- What makes it the same body when the same id or key comes again: all that was said but the id.
+CREATE OR REPLACE FUNCTION {v}.print_of(e jsonb) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN e ->> 'id' IS NOT NULL OR e ->> 'idempotency_key' IS NOT NULL THEN substr(sha256(convert_to((e - 'id')::text, 'UTF8')), 1, 16) END
+$$;
+
+-- The envelope as the caller may mean it: of its own tenant where it is bound to one (contract P12). `p_at` is where the
+-- envelope stands in the call.
+CREATE OR REPLACE FUNCTION {v}.bind(e jsonb, p_tenant text, p_at text) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  f {v}.fault;
+BEGIN
+  IF p_tenant IS NULL OR p_tenant = '*' OR jsonb_typeof(e) <> 'object' THEN
+    RETURN e;
+  ELSIF p_tenant = '' THEN
+    f := (p_at, 'forbidden', 'the token names no tenant; put `tenant` into its claims, or its role into windlass.principals');
+  ELSIF jsonb_typeof(e -> 'tenant') = 'string' AND e ->> 'tenant' <> p_tenant THEN
+    f := (p_at || '/tenant', 'forbidden', format('this session acts for tenant `%s`; leave `tenant` out', left(p_tenant, 128)));
+  ELSE
+    RETURN CASE WHEN e ->> 'tenant' IS NULL THEN e || jsonb_build_object('tenant', p_tenant) ELSE e END;
+  END IF;
+  PERFORM {v}.refuse_envelopes(ARRAY[f]);
+END $$;
+
+-- Tells all that is wrong in one error; the SQLSTATE is the first one's code.
+CREATE OR REPLACE FUNCTION {v}.refuse_envelopes(p_faults {v}.fault[]) RETURNS void
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  v_first text := p_faults[1].pointer || ': ' || p_faults[1].message;
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = CASE p_faults[1].code WHEN 'too_large' THEN 'WLE01' WHEN 'unknown_member' THEN 'WLE02' WHEN 'wrong_type' THEN 'WLE03' WHEN 'bad_name' THEN 'WLE04'
+      WHEN 'out_of_range' THEN 'WLE05' WHEN 'conflict' THEN 'WLE06' WHEN 'not_supported' THEN 'WLE07' ELSE 'insufficient_privilege' END,
+    MESSAGE = CASE cardinality(p_faults) WHEN 1 THEN v_first
+      ELSE format('%s items are invalid; nothing was written; the first is %s', cardinality(p_faults), v_first) END,
+    DETAIL = (SELECT json_agg(json_build_object('pointer', f.pointer, 'code', f.code, 'message', f.message)) FROM unnest(p_faults) f)::text;
+END $$;
