@@ -263,12 +263,6 @@ CREATE INDEX dependencies_child ON windlass.dependencies (child);
 CREATE TABLE windlass.pauses (queue text COLLATE "C" PRIMARY KEY, at bigint NOT NULL, by text NOT NULL, reason text NOT NULL);
 
 -- The configuration as the daemon wrote it, and the parts of it that statements look at; '' is what has no row.
-CREATE TABLE windlass.installation (
-  one boolean PRIMARY KEY DEFAULT true CHECK (one),
-  seed bigint NOT NULL,                 -- of the lines' numbers
-  payload_bytes bigint NOT NULL DEFAULT 1048576
-);
-INSERT INTO windlass.installation (seed) SELECT hashtextextended(gen_random_uuid()::text, 0);
 CREATE TABLE windlass.settings (one boolean PRIMARY KEY DEFAULT true CHECK (one), settings text NOT NULL);
 CREATE TABLE windlass.kinds (
   kind text COLLATE "C" PRIMARY KEY, queue text COLLATE "C" NOT NULL, priority smallint NOT NULL, max_attempts integer NOT NULL,
@@ -282,8 +276,17 @@ CREATE TABLE windlass.rules (
 INSERT INTO windlass.kinds VALUES ('', 'default', 5, 5, 300000, 604800000, false);
 INSERT INTO windlass.rules VALUES ('', true, NULL, NULL, 1, NULL, NULL, NULL, NULL, false, '{}');
 
--- Daemons that wait to be notified. Producers only read it.
-CREATE TABLE windlass.sleepers (holder uuid PRIMARY KEY);
+-- What an enqueue has to know, in one row: each table that it looks into costs its caller time.
+CREATE TABLE windlass.installation (
+  one           boolean PRIMARY KEY DEFAULT true CHECK (one),
+  seed          bigint NOT NULL,        -- of the lines' numbers
+  payload_bytes bigint NOT NULL,
+  kinds         jsonb NOT NULL,         -- per kind its row in `kinds`
+  unfair        text[] NOT NULL,        -- queues in which tenants have no lines of their own
+  bound         boolean NOT NULL        -- some roles are bound to a tenant
+);
+INSERT INTO windlass.installation
+SELECT true, hashtextextended(gen_random_uuid()::text, 0), 1048576, (SELECT jsonb_object_agg(kind, to_jsonb(k)) FROM windlass.kinds k), '{}', false;
 
 -- What effects write.
 CREATE TABLE windlass.records (

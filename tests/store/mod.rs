@@ -19,3 +19,4 @@ mod settle;
 mod sql_door;
 mod unique;
 mod upkeep;
+mod wake;

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     ops::Deref,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 use tempfile::TempDir;
 use windlass::{
@@ -101,6 +101,18 @@ impl TestStore {
         }
     }
 
+    /// On Postgres by the real clock, as other programs' transactions go by it; a minute ahead, so that what they bring is due.
+    pub async fn open_beside_others() -> Option<Self> {
+        if !is_wanted("postgres") {
+            return None;
+        }
+        let store = Self::open("postgres").await;
+        if let Clock::Manual(micros) = &store.clock {
+            micros.store(Clock::System.now().plus_ms(60_000).0, Ordering::SeqCst);
+        }
+        Some(store)
+    }
+
     pub async fn open(name: &'static str) -> Self {
         Self::open_in(name, tempfile::tempdir().expect("a temporary folder can be made")).await
     }
@@ -167,9 +179,14 @@ impl TestStore {
         postgres::server().await.connect(self.database.as_deref().expect("only a Postgres store has connections")).await
     }
 
+    /// Where a Postgres store's database is.
+    pub async fn url(&self) -> String {
+        postgres::server().await.url(self.database.as_deref().expect("only a Postgres store has an address"))
+    }
+
     /// Another daemon's view of the same Postgres store.
     pub async fn beside(&self) -> Arc<dyn Store> {
-        let url = postgres::server().await.url(self.database.as_deref().expect("only a Postgres store has several daemons"));
+        let url = self.url().await;
         let config = windlass::store::postgres::Config::default();
         let store = PostgresStore::open(&url, Role::Daemon { control: None }, config, self.clock.clone()).await;
         Arc::new(store.expect("the store opens"))

@@ -7,7 +7,7 @@ pub(super) const RELEASE: &str = "windlass_v1";
 /// What lasts: the tables, and what other programs call. Steps in order; one that is released is never changed.
 pub(super) const STEPS: [(i32, &str, &str); 2] = [
     (1, "jobs", include_str!("../../../migrations/postgres/0001_jobs.sql")),
-    (2, "producers", include_str!("../../../migrations/postgres/0002_producers.sql")),
+    (2, "tenants", include_str!("../../../migrations/postgres/0002_tenants.sql")),
 ];
 
 const ROUTINES: [&str; 12] = [

@@ -85,6 +85,7 @@ impl PostgresStore {
     pub(super) async fn lease_jobs(&self, request: LeaseRequest, now: Option<Timestamp>) -> Result<LeaseReply> {
         for tries in 0_u32.. {
             let (reply, again) = self.lease_once(&request, now).await?;
+            self.calls.ended(!reply.jobs.is_empty() || reply.more);
             if again == Again::No || !reply.jobs.is_empty() || tries == BUSY_TRIES {
                 return Ok(LeaseReply { more: reply.more || again != Again::No, ..reply });
             }

@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wake::{Calls, Listener};
 
 /// Times a process may die under a job that ran as the only suspect before the job is dead (contract 1).
 const DEATHS: i32 = 3;
@@ -45,11 +46,14 @@ const DEATHS: i32 = 3;
 pub struct Config {
     /// Milliseconds that a statement may take, connection and all, before the call answers `Unavailable`.
     pub timeout_ms: u64,
+    /// A direct connection for notifications, where the store's own goes through a transaction pooler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen_url: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout_ms: 10_000 }
+        Self { timeout_ms: 10_000, listen_url: None }
     }
 }
 
@@ -58,6 +62,7 @@ pub struct PostgresStore {
     desk: Desk,
     clock: Clock,
     wakes: Wakes,
+    calls: Calls,
     open: Open,
     /// The place where no other daemon can be; see `windlass.holders`.
     node: Option<String>,
@@ -73,15 +78,18 @@ impl PostgresStore {
         let lanes = Lanes::new(url, &config)?;
         let wakes = Wakes::new();
         let stop = CancellationToken::new();
+        let calls = Calls::new();
         if matches!(role, Role::Daemon { .. }) {
-            tokio::spawn(wake::listen(url.to_owned(), wakes.clone(), stop.clone()));
+            let url = config.listen_url.clone().unwrap_or_else(|| url.to_owned());
+            let listener = Listener { url, wakes: wakes.clone(), calls: calls.clone(), lane: lanes.other.clone(), stop: stop.clone() };
+            tokio::spawn(listener.run());
         }
         let desk = Desk::open(lanes.enqueue.clone());
         let node = match role {
             Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
             _ => None,
         };
-        let store = Self { lanes, desk, clock, wakes, open: Open::default(), node, stop };
+        let store = Self { lanes, desk, clock, wakes, calls, open: Open::default(), node, stop };
         store.check_migrated().await?;
         store.take_back().await?;
         Ok(store)

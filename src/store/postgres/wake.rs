@@ -1,57 +1,221 @@
 //! Hears of work that others brought, and of requests to cancel.
+//!
+//! A daemon with work to do looks for more by itself, and producers pay nothing. One that found nothing for a while falls
+//! asleep: it takes the lock that every transaction which brings work shares until its end (`windlass_v1.keep_awake`). Only
+//! when none is under way does it get the lock; it looks once more, and from then on every producer finds the lock taken
+//! and notifies. So nothing that is committed is overlooked, however long its transaction took.
 
-use super::error;
+use super::{connection::Lane, error, error::Effect, params::params};
 use crate::store::wakes::Wakes;
-use futures_util::{StreamExt as _, stream};
 use std::{str::FromStr as _, time::Duration};
-use tokio_postgres::AsyncMessage;
+use tokio::sync::{mpsc, watch};
+use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-/// Listens until told to stop, on a connection of its own; after every loss of it a full look is due.
-pub(super) async fn listen(url: String, wakes: Wakes, stop: CancellationToken) {
-    let mut tries = 0_u32;
-    while !stop.is_cancelled() {
-        tokio::select! {
-            heard = hear(&url, &wakes) => {
-                if let Err(reason) = heard {
+/// Between two looks of a daemon that found nothing: the first, and the longest while it cannot fall asleep.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LAST_LOOK: Duration = Duration::from_millis(25);
+/// Looks in vain before it tries to fall asleep.
+const LOOKS: u32 = 4;
+/// Within this time a notification must arrive that it sends to itself.
+const ECHO: Duration = Duration::from_secs(2);
+/// Between two tries where none arrives: the connection goes through a pooler that gives each transaction another session.
+const DEAF: Duration = Duration::from_secs(60);
+
+const FALL_ASLEEP: &str = "SELECT pg_try_advisory_lock(1465206861, 0)";
+const WAKE_UP: &str = "SELECT pg_advisory_unlock(1465206861, 0)";
+
+/// What lease calls brought, for the one who decides whether to sleep.
+#[derive(Clone)]
+pub(super) struct Calls(watch::Sender<Call>);
+
+#[derive(Clone, Copy, Default)]
+struct Call {
+    number: u64,
+    brought: bool,
+}
+
+impl Calls {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(Call::default()))
+    }
+
+    pub(super) fn ended(&self, brought: bool) {
+        self.0.send_modify(|call| *call = Call { number: call.number + 1, brought });
+    }
+}
+
+/// Why the connection is given up.
+enum End {
+    Lost(String),
+    /// Notifications do not come through.
+    Deaf,
+    Stopped,
+}
+
+pub(super) struct Listener {
+    pub(super) url: String,
+    pub(super) wakes: Wakes,
+    pub(super) calls: Calls,
+    /// For the notification that it sends to itself.
+    pub(super) lane: Lane,
+    pub(super) stop: CancellationToken,
+}
+
+impl Listener {
+    /// Listens until told to stop, on a connection of its own; while there is none, it looks often.
+    pub(super) async fn run(self) {
+        let mut tries = 0_u32;
+        let mut looks = Looks::new(&self);
+        loop {
+            let pause = match self.listen(&mut looks).await {
+                End::Stopped => return,
+                End::Deaf => {
+                    tracing::warn!(
+                        "notifications do not come through, as behind a transaction pooler; polling instead. \
+                        A direct connection for `store.postgres.listen_url` saves that"
+                    );
+                    DEAF
+                }
+                End::Lost(reason) => {
                     tracing::debug!(reason, "not listening to Postgres; polling goes on");
+                    tries = (tries + 1).min(6);
+                    Duration::from_millis(50 << tries)
+                }
+            };
+            let until = tokio::time::Instant::now() + pause;
+            loop {
+                tokio::select! {
+                    () = looks.one() => {}
+                    () = tokio::time::sleep_until(until) => break,
+                    () = self.stop.cancelled() => return,
                 }
             }
-            () = stop.cancelled() => return,
         }
-        tries = (tries + 1).min(6);
-        wakes.work();
+    }
+
+    async fn listen(&self, looks: &mut Looks) -> End {
+        let (client, mut notes) = match connect(&self.url).await {
+            Ok(connected) => connected,
+            Err(reason) => return End::Lost(reason),
+        };
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(50 << tries)) => {}
-            () = stop.cancelled() => return,
+            end = self.serve(&client, &mut notes, looks) => end,
+            () = self.stop.cancelled() => End::Stopped,
+        }
+    }
+
+    async fn serve(&self, client: &Client, notes: &mut mpsc::UnboundedReceiver<String>, looks: &mut Looks) -> End {
+        if let Err(e) = client.batch_execute("LISTEN windlass").await {
+            return End::Lost(error::text(&e));
+        }
+        if !self.hears_itself(notes).await {
+            return End::Deaf;
+        }
+        loop {
+            tokio::select! {
+                () = looks.one() => {}
+                note = notes.recv() => match note {
+                    Some(note) => self.heard(&note),
+                    None => return End::Lost("the connection ended".into()),
+                }
+            }
+            if looks.in_vain < LOOKS {
+                continue;
+            }
+            match client.query_one(FALL_ASLEEP, &[]).await {
+                Ok(row) if row.get(0) => {}
+                Ok(_) => continue,
+                Err(e) => return End::Lost(error::text(&e)),
+            }
+            // Whatever was committed before it slept is found by this look.
+            self.wakes.work();
+            match notes.recv().await {
+                Some(note) => self.heard(&note),
+                None => return End::Lost("the connection ended".into()),
+            }
+            if let Err(e) = client.query_one(WAKE_UP, &[]).await {
+                return End::Lost(error::text(&e));
+            }
+        }
+    }
+
+    /// Whether a notification that another session sends arrives here.
+    async fn hears_itself(&self, notes: &mut mpsc::UnboundedReceiver<String>) -> bool {
+        let word = format!("echo {}", Uuid::now_v7());
+        let call = self.lane.rows(Effect::Reads, "SELECT pg_notify('windlass', $1)", params![word.clone()]);
+        let heard = async {
+            call.await.ok()?;
+            while let Some(note) = notes.recv().await {
+                if note == word {
+                    return Some(());
+                }
+                self.heard(&note);
+            }
+            None
+        };
+        matches!(tokio::time::timeout(ECHO, heard).await, Ok(Some(())))
+    }
+
+    fn heard(&self, note: &str) {
+        match note {
+            "cancel" => self.wakes.cancel(),
+            "" => self.wakes.work(),
+            // Another daemon talks to itself.
+            _ => {}
         }
     }
 }
 
-async fn hear(url: &str, wakes: &Wakes) -> Result<(), String> {
+/// The looks of a daemon that is awake.
+struct Looks {
+    calls: watch::Receiver<Call>,
+    wakes: Wakes,
+    in_vain: u32,
+    pause: Duration,
+}
+
+impl Looks {
+    fn new(listener: &Listener) -> Self {
+        Self { calls: listener.calls.0.subscribe(), wakes: listener.wakes.clone(), in_vain: 0, pause: FIRST_LOOK }
+    }
+
+    /// One look after the pause that is due, or after the work that is there. Where nobody leases, as while there is no room
+    /// for more, it waits until somebody does.
+    async fn one(&mut self) {
+        while self.calls.borrow_and_update().brought {
+            (self.in_vain, self.pause) = (0, FIRST_LOOK);
+            if self.calls.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        tokio::time::sleep(self.pause).await;
+        let before = self.calls.borrow_and_update().number;
+        self.wakes.work();
+        let looked = self.calls.wait_for(|call| call.number > before).await.map(|call| call.brought);
+        if looked.is_ok_and(|brought| !brought) {
+            self.in_vain += 1;
+            self.pause = (self.pause * 2).min(LAST_LOOK);
+        }
+    }
+}
+
+/// A connection, and what is notified on it.
+async fn connect(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<String>), String> {
     let mut server = tokio_postgres::Config::from_str(url).map_err(|e| error::text(&e))?;
     server.application_name("windlass listen").connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(15));
     let tls = super::tls::connector().map_err(|e| e.to_string())?;
     let (client, mut connection) = server.connect(tls).await.map_err(|e| error::text(&e))?;
-    let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
-    let listening = client.batch_execute("LISTEN windlass");
-    tokio::pin!(listening);
-    let mut begun = false;
-    loop {
-        tokio::select! {
-            done = &mut listening, if !begun => {
-                done.map_err(|e| error::text(&e))?;
-                begun = true;
-                wakes.work();
-            }
-            message = messages.next() => match message {
-                Some(Ok(AsyncMessage::Notification(note))) => {
-                    if note.payload() == "cancel" { wakes.cancel() } else { wakes.work() }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(e)) => return Err(error::text(&e)),
-                None => return Ok(()),
+    let (note, notes) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(said) = message
+                && note.send(said.payload().to_owned()).is_err()
+            {
+                return;
             }
         }
-    }
+    });
+    Ok((client, notes))
 }

@@ -7,20 +7,12 @@ mod transactions;
 
 use crate::support::TestStore;
 use serde_json::Value;
-use std::sync::atomic::Ordering;
 use tokio_postgres::{Client, Error};
-use windlass::{clock::Clock, job::JobId};
+use windlass::job::JobId;
 
 /// A store on Postgres and a producer's connection to it, unless the run leaves Postgres out.
 async fn door() -> Option<(TestStore, Client)> {
-    if !TestStore::is_wanted("postgres") {
-        return None;
-    }
-    let store = TestStore::open("postgres").await;
-    // The functions go by the server's clock; the rest is a minute ahead of it, so that what comes is due.
-    if let Clock::Manual(micros) = &store.clock {
-        micros.store(Clock::System.now().plus_ms(60_000).0, Ordering::SeqCst);
-    }
+    let store = TestStore::open_beside_others().await?;
     let producer = store.connection().await;
     Some((store, producer))
 }

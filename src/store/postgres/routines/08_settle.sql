@@ -33,6 +33,7 @@ BEGIN
         PERFORM {v}.finish(j, 'completed', v_now);
       END IF;
     END LOOP;
+    PERFORM {v}.wake();
   END IF;
   -- A later statement: those whose children came while their rows went are seen now, or see these gone.
   IF EXISTS (SELECT FROM windlass.dependencies) THEN
@@ -86,6 +87,7 @@ BEGIN
     v_applied[r.n] := {v}.settle_one(r.item, v_now);
   END LOOP;
   PERFORM {v}.catch_up_told(v_now);
+  PERFORM {v}.wake();
   RETURN v_applied;
 END $$;
 

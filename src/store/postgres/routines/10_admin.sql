@@ -275,11 +275,12 @@ CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules 
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
   INSERT INTO windlass.settings VALUES (true, p_settings) ON CONFLICT (one) DO UPDATE SET settings = excluded.settings;
-  UPDATE windlass.installation SET payload_bytes = p_payload_bytes WHERE payload_bytes <> p_payload_bytes;
   DELETE FROM windlass.kinds WHERE kind <> '';
   INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
   DELETE FROM windlass.rules WHERE queue <> '';
   INSERT INTO windlass.rules SELECT * FROM json_populate_recordset(NULL::windlass.rules, p_rules);
+  UPDATE windlass.installation SET payload_bytes = p_payload_bytes, kinds = (SELECT jsonb_object_agg(kind, to_jsonb(k)) FROM windlass.kinds k),
+    unfair = ARRAY(SELECT queue FROM windlass.rules WHERE NOT fair);
   INSERT INTO windlass.events (queue, what, jobs, tenant) SELECT DISTINCT queue, 'o'::"char", 0, lane FROM windlass.lines WHERE closed;
   INSERT INTO windlass.events (queue, what, jobs, line) SELECT queue, 'g', 0, gate FROM windlass.gates WHERE EXISTS (SELECT FROM windlass.stands s WHERE s.gate = gates.gate AND s.what = 'g');
   PERFORM {v}.wake();

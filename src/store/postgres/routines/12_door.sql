@@ -1,19 +1,94 @@
--- What stands behind `windlass.enqueue` and `windlass.enqueue_many`: envelopes come in from any program's own transaction.
+-- What producers call, in their own transactions: commit and the job is there, roll back and it never was.
+--
+--   SELECT windlass.enqueue('email.send', '{"to": "a@example.com"}', '{"queue": "mail", "unique_key": "welcome:7"}');
+--   SELECT windlass.enqueue_many('[{"kind": "a", "payload": 1}, {"kind": "b", "payload": 2}]');
+--
+-- Both belong to the newest release that has migrated the database. Errors have SQLSTATEs of their own; the message is the
+-- sentence that every door gives, DETAIL is JSON.
+--
+--   WLE01 too_large         WLE02 unknown_member    WLE03 wrong_type       WLE04 bad_name
+--   WLE05 out_of_range      WLE06 conflict: two members contradict each other
+--   WLE07 not_supported     42501 forbidden: another tenant's
+--   WLC01 the id or idempotency key was used with another body
+--   WLC02 the unique key is held, and `on_duplicate` is `reject`
 
--- `windlass.enqueue`.
-CREATE OR REPLACE FUNCTION {v}.enqueue_envelope(p_kind text, p_payload jsonb, p_options jsonb) RETURNS uuid
+-- Enqueues one job and answers its id. `options` holds the other members of the envelope.
+CREATE OR REPLACE FUNCTION windlass.enqueue(kind text, payload jsonb, options jsonb DEFAULT '{}') RETURNS uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  j windlass.jobs;
+BEGIN
+  -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
+  -- checked and filled in by one statement, and those that it does not find good are looked at more closely.
+  SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END, {v}.mint(), {v}.clock(NULL), f.queue, f.priority, f.tenant, f.payload,
+    (f.defaults ->> 'timeout_ms')::bigint, (f.defaults ->> 'max_attempts')::integer,
+    hashtextextended(f.queue || ' ' || f.priority || ' ' || CASE WHEN f.tenant IS NULL OR f.queue = ANY (f.unfair) THEN '' ELSE f.tenant END, f.seed)
+  INTO j.seq, j.id, j.created_at, j.queue, j.priority, j.tenant, j.payload, j.timeout_ms, j.max_attempts, j.line
+  FROM (
+    SELECT g.seed, g.unfair, g.payload, g.defaults, coalesce(g.said_queue, g.defaults ->> 'queue') AS queue, coalesce(g.said_priority, g.defaults ->> 'priority')::smallint AS priority,
+      coalesce(g.bound_to, g.said_tenant) AS tenant
+    FROM (
+      SELECT i.seed, i.unfair, i.payload_bytes, coalesce(i.kinds -> kind, i.kinds -> '') AS defaults, payload::text AS payload, nullif(current_setting('windlass.tenant', true), '') AS bound_to,
+        options ->> 'queue' AS said_queue, options ->> 'priority' AS said_priority, options ->> 'tenant' AS said_tenant
+      FROM windlass.installation i
+      WHERE NOT i.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND {v}.is_name(kind)) g
+    WHERE octet_length(g.payload) <= g.payload_bytes AND {v}.is_flat(g.payload)
+      AND (g.bound_to IS NULL OR {v}.is_name(g.bound_to) AND coalesce(g.said_tenant = g.bound_to, true))
+      AND (options = '{}' OR {v}.are_few(options)) OFFSET 0) f;
+  IF NOT FOUND THEN
+    RETURN {v}.look_at_envelope({v}.envelope_of(kind, payload, options));
+  END IF;
+  INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
+  VALUES (j.seq, j.line, j.seq, j.created_at, j.created_at, j.timeout_ms, 0, j.max_attempts, j.priority, 0, false, false, j.id, kind, j.queue, j.tenant, j.payload);
+  INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (j.queue, 'l', 2, 1, j.line, j.seq, j.seq);
+  IF NOT {v}.keep_awake() THEN
+    PERFORM {v}.wake();
+  END IF;
+  RETURN j.id;
+END $$;
+
+-- Whether the options are queue, tenant and priority at most, and good.
+CREATE OR REPLACE FUNCTION {v}.are_few(p_options jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT p_options - ARRAY['queue', 'tenant', 'priority'] = '{}'
+    AND (p_options -> 'queue' IS NULL OR jsonb_typeof(p_options -> 'queue') = 'string' AND {v}.is_name(p_options ->> 'queue'))
+    AND (p_options -> 'tenant' IS NULL OR jsonb_typeof(p_options -> 'tenant') = 'string' AND {v}.is_name(p_options ->> 'tenant'))
+    AND (p_options -> 'priority' IS NULL OR p_options -> 'priority' IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9'))
+$$;
+
+-- Enqueues a JSON array of envelopes, all or none, and answers their ids in the same order.
+CREATE OR REPLACE FUNCTION windlass.enqueue_many(jobs jsonb) RETURNS SETOF uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN QUERY SELECT unnest({v}.enqueue_envelopes(jobs));
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.look_at_envelope(p_envelope jsonb) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  e jsonb := {v}.bind({v}.envelope_of(p_kind, p_payload, p_options), windlass.tenant(), '');
+  e jsonb := {v}.bind(p_envelope, windlass.tenant(), '');
   f {v}.fault := {v}.envelope_fault(e, (SELECT payload_bytes FROM windlass.installation));
 BEGIN
   IF f.code IS NOT NULL THEN
     PERFORM {v}.refuse_envelopes(ARRAY[f]);
-  ELSIF {v}.is_plain(e) THEN
-    RETURN {v}.put_envelope(e);
+  ELSIF NOT {v}.is_plain(e) THEN
+    RETURN ({v}.enqueue_each(ARRAY[{v}.new_job(e, e ->> 'tenant')], ARRAY[{v}.print_of(e)], {v}.clock(NULL))).p_ids[1];
   END IF;
-  RETURN ({v}.enqueue_each(ARRAY[{v}.new_job(e, e ->> 'tenant')], ARRAY[{v}.print_of(e)], {v}.clock(NULL))).p_ids[1];
+  RETURN ({v}.put_envelopes(ARRAY[e]))[1];
 END $$;
+
+-- A text with so few brackets cannot be nested too deep.
+CREATE OR REPLACE FUNCTION {v}.is_flat(p_text text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT octet_length(p_text) <= 128 OR octet_length(p_text) - octet_length(translate(p_text, '[{', '')) <= 64
+$$;
+
+-- Whether the job is due at once and stands in its line by its number alone.
+CREATE OR REPLACE FUNCTION {v}.is_lone(e jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT NOT e ?| ARRAY['run_at', 'delay_ms', 'expires_at', 'concurrency_key', 'ordered']
+$$;
 
 CREATE OR REPLACE FUNCTION {v}.envelope_of(p_kind text, p_payload jsonb, p_options jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $$
@@ -36,38 +111,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT NOT e ?| ARRAY['id', 'unique_key', 'idempotency_key', 'after']
 $$;
 
--- A plain one.
-CREATE OR REPLACE FUNCTION {v}.put_envelope(e jsonb) RETURNS uuid
-LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-  v_now bigint := {v}.clock(NULL);
-  j windlass.jobs;
-  k windlass.kinds := {v}.kind(e ->> 'kind');
-BEGIN
-  PERFORM pg_current_xact_id();
-  j.id := {v}.mint();
-  j.kind := e ->> 'kind';
-  j.payload := (e -> 'payload')::text;
-  j.queue := coalesce(e ->> 'queue', k.queue);
-  j.tenant := e ->> 'tenant';
-  j.priority := coalesce((e ->> 'priority')::smallint, k.priority);
-  j.created_at := v_now;
-  j.run_at := greatest(coalesce({v}.instant(e ->> 'run_at'), {v}.plus_ms(v_now, coalesce((e ->> 'delay_ms')::bigint, 0))), v_now);
-  j.expires_at := {v}.instant(e ->> 'expires_at');
-  j.timeout_ms := coalesce((e ->> 'timeout_ms')::bigint, k.timeout_ms);
-  j.attempt := 0;
-  j.max_attempts := coalesce((e ->> 'max_attempts')::integer, k.max_attempts);
-  j.deaths := 0;
-  j.ordered := coalesce((e ->> 'ordered')::boolean, false);
-  j.concurrency_key := e ->> 'concurrency_key';
-  IF e ?| ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure'] THEN
-    j.extra := nullif({v}.extra_of(e, j.tenant)::text, '{}');
-  END IF;
-  PERFORM {v}.put_job(j, NULL, 0, v_now);
-  PERFORM {v}.wake();
-  RETURN j.id;
-END $$;
-
 -- `windlass.enqueue_many`: all or none, and every bad one is named.
 CREATE OR REPLACE FUNCTION {v}.enqueue_envelopes(p_jobs jsonb) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE AS $$
@@ -85,7 +128,7 @@ BEGIN
   ELSIF jsonb_array_length(p_jobs) = 0 THEN
     RETURN '{}';
   END IF;
-  IF {v}.is_plain(v_first) AND NOT v_first ?| ARRAY['run_at', 'delay_ms', 'expires_at', 'concurrency_key', 'ordered', 'tags', 'event_time', 'meta', 'on_success', 'on_failure']
+  IF {v}.is_plain(v_first) AND {v}.is_lone(v_first) AND NOT v_first ?| ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure']
     AND ({v}.envelope_fault(v_first, v_bytes)).code IS NULL THEN
     -- Most likely they differ in their payload only.
     v_payloads := {v}.payloads_alike(p_jobs, v_first - 'payload', v_bytes);
@@ -135,8 +178,7 @@ LANGUAGE sql STABLE AS $$
   FROM (
     SELECT n, (job -> 'payload')::text AS payload,
       CASE WHEN jsonb_typeof(job) = 'object' THEN job ? 'payload' AND job - 'payload' = p_first AND octet_length((job -> 'payload')::text) <= p_bytes
-        -- So few brackets cannot be nested too deep.
-        AND octet_length((job -> 'payload')::text) - octet_length(translate((job -> 'payload')::text, '[{', '')) <= 64 ELSE false END AS fits
+        AND {v}.is_flat((job -> 'payload')::text) ELSE false END AS fits
     FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n)) u
 $$;
 

@@ -1,0 +1,170 @@
+//! Falling asleep on Postgres: whoever brings work while a daemon sleeps wakes it, and nobody pays for one that is awake.
+//! There is no poll behind the wake-ups here: what is overlooked is never found.
+
+use crate::support::{Build as _, Daemon, TestStore, ids, work};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+use windlass::{
+    job::{JobId, Settlement, Transition},
+    store::Store,
+};
+
+/// Longer than any machine needs; a wake-up that is lost never comes.
+const NEVER: Duration = Duration::from_secs(30);
+
+/// A daemon that leases and completes when it is woken, and only then.
+fn start(store: Arc<dyn Store>) -> mpsc::UnboundedReceiver<JobId> {
+    let (found, jobs) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (daemon, mut wakes) = (Daemon::new(), store.wakes());
+        loop {
+            wakes.borrow_and_update();
+            let leased = daemon.lease(&*store, 10, None).await;
+            if leased.is_empty() && wakes.changed().await.is_err() {
+                return;
+            }
+            let ends = leased.iter().map(|leased| Settlement::new(leased.lease, Transition::Complete, leased.lease.granted_at));
+            if !leased.is_empty() {
+                store.settle(ends.collect(), None).await.expect("the store settles");
+            }
+            for id in ids(&leased) {
+                let _ = found.send(id);
+            }
+        }
+    });
+    jobs
+}
+
+async fn next(jobs: &mut mpsc::UnboundedReceiver<JobId>) -> JobId {
+    tokio::time::timeout(NEVER, jobs.recv()).await.expect("the daemon was woken").expect("the daemon goes on")
+}
+
+async fn sleeps(client: &Client) -> bool {
+    let find = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 1465206861 AND mode = 'ExclusiveLock' AND granted \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+    client.query_one(find, &[]).await.expect("locks can be listed").get(0)
+}
+
+async fn until_it_rests(client: &Client) {
+    let asleep = async {
+        while !sleeps(client).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(NEVER, asleep).await.expect("the daemon falls asleep");
+}
+
+async fn enqueue(producer: &Client) -> JobId {
+    JobId(producer.query_one("SELECT windlass.enqueue('work', '1')", &[]).await.expect("a job can be enqueued").get(0))
+}
+
+async fn begun() -> Option<(TestStore, Client, Client, mpsc::UnboundedReceiver<JobId>)> {
+    let store = TestStore::open_beside_others().await?;
+    let (producer, witness) = (store.connection().await, store.connection().await);
+    let jobs = start(store.shared());
+    Some((store, producer, witness, jobs))
+}
+
+#[tokio::test]
+async fn a_sleeping_daemon_is_woken_by_every_door_and_falls_asleep_again() {
+    let Some((store, producer, witness, mut jobs)) = begun().await else { return };
+    for _ in 0..5 {
+        until_it_rests(&witness).await;
+        let by_function = enqueue(&producer).await;
+        assert_eq!(next(&mut jobs).await, by_function);
+        until_it_rests(&witness).await;
+        let elsewhere = store.beside().await;
+        let by_another_daemon = elsewhere.enqueue(vec![work().key("k")], None).await.unwrap()[0].id;
+        assert_eq!(next(&mut jobs).await, by_another_daemon);
+        elsewhere.close().await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_falls_asleep_while_a_transaction_that_brought_work_is_open() {
+    let Some((_store, producer, witness, mut jobs)) = begun().await else { return };
+    until_it_rests(&witness).await;
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        // The first wakes it; the second comes while it is awake, and keeps it so.
+        let other = enqueue(&witness).await;
+        producer.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).await.unwrap();
+        assert_eq!(next(&mut jobs).await, other);
+        let late = enqueue(&producer).await;
+        if !sleeps(&witness).await {
+            for _ in 0..50 {
+                assert!(!sleeps(&witness).await, "{level}");
+                tokio::task::yield_now().await;
+            }
+        }
+        producer.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(next(&mut jobs).await, late);
+        until_it_rests(&witness).await;
+    }
+}
+
+#[tokio::test]
+async fn no_commit_is_overlooked_whenever_it_comes() {
+    let Some((_store, producer, witness, mut jobs)) = begun().await else { return };
+    let mut random = fastrand::Rng::with_seed(5);
+    for round in 0..150 {
+        producer.batch_execute("BEGIN").await.unwrap();
+        let mut wanted = vec![enqueue(&producer).await];
+        // Some commit at once, some after the daemon has looked some times in vain, some while it is just falling asleep.
+        for _ in 0..random.usize(0..60) {
+            witness.batch_execute("SELECT 1").await.unwrap();
+        }
+        if round % 3 == 0 {
+            wanted.push(enqueue(&witness).await);
+        }
+        producer.batch_execute("COMMIT").await.unwrap();
+        let mut got = Vec::new();
+        while got.len() < wanted.len() {
+            got.push(next(&mut jobs).await);
+        }
+        got.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(got, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_busy_system_pays_no_notify() {
+    let Some((store, producer, witness, mut jobs)) = begun().await else { return };
+    until_it_rests(&witness).await;
+    let (listening, mut connection) = tokio_postgres::connect(&store.url().await, NoTls).await.unwrap();
+    let (note, mut notes) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(said) = message {
+                let _ = note.send(said.payload().to_owned());
+            }
+        }
+    });
+    listening.batch_execute("LISTEN windlass").await.unwrap();
+    // Awake, and kept so by a transaction that is open throughout.
+    enqueue(&producer).await;
+    next(&mut jobs).await;
+    assert_eq!(notes.recv().await.as_deref(), Some(""));
+    let awake = async {
+        loop {
+            producer.batch_execute("BEGIN").await.unwrap();
+            enqueue(&producer).await;
+            if !sleeps(&witness).await {
+                return;
+            }
+            producer.batch_execute("COMMIT").await.unwrap();
+            next(&mut jobs).await;
+        }
+    };
+    tokio::time::timeout(NEVER, awake).await.expect("a transaction can be begun while the daemon is awake");
+    while notes.try_recv().is_ok() {}
+    for _ in 0..50 {
+        enqueue(&witness).await;
+        next(&mut jobs).await;
+    }
+    listening.batch_execute("SELECT 1").await.unwrap();
+    assert_eq!(notes.try_recv().ok(), None, "fifty jobs and not one notification");
+    producer.batch_execute("COMMIT").await.unwrap();
+    next(&mut jobs).await;
+}
