@@ -15,8 +15,6 @@
 --
 -- Times are microseconds since 1970, UTC. Names compare byte by byte (COLLATE "C").
 
-CREATE SCHEMA windlass;
-
 -- What was done to this database, and whose routines are in it.
 CREATE TABLE windlass.migrations (version integer PRIMARY KEY, name text NOT NULL, done_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE windlass.routines (release text PRIMARY KEY, digest text NOT NULL, installed_at timestamptz NOT NULL DEFAULT now());

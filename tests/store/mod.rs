@@ -11,6 +11,7 @@ mod export;
 mod lease;
 mod limits;
 mod listing;
+mod migrations;
 mod model;
 mod postgres;
 mod rescue;

@@ -14,7 +14,7 @@ use std::{
 use tokio_postgres::{Client, NoTls};
 use windlass::store::postgres::migrate;
 
-/// The user everything belongs to.
+/// The superuser.
 const USER: &str = "windlass";
 
 pub struct Server {
@@ -34,20 +34,30 @@ pub async fn server() -> &'static Server {
     TEMPLATE
         .get_or_init(|| async {
             let client = server.connect("postgres").await;
-            client.batch_execute("CREATE DATABASE template").await.expect("a database can be made");
-            migrate::up(&server.url("template")).await.expect("the migrations run");
+            // Nobody but the tests themselves has more rights than they would have elsewhere.
+            let roles = "CREATE ROLE migrator LOGIN CREATEROLE";
+            client.batch_execute(roles).await.expect("roles can be made");
+            client.batch_execute("CREATE DATABASE template OWNER migrator").await.expect("a database can be made");
+            migrate::up(&server.url_of("migrator", "template")).await.expect("the migrations run");
+            let daemon = "CREATE ROLE daemon LOGIN; GRANT windlass_daemon TO daemon";
+            client.batch_execute(daemon).await.expect("roles can be made");
         })
         .await;
     server
 }
 
 impl Server {
+    /// For a daemon, whose user may do what daemons do and nothing else.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
+        self.url_of("daemon", database)
+    }
+
+    pub fn url_of(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
     }
 
     pub async fn connect(&self, database: &str) -> Client {
-        let (client, connection) = tokio_postgres::connect(&self.url(database), NoTls).await.expect("the server answers");
+        let (client, connection) = tokio_postgres::connect(&self.url_of(USER, database), NoTls).await.expect("the server answers");
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -59,6 +69,14 @@ impl Server {
         let name = format!("t{}", self.made.fetch_add(1, Ordering::Relaxed));
         let client = self.connect("postgres").await;
         client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template")).await.expect("a database can be made");
+        name
+    }
+
+    /// A database that nobody has migrated yet.
+    pub async fn empty(&self, owner: &str) -> String {
+        let name = format!("t{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let client = self.connect("postgres").await;
+        client.batch_execute(&format!("CREATE DATABASE {name} OWNER {owner}")).await.expect("a database can be made");
         name
     }
 

@@ -53,6 +53,10 @@ pub(super) fn map(error: &tokio_postgres::Error, effect: Effect) -> Failed {
     if [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED, &SqlState::LOCK_NOT_AVAILABLE].contains(&code) {
         return Failed::Again(Error::Unavailable(format!("another transaction was in the way: {message}")));
     }
+    if *code == SqlState::INSUFFICIENT_PRIVILEGE {
+        let story = format!("the database user may not do this ({message}); a daemon's needs `GRANT windlass_daemon TO` it");
+        return Failed::Plain(Error::Refused(story));
+    }
     if *code == SqlState::QUERY_CANCELED {
         return Failed::Plain(Error::Unavailable(
             "the statement took longer than it may; the server is overloaded or something holds a lock".into(),

@@ -4,13 +4,16 @@
 /// Grows whenever a routine changes what it takes, answers or means after a release.
 pub(super) const RELEASE: &str = "windlass_v1";
 
+/// Roles and the schema, made by whoever migrates before it acts for the owner.
+pub(super) const ROLES: &str = include_str!("roles.sql");
+
 /// What lasts: the tables, and what other programs call. Steps in order; one that is released is never changed.
 pub(super) const STEPS: [(i32, &str, &str); 2] = [
     (1, "jobs", include_str!("../../../migrations/postgres/0001_jobs.sql")),
     (2, "tenants", include_str!("../../../migrations/postgres/0002_tenants.sql")),
 ];
 
-const ROUTINES: [&str; 12] = [
+const ROUTINES: [&str; 13] = [
     include_str!("routines/01_words.sql"),
     include_str!("routines/02_queue.sql"),
     include_str!("routines/03_line.sql"),
@@ -23,6 +26,7 @@ const ROUTINES: [&str; 12] = [
     include_str!("routines/10_admin.sql"),
     include_str!("routines/11_envelope.sql"),
     include_str!("routines/12_door.sql"),
+    include_str!("routines/13_rights.sql"),
 ];
 
 /// The columns of `windlass.jobs` as these routines know them: a column that a later migration adds does not disturb them.
@@ -62,7 +66,7 @@ const COLUMNS_FIRST: (&str, &str) = ("AS $$\nDECLARE", "AS $$\n#variable_conflic
 /// The routines as one script: `{v}` is the release, `{job}` the job's columns, `{job x a=b}` those of `x` with `b` for `a`;
 /// `{past}` the same without those that only tell where it stood.
 pub(super) fn routines() -> String {
-    let mut script = format!("CREATE SCHEMA IF NOT EXISTS {RELEASE};\nSET LOCAL check_function_bodies = off;\n");
+    let mut script = "SET LOCAL check_function_bodies = off;\n".to_owned();
     for text in ROUTINES {
         script.push_str(&expand(text));
     }

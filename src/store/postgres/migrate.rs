@@ -9,10 +9,7 @@ use crate::store::{Error, Result};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::{str::FromStr as _, time::Duration};
-use tokio_postgres::Client;
-
-/// Only one program migrates a database at a time; the others wait, look again and find nothing left to do.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(1465206860, 0)";
+use tokio_postgres::{Client, error::SqlState};
 
 /// One step, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,14 +34,18 @@ pub async fn status(url: &str) -> Result<Vec<Step>> {
 /// Does what is left to do, and says what that was.
 ///
 /// # Errors
-/// As [`status`]; what was done before an error stays done.
+/// As [`status`], and `Refused` when the user may not do it or a newer release was here; what was done before an error stays
+/// done.
 pub async fn up(url: &str) -> Result<Vec<Step>> {
     let client = connect(url).await?;
     let mut done = Vec::new();
     for (n, name, text) in install::STEPS {
-        client.batch_execute(&format!("BEGIN; {LOCK}")).await.map_err(failed)?;
-        let lacks = version(&client).await? < n;
-        if lacks {
+        begin(&client).await?;
+        if version(&client).await? < n {
+            if n == 1 {
+                client.batch_execute(install::ROLES).await.map_err(may_not)?;
+            }
+            act_for_owner(&client).await?;
             client.batch_execute(text).await.map_err(failed)?;
             let put = format!("INSERT INTO windlass.migrations VALUES ({n}, '{name}')");
             client.batch_execute(&put).await.map_err(failed)?;
@@ -52,9 +53,13 @@ pub async fn up(url: &str) -> Result<Vec<Step>> {
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
     }
-    client.batch_execute(&format!("BEGIN; {LOCK}")).await.map_err(failed)?;
+    begin(&client).await?;
     if !has_routines(&client).await? {
         let (release, digest) = (install::RELEASE, digest());
+        refuse_newer(&client).await?;
+        let schema = format!("CREATE SCHEMA IF NOT EXISTS {release} AUTHORIZATION windlass_owner");
+        client.batch_execute(&schema).await.map_err(may_not)?;
+        act_for_owner(&client).await?;
         client.batch_execute(&install::routines()).await.map_err(failed)?;
         let days = format!("SELECT {release}.make_days({release}.clock(NULL))");
         client.batch_execute(&days).await.map_err(failed)?;
@@ -67,6 +72,43 @@ pub async fn up(url: &str) -> Result<Vec<Step>> {
     }
     client.batch_execute("COMMIT").await.map_err(failed)?;
     Ok(done)
+}
+
+/// Only one program migrates a database at a time; the others wait, look again and find nothing left to do.
+async fn begin(client: &Client) -> Result<()> {
+    client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1465206860, 0)").await.map_err(failed)
+}
+
+async fn act_for_owner(client: &Client) -> Result<()> {
+    client.batch_execute("SET LOCAL ROLE windlass_owner").await.map_err(may_not)
+}
+
+/// What producers call belongs to the newest release; an older one must not take it back.
+async fn refuse_newer(client: &Client) -> Result<()> {
+    let ours: u32 = number(install::RELEASE);
+    let rows = client.query("SELECT release FROM windlass.routines", &[]).await.map_err(failed)?;
+    match rows.iter().map(|row| row.get::<_, String>(0)).find(|release| number(release) > ours) {
+        Some(newer) => Err(Error::Refused(format!("a newer release ({newer}) has migrated this database; use that version"))),
+        None => Ok(()),
+    }
+}
+
+/// `windlass_v2` is 2.
+fn number(release: &str) -> u32 {
+    release.rsplit_once("_v").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+}
+
+/// A right is missing: what an administrator has to do once.
+fn may_not(e: tokio_postgres::Error) -> Error {
+    if e.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return failed(e);
+    }
+    let said = e.as_db_error().map(|said| said.message().to_owned()).unwrap_or_default();
+    Error::Refused(format!(
+        "the user may not do this ({said}); let an administrator run once, with the user's name for ME and the database's for DB: \
+        CREATE ROLE windlass_owner; CREATE ROLE windlass_daemon; CREATE ROLE windlass_producer; CREATE ROLE windlass_reader; \
+        GRANT windlass_owner TO ME; GRANT CREATE ON DATABASE DB TO ME"
+    ))
 }
 
 async fn connect(url: &str) -> Result<Client> {

@@ -278,7 +278,7 @@ END $$;
 -- Makes the days of history from today on that are missing; `windlass migrate` calls it. What ends on a day without one goes
 -- to the rest, and so does all of a day that has begun there.
 CREATE OR REPLACE FUNCTION {v}.make_days(p_now bigint) RETURNS void
-LANGUAGE plpgsql VOLATILE SET lock_timeout = '200ms' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
   v_day bigint;
   v_name text;
@@ -289,6 +289,7 @@ BEGIN
     CONTINUE WHEN to_regclass('windlass.' || v_name) IS NOT NULL;
     BEGIN
       EXECUTE format('CREATE TABLE windlass.%I PARTITION OF windlass.history FOR VALUES FROM (%s) TO (%s)', v_name, v_day * 86400000000, (v_day + 1) * 86400000000);
+      EXECUTE format('ALTER TABLE windlass.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_name);
     EXCEPTION WHEN check_violation OR lock_not_available OR duplicate_table THEN
       NULL;
     END;

@@ -1,0 +1,7 @@
+-- Who may call what.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {v} FROM PUBLIC;
+GRANT USAGE ON SCHEMA {v} TO windlass_daemon;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {v} TO windlass_daemon;
+REVOKE ALL ON FUNCTION windlass.enqueue(text, jsonb, jsonb), windlass.enqueue_many(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION windlass.enqueue(text, jsonb, jsonb), windlass.enqueue_many(jsonb) TO windlass_producer, windlass_daemon;

@@ -1,0 +1,140 @@
+//! `windlass migrate` on Postgres: by a user without special rights, cut anywhere, beside another, and behind a newer release.
+
+use crate::support::{TestStore, postgres_server};
+use tokio_postgres::Client;
+use windlass::{
+    clock::Clock,
+    store::{
+        Error, Role,
+        postgres::{Config, PostgresStore, migrate},
+    },
+};
+
+/// An empty database that belongs to `owner`, with its address for that user.
+async fn empty(owner: &str) -> Option<(String, String, Client)> {
+    if !TestStore::is_wanted("postgres") {
+        return None;
+    }
+    let server = postgres_server().await;
+    let name = server.empty(owner).await;
+    let witness = server.connect(&name).await;
+    Some((server.url_of(owner, &name), server.url(&name), witness))
+}
+
+/// What there is in the database, but for what is random or of the day.
+async fn shape(witness: &Client) -> Vec<String> {
+    let query = "SELECT format('%s %s %s', c.relkind, c.relname, pg_get_userbyid(c.relowner)) FROM pg_class c WHERE c.relnamespace = 'windlass'::regnamespace
+        UNION ALL SELECT format('%s %s %s', p.proname, pg_get_userbyid(p.proowner), md5(p.prosrc)) FROM pg_proc p WHERE p.pronamespace::regnamespace::text LIKE 'windlass%'
+        UNION ALL SELECT format('%s %s', polname, polrelid::regclass) FROM pg_policy
+        UNION ALL SELECT format('step %s', version) FROM windlass.migrations ORDER BY 1";
+    witness.query(query, &[]).await.expect("the catalogue can be read").iter().map(|row| row.get(0)).collect()
+}
+
+fn refused<T>(answer: Result<T, Error>) -> String {
+    match answer {
+        Err(Error::Refused(sentence)) => sentence,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+async fn open(url: &str) -> Result<PostgresStore, Error> {
+    PostgresStore::open(url, Role::Daemon { control: None }, Config::default(), Clock::System).await
+}
+
+#[tokio::test]
+async fn what_is_left_is_told_then_done_and_the_second_time_there_is_nothing() {
+    let Some((url, _, witness)) = empty("migrator").await else { return };
+    let left = migrate::status(&url).await.unwrap();
+    assert!(left.iter().all(|step| !step.done) && left.len() > 2, "{left:?}");
+    let nothing = witness.query("SELECT FROM pg_namespace WHERE nspname = 'windlass'", &[]).await.unwrap();
+    assert!(nothing.is_empty(), "asking does nothing");
+    let did = migrate::up(&url).await.unwrap();
+    assert_eq!(did.iter().map(|step| &step.step).collect::<Vec<_>>(), left.iter().map(|step| &step.step).collect::<Vec<_>>());
+    assert_eq!(migrate::up(&url).await.unwrap(), []);
+    assert!(migrate::status(&url).await.unwrap().iter().all(|step| step.done));
+}
+
+#[tokio::test]
+async fn a_user_who_may_make_no_roles_is_told_what_an_administrator_has_to_do_once() {
+    let Some((_, _, witness)) = empty("migrator").await else { return };
+    witness.batch_execute("CREATE ROLE plain LOGIN").await.unwrap();
+    let Some((url, daemon, witness)) = empty("plain").await else { return };
+    let sentence = refused(migrate::up(&url).await);
+    assert!(sentence.contains("let an administrator run once") && sentence.contains("GRANT windlass_owner TO ME"), "{sentence}");
+    witness.batch_execute("GRANT windlass_owner TO plain").await.unwrap();
+    migrate::up(&url).await.unwrap();
+    open(&daemon).await.expect("the daemon's user needs no more than its role").close().await;
+}
+
+trait Close {
+    async fn close(self);
+}
+
+impl Close for PostgresStore {
+    async fn close(self) {
+        windlass::store::Store::close(&self).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_cut_anywhere_is_done_whole_by_the_next() {
+    let Some((url, _, witness)) = empty("migrator").await else { return };
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'windlass migrate'";
+    let (mut cuts, mut random) = (0, fastrand::Rng::with_seed(3));
+    for _ in 0..40 {
+        let migrating = tokio::spawn({
+            let url = url.clone();
+            async move { migrate::up(&url).await }
+        });
+        for _ in 0..random.usize(0..60) {
+            witness.batch_execute("SELECT 1").await.unwrap();
+        }
+        cuts += witness.query_one(cut, &[]).await.unwrap().get::<_, i64>(0);
+        let _ = migrating.await.unwrap();
+        if random.u8(0..8) == 0 {
+            witness.batch_execute("DROP SCHEMA IF EXISTS windlass, windlass_v1 CASCADE").await.unwrap();
+        }
+    }
+    assert!(cuts > 5, "only {cuts} were cut");
+    migrate::up(&url).await.unwrap();
+    let server = postgres_server().await;
+    let whole = server.connect(&server.fresh().await).await;
+    assert_eq!(shape(&witness).await, shape(&whole).await);
+}
+
+#[tokio::test]
+async fn of_several_at_once_one_does_the_work() {
+    let Some((url, _, witness)) = empty("migrator").await else { return };
+    let (one, two, three) = tokio::join!(migrate::up(&url), migrate::up(&url), migrate::up(&url));
+    let did = one.unwrap().len() + two.unwrap().len() + three.unwrap().len();
+    assert_eq!(did, migrate::status(&url).await.unwrap().len());
+    assert!(!shape(&witness).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_ours_yet_or_is_a_newer_one_s_is_refused_with_a_sentence() {
+    let Some((url, daemon, witness)) = empty("migrator").await else { return };
+    assert!(refused(open(&daemon).await).contains("run `windlass migrate`"));
+    migrate::up(&url).await.unwrap();
+    // A newer release beside ours: both work.
+    witness.batch_execute("INSERT INTO windlass.routines VALUES ('windlass_v9', 'x')").await.unwrap();
+    open(&daemon).await.expect("ours are there").close().await;
+    assert_eq!(migrate::up(&url).await.unwrap(), []);
+    // It has taken ours away.
+    witness.batch_execute("DROP SCHEMA windlass_v1 CASCADE; DELETE FROM windlass.routines WHERE release = 'windlass_v1'").await.unwrap();
+    let sentence = refused(open(&daemon).await);
+    assert!(sentence.contains("no routines of this release"), "{sentence}");
+    let sentence = refused(migrate::up(&url).await);
+    assert!(sentence.contains("a newer release (windlass_v9) has migrated this database"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_user_without_the_daemon_s_role_is_refused_with_the_grant_it_lacks() {
+    let Some((url, _, witness)) = empty("migrator").await else { return };
+    migrate::up(&url).await.unwrap();
+    witness.batch_execute("CREATE ROLE stranger LOGIN").await.unwrap();
+    let database: String = witness.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    let sentence = refused(open(&postgres_server().await.url_of("stranger", &database)).await);
+    assert!(sentence.contains("GRANT windlass_daemon"), "{sentence}");
+}
