@@ -88,7 +88,7 @@ CREATE TABLE windlass.dead (
 CREATE UNIQUE INDEX dead_id ON windlass.dead (id);
 CREATE INDEX dead_finished ON windlass.dead (finished_at);
 
--- Completed or cancelled, by the day it ended.
+-- Completed or cancelled, in partitions by the hour or day that it ended, which are dropped whole.
 CREATE TABLE windlass.history (
   finished_at     bigint NOT NULL,
   started_at      bigint,
@@ -122,6 +122,11 @@ CREATE TABLE windlass.history (
 CREATE INDEX history_id ON windlass.history (id);
 CREATE TABLE windlass.history_rest PARTITION OF windlass.history DEFAULT;
 CREATE INDEX history_rest_finished ON windlass.history_rest (finished_at);
+-- How many jobs of a partition that is going to be dropped were counted so far.
+CREATE TABLE windlass.leaving (
+  partition name NOT NULL, queue text COLLATE "C" NOT NULL, state text COLLATE "C" NOT NULL, jobs bigint NOT NULL, block bigint NOT NULL,
+  PRIMARY KEY (partition, queue, state)
+);
 
 -- What the reader of a queue has to be told. Whoever holds the queue's lock takes the rows in; see windlass_v1.account.
 CREATE TABLE windlass.events (

@@ -5,7 +5,7 @@ use crate::support::{Build as _, Daemon, TestStore, ids, now, work};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 use uuid::Uuid;
-use windlass::job::JobId;
+use windlass::job::{JobId, State};
 
 /// A store on Postgres, unless the run leaves it out.
 async fn store() -> Option<TestStore> {
@@ -156,5 +156,74 @@ async fn several_daemons_share_a_queue_without_a_double() {
     got.extend(store.drain(&Daemon::new(), "default", now(2)).await);
     assert_eq!(got.len(), jobs.len(), "none twice");
     assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), jobs.into_iter().collect());
+    store.assert_sound().await;
+}
+
+/// The partitions of history, but for the rest.
+async fn partitions(client: &Client) -> Vec<String> {
+    let find = "SELECT relname::text FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'windlass.history'::regclass \
+        AND inhrelid <> 'windlass.history_rest'::regclass ORDER BY 1";
+    client.query(find, &[]).await.expect("partitions can be listed").iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn history_is_dropped_by_the_partition_and_the_counts_follow() {
+    let Some(store) = store().await else { return };
+    let (client, daemon) = (producer(&store).await, Daemon::new());
+    let hours = |hours: u64| windlass::store::Retention { finished_hours: hours, dead_hours: 0 };
+    let end = async |jobs: usize, seconds: i64| {
+        store.put((0..jobs).map(|n| work().queue(if n % 2 == 0 { "even" } else { "odd" })).collect(), now(seconds)).await;
+        for queue in ["even", "odd"] {
+            store.complete(&daemon.lease_from(&*store, queue, 1000, now(seconds)).await, now(seconds)).await;
+        }
+    };
+    let completed = async || {
+        let mut counts = [0, 0];
+        for (count, queue) in counts.iter_mut().zip(["even", "odd"]) {
+            *count = store.queue_status(queue, now(0)).await.jobs.get(&State::Completed).copied().unwrap_or_default();
+        }
+        counts
+    };
+    let old = partitions(&client).await;
+    store.prune(hours(2), 10, now(0)).await.unwrap();
+    let made: Vec<String> = partitions(&client).await.into_iter().filter(|name| !old.contains(name)).collect();
+    assert_eq!(made, ["history_2030010100", "history_2030010101", "history_2030010102"]);
+    end(301, 60).await;
+    end(41, 3660).await;
+    assert_eq!(store.prune(hours(2), 10, now(2 * 3600 + 1800)).await.unwrap().jobs, 0, "an hour is kept until all of it is old enough");
+    let (mut pruned, mut calls) = (0, 0);
+    loop {
+        let said = store.prune(hours(2), 10, now(3 * 3600 + 1)).await.unwrap();
+        (pruned, calls) = (pruned + said.jobs, calls + 1);
+        if !said.more {
+            break;
+        }
+    }
+    assert_eq!((pruned, completed().await), (301, [21, 20]), "after {calls} calls");
+    let left = partitions(&client).await;
+    assert!(!left.contains(&made[0]) && left.contains(&made[1]), "{left:?}");
+    // Kept longer from now on: days follow the hours that are there.
+    store.prune(hours(720), 10, now(86_400 + 60)).await.unwrap();
+    end(5, 86_400 + 120).await;
+    assert!(partitions(&client).await.contains(&"history_20300102".to_owned()));
+    assert_eq!(completed().await, [24, 22]);
+    let rest: i64 = client.query_one("SELECT count(*) FROM windlass.history_rest", &[]).await.unwrap().get(0);
+    assert_eq!(rest, 0);
+}
+
+#[tokio::test]
+async fn gates_of_keys_that_nobody_uses_are_forgotten() {
+    let Some(store) = store().await else { return };
+    let (client, daemon) = (producer(&store).await, Daemon::new());
+    let gates = async || -> i64 { client.query_one("SELECT count(*) FROM windlass.gates", &[]).await.unwrap().get(0) };
+    store.put((0..50).map(|n| work().key(&format!("k{n}"))).collect(), now(0)).await;
+    let leased = daemon.lease(&*store, 40, now(1)).await;
+    store.complete(&leased[..30], now(1)).await;
+    for _ in 0..200 {
+        store.prune(windlass::store::Retention::default(), 100, now(2)).await.unwrap();
+    }
+    assert_eq!(gates().await, 20, "ten run and ten wait");
+    store.put(vec![work().key("k0"), work().key("k0")], now(3)).await;
+    assert_eq!(daemon.lease(&*store, 40, now(3)).await.len(), 11, "a key that comes again has its limit again");
     store.assert_sound().await;
 }

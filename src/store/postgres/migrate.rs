@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 use std::{str::FromStr as _, time::Duration};
 use tokio_postgres::{Client, error::SqlState};
 
+/// A week, which is how long jobs are kept unless the configuration says otherwise; what comes first is pruned in that width.
+const KEPT_US: u64 = 604_800_000_000;
+
 /// One step, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -61,8 +64,8 @@ pub async fn up(url: &str) -> Result<Vec<Step>> {
         client.batch_execute(&schema).await.map_err(may_not)?;
         act_for_owner(&client).await?;
         client.batch_execute(&install::routines()).await.map_err(failed)?;
-        let days = format!("SELECT {release}.make_days({release}.clock(NULL))");
-        client.batch_execute(&days).await.map_err(failed)?;
+        let partitions = format!("SELECT {release}.make_partitions({KEPT_US}, {release}.clock(NULL))");
+        client.batch_execute(&partitions).await.map_err(failed)?;
         let put = format!(
             "INSERT INTO windlass.routines VALUES ('{release}', '{digest}') \
             ON CONFLICT (release) DO UPDATE SET digest = excluded.digest, installed_at = now()"

@@ -226,9 +226,13 @@ impl Store for PostgresStore {
         // A settlement can be asked about for an hour, whatever the retention (contract 3).
         let us = |hours: u64| i64::try_from(hours.max(1).saturating_mul(3_600_000_000)).unwrap_or(i64::MAX);
         let dead = (retention.dead_hours > 0).then(|| us(retention.dead_hours));
-        let params = params![us(retention.finished_hours), dead, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
-        let row = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4)", params).await?;
-        Ok(Pruned { jobs: count(row.get(0)), more: row.get(1) })
+        let finished = us(retention.finished_hours);
+        let turn = "SELECT * FROM windlass_v1.turn_partitions($1, $2)";
+        let dropped = self.lanes.other.one(Effect::Writes, turn, params![finished, self.at(now)]).await?;
+        let params = params![finished, dead, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
+        let pruned = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4)", params).await?;
+        let more = dropped.get::<_, bool>(1) || pruned.get::<_, bool>(1);
+        Ok(Pruned { jobs: count(dropped.get(0)) + count(pruned.get(0)), more })
     }
 
     async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {

@@ -275,25 +275,85 @@ BEGIN
     SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = ANY (c.seqs) AND NOT j.special);
 END $$;
 
--- Makes the days of history from today on that are missing; `windlass migrate` calls it. What ends on a day without one goes
--- to the rest, and so does all of a day that has begun there.
-CREATE OR REPLACE FUNCTION {v}.make_days(p_now bigint) RETURNS void
+-- Partitions of history cover an hour each where jobs are kept two days at most, and a day each otherwise; so a job is kept
+-- that much longer at most.
+CREATE OR REPLACE FUNCTION {v}.partition_us(p_kept bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN p_kept <= 172800000000 THEN 3600000000 ELSE 86400000000 END $$;
+
+-- Makes the present partition of history and the next two, where they are missing. What ends before there is one goes to the
+-- rest, and so does all of a time that has begun there.
+CREATE OR REPLACE FUNCTION {v}.make_partitions(p_kept bigint, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
-  v_day bigint;
+  v_width bigint := {v}.partition_us(p_kept);
+  v_from bigint;
   v_name text;
 BEGIN
   FOR i IN 0 .. 2 LOOP
-    v_day := p_now / 86400000000 + i;
-    v_name := 'history_' || to_char(to_timestamp(v_day * 86400) AT TIME ZONE 'UTC', 'YYYYMMDD');
+    v_from := (p_now / v_width + i) * v_width;
+    v_name := 'history_' || to_char(to_timestamp(v_from / 1000000) AT TIME ZONE 'UTC', CASE v_width WHEN 3600000000 THEN 'YYYYMMDDHH24' ELSE 'YYYYMMDD' END);
     CONTINUE WHEN to_regclass('windlass.' || v_name) IS NOT NULL;
     BEGIN
-      EXECUTE format('CREATE TABLE windlass.%I PARTITION OF windlass.history FOR VALUES FROM (%s) TO (%s)', v_name, v_day * 86400000000, (v_day + 1) * 86400000000);
+      -- Attached when it is whole, so that nobody waits for more than a moment.
+      EXECUTE format('CREATE TABLE windlass.%I (LIKE windlass.history INCLUDING ALL)', v_name);
       EXECUTE format('ALTER TABLE windlass.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_name);
-    EXCEPTION WHEN check_violation OR lock_not_available OR duplicate_table THEN
+      EXECUTE format('CREATE POLICY ours ON windlass.%I TO windlass_owner USING (true) WITH CHECK (true)', v_name);
+      EXECUTE format('ALTER TABLE windlass.history ATTACH PARTITION windlass.%I FOR VALUES FROM (%s) TO (%s)', v_name, v_from, v_from + v_width);
+    EXCEPTION WHEN check_violation OR lock_not_available OR duplicate_table OR invalid_object_definition THEN
       NULL;
     END;
   END LOOP;
+END $$;
+
+-- What time does to the partitions of history; a statement of its own, for others wait for its locks.
+CREATE OR REPLACE FUNCTION {v}.turn_partitions(p_kept bigint, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+BEGIN
+  PERFORM {v}.make_partitions(p_kept, v_now);
+  SELECT d.p_jobs, d.p_more INTO p_jobs, p_more FROM {v}.drop_partition(v_now - p_kept) d;
+END $$;
+
+-- Drops the oldest partition of history that ended before `p_before`; first its jobs are counted, some megabytes a call.
+CREATE OR REPLACE FUNCTION {v}.drop_partition(p_before bigint, OUT p_jobs bigint, OUT p_more boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
+DECLARE
+  v_old text[];
+  v_name text;
+  v_block bigint;
+  v_blocks bigint;
+BEGIN
+  p_jobs := 0;
+  p_more := false;
+  SELECT array_agg(p.name ORDER BY p.name) INTO v_old FROM (
+    SELECT c.relname::text AS name, (extract(epoch FROM make_timestamp(substr(c.relname, 9, 4)::integer, substr(c.relname, 13, 2)::integer, substr(c.relname, 15, 2)::integer,
+        (substr(c.relname, 17, 2) || '0')::integer / 10, 0, 0)) * 1000000)::bigint + CASE length(c.relname) WHEN 18 THEN 3600000000 ELSE 86400000000 END AS until
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'windlass.history'::regclass AND c.relname ~ '^history_[0-9]{8}([0-9]{2})?$') p
+  WHERE p.until <= p_before;
+  IF v_old IS NULL THEN
+    RETURN;
+  END IF;
+  v_name := v_old[1];
+  p_more := true;
+  SELECT coalesce(max(block), 0) INTO v_block FROM windlass.leaving WHERE partition = v_name;
+  v_blocks := pg_relation_size(format('windlass.%I', v_name)::regclass) / current_setting('block_size')::bigint;
+  IF v_block < v_blocks THEN
+    EXECUTE format('INSERT INTO windlass.leaving SELECT %L, queue, state, count(*), 0 FROM windlass.%I WHERE ctid >= %L::tid AND ctid < %L::tid GROUP BY queue, state
+      ON CONFLICT (partition, queue, state) DO UPDATE SET jobs = leaving.jobs + excluded.jobs', v_name, v_name, format('(%s,0)', v_block), format('(%s,0)', v_block + 1000));
+    INSERT INTO windlass.leaving VALUES (v_name, '', '', 0, v_block + 1000) ON CONFLICT (partition, queue, state) DO UPDATE SET block = excluded.block;
+    RETURN;
+  END IF;
+  BEGIN
+    EXECUTE format('DROP TABLE windlass.%I', v_name);
+  EXCEPTION WHEN lock_not_available THEN
+    p_more := false;
+    RETURN;
+  END;
+  INSERT INTO windlass.events (queue, what, gone, jobs) SELECT queue, 'c', {v}.state_number(state), jobs FROM windlass.leaving WHERE partition = v_name AND queue <> '';
+  SELECT coalesce(sum(jobs), 0) INTO p_jobs FROM windlass.leaving WHERE partition = v_name;
+  DELETE FROM windlass.leaving WHERE partition = v_name;
+  p_more := cardinality(v_old) > 1;
 END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
@@ -305,9 +365,10 @@ DECLARE
 BEGIN
   p_jobs := 0;
   p_more := false;
+  -- What ended while there was no partition for it.
   WITH gone AS (
-    DELETE FROM windlass.history WHERE (tableoid, ctid) IN (
-      SELECT tableoid, ctid FROM windlass.history WHERE finished_at < v_now - p_finished ORDER BY finished_at LIMIT p_limit) RETURNING queue, state),
+    DELETE FROM windlass.history WHERE tableoid = 'windlass.history_rest'::regclass AND ctid IN (
+      SELECT ctid FROM windlass.history_rest WHERE finished_at < v_now - p_finished ORDER BY finished_at LIMIT p_limit) RETURNING queue, state),
   told AS (INSERT INTO windlass.events (queue, what, gone, jobs) SELECT queue, 'c', {v}.state_number(state), count(*) FROM gone GROUP BY queue, state)
   SELECT count(*) INTO v_n FROM gone;
   p_jobs := p_jobs + v_n;
@@ -333,6 +394,25 @@ BEGIN
   DELETE FROM windlass.occurrences WHERE ctid IN (SELECT ctid FROM windlass.occurrences WHERE due < v_now - p_finished ORDER BY due LIMIT p_limit);
   GET DIAGNOSTICS v_n = ROW_COUNT;
   p_more := p_more OR v_n = p_limit;
+  PERFORM {v}.prune_gates(p_limit, v_now);
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
+END $$;
+
+-- Gates of keys that nobody uses any more, some from a random one on.
+CREATE OR REPLACE FUNCTION {v}.prune_gates(p_limit integer, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_from bigint;
+  v_queue text;
+BEGIN
+  SELECT min(gate) - p_limit + (random() * (max(gate) - min(gate) + p_limit))::bigint INTO v_from FROM windlass.gates;
+  FOR v_queue IN SELECT DISTINCT g.queue FROM (SELECT queue FROM windlass.gates WHERE gate >= v_from ORDER BY gate LIMIT p_limit) g LOOP
+    -- A gate belongs to whoever holds its queue.
+    CONTINUE WHEN NOT {v}.try_lock(v_queue);
+    DELETE FROM windlass.gates g USING (SELECT gate FROM windlass.gates WHERE gate >= v_from ORDER BY gate LIMIT p_limit) old
+    WHERE g.gate = old.gate AND g.queue = v_queue AND g.tat <= p_now AND g.head IS NULL AND g.opens_at IS NULL
+      AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.gate = g.gate AND s.what = 'g') AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.gate = g.gate AND s.what = 'h')
+      AND NOT EXISTS (SELECT FROM windlass.gate_leases l WHERE l.gate = g.gate);
+  END LOOP;
 END $$;
