@@ -13,6 +13,7 @@ mod limits;
 mod listing;
 mod migrations;
 mod model;
+mod pooler;
 mod postgres;
 mod rescue;
 mod schedules;

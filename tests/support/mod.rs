@@ -3,12 +3,15 @@
 
 mod daemon;
 mod jobs;
+mod pooler;
 mod postgres;
+mod programs;
 mod report;
 mod stores;
 
 pub use daemon::{Daemon, LEASE, ids};
 pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
+pub use pooler::Pooler;
 pub use postgres::server as postgres_server;
 pub(crate) use report::note;
 pub(crate) use stores::on_every_store;

@@ -1,6 +1,7 @@
 //! One throw-away Postgres for the whole run, on a free port, with a database for every test. It ends with the test process,
 //! however that ends: a shell waits for the end of a pipe whose other end only we hold.
 
+use super::programs::on_path;
 use std::{
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
@@ -18,7 +19,7 @@ use windlass::store::postgres::migrate;
 const USER: &str = "windlass";
 
 pub struct Server {
-    port: u16,
+    pub(super) port: u16,
     /// Its standard input is open as long as we live.
     _shell: Mutex<Child>,
     made: AtomicU64,
@@ -101,24 +102,19 @@ impl Server {
 
 /// The folder of Postgres' programs.
 fn programs() -> PathBuf {
-    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|versions| versions.flatten().map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists()).collect())
-        .unwrap_or_default();
-    found.sort();
-    if let Some(newest) = found.pop() {
-        return newest;
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).find(|folder| folder.join("initdb").exists());
-    on_path.unwrap_or_else(|| {
-        panic!(
-            "the tests need PostgreSQL's server programs: `apt-get install postgresql`, or WINDLASS_TEST_STORES=sqlite to leave them out"
-        )
-    })
+    let newest = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let mut found: Vec<PathBuf> =
+            versions.flatten().map(|version| version.path().join("bin/initdb")).filter(|initdb| initdb.exists()).collect();
+        found.sort();
+        found.pop()
+    };
+    let initdb = super::programs::program("postgresql", || newest().or_else(|| on_path("initdb")));
+    initdb.parent().expect("a program is in a folder").to_owned()
 }
 
 /// Postgres does not run as root; then it runs as the user that its package made, or as nobody.
-fn somebody() -> Option<(u32, u32)> {
+pub(super) fn somebody() -> Option<(u32, u32)> {
     // SAFETY: takes and changes nothing.
     if unsafe { libc::geteuid() } != 0 {
         return None;
@@ -167,7 +163,7 @@ wait $pid || true
     Server { port, _shell: Mutex::new(shell), made: AtomicU64::new(0), used: Mutex::default() }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     listener.local_addr().expect("it has an address").port()
 }
