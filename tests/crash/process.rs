@@ -33,9 +33,13 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts `windlass run` on `folder`'s store and waits until it is ready.
     pub(crate) async fn start(folder: &Path, extra: &[(&str, &str)]) -> Self {
-        let address = free_address();
+        Self::start_on(&format!("sqlite:{}", store(folder).display()), folder, free_address(), extra).await
+    }
+
+    /// The same on any store. Its log goes into `folder`.
+    pub(crate) async fn start_on(url: &str, folder: &Path, address: SocketAddr, extra: &[(&str, &str)]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_windlass"))
-            .args(["run", "--store", &format!("sqlite:{}", store(folder).display()), "--listen", &address.to_string()])
+            .args(["run", "--store", url, "--listen", &address.to_string()])
             .env("WINDLASS__OUTBOUND__ALLOW", r#"["127.0.0.0/8"]"#)
             .envs(extra.iter().copied())
             .stdin(Stdio::null())
@@ -84,6 +88,12 @@ impl Daemon {
         sent.json().await.expect("JSON")
     }
 
+    /// The same for a call that may be refused.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<u16> {
+        let sent = self.http.post(format!("http://{}{path}", self.address)).json(body).send().await.ok()?;
+        Some(sent.status().as_u16())
+    }
+
     /// Jobs of `queue` in `state`.
     pub(crate) async fn count(&self, queue: &str, state: &str) -> Option<u64> {
         let queues = self.get("/v1/queues").await?;
@@ -110,6 +120,6 @@ fn http() -> reqwest::Client {
     reqwest::Client::new()
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }

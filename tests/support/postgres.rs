@@ -167,3 +167,102 @@ pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     listener.local_addr().expect("it has an address").port()
 }
+
+/// A server of one test alone, which may crash and come back. It keeps what it acknowledged over a crash of its processes.
+pub struct Own {
+    port: u16,
+    folder: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Own {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder can be made");
+        if let Some((user, group)) = somebody() {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
+        }
+        let mut own = Self { port: free_port(), folder, process: None };
+        let options = ["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"];
+        let made = own.program("initdb").args(options).stdout(Stdio::null()).status().expect("initdb runs");
+        assert!(made.success(), "initdb failed");
+        own.up().await;
+        let client = own.connect("postgres").await;
+        client.batch_execute("CREATE DATABASE own").await.expect("a database can be made");
+        migrate::up(&own.url_of(USER)).await.expect("the migrations run");
+        client.batch_execute("CREATE ROLE daemon LOGIN; GRANT windlass_daemon TO daemon").await.expect("roles can be made");
+        own
+    }
+
+    /// For a daemon.
+    pub fn url(&self) -> String {
+        self.url_of("daemon")
+    }
+
+    fn url_of(&self, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/own", self.port)
+    }
+
+    async fn connect(&self, database: &str) -> Client {
+        let url = format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port);
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("the server answers");
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        client
+    }
+
+    /// The superuser's connection.
+    pub async fn client(&self) -> Client {
+        self.connect("own").await
+    }
+
+    /// `pg_ctl stop -m immediate`: no checkpoint, no goodbye to anybody.
+    pub fn crash(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        // SAFETY: a signal to a process of our own, whose id the handle keeps from being reused.
+        unsafe { libc::kill(i32::try_from(process.id()).expect("a process id"), libc::SIGQUIT) };
+        process.wait().expect("the server ends");
+    }
+
+    /// Starts it and waits until it has recovered.
+    pub async fn up(&mut self) {
+        let port = self.port.to_string();
+        let socket = format!("unix_socket_directories={}", self.folder.path().display());
+        let settings =
+            ["listen_addresses=127.0.0.1", &socket, "fsync=off", "full_page_writes=off", "max_connections=100", "restart_after_crash=on"];
+        let mut command = self.program("postgres");
+        command.args(["-p", &port]).args(settings.iter().flat_map(|setting| ["-c", setting])).stderr(Stdio::null()).stdout(Stdio::null());
+        // SAFETY: only asks the kernel to end the server with the test.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT);
+                Ok(())
+            })
+        };
+        self.process = Some(command.stdin(Stdio::null()).spawn().expect("the server starts"));
+        let url = format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port);
+        let answers = async {
+            while tokio_postgres::connect(&url, NoTls).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), answers).await.expect("the server comes up");
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(programs().join(name));
+        command.arg("-D").arg(self.folder.path().join("data")).current_dir("/");
+        if let Some((user, group)) = somebody() {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.crash();
+        }
+    }
+}
