@@ -227,3 +227,47 @@ async fn gates_of_keys_that_nobody_uses_are_forgotten() {
     assert_eq!(daemon.lease(&*store, 40, now(3)).await.len(), 11, "a key that comes again has its limit again");
     store.assert_sound().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn job_that_is_committed_while_its_line_is_read_is_leased_once() {
+    let Some(store) = TestStore::open_beside_others().await else { return };
+    let mut producers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let client = producer(&store).await;
+        producers.spawn(async move {
+            let mut put = Vec::new();
+            for _ in 0..400 {
+                put.push(JobId(client.query_one("SELECT windlass.enqueue('work', '1')", &[]).await.expect("it is taken").get(0)));
+            }
+            put
+        });
+    }
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut daemons = tokio::task::JoinSet::new();
+    for other in [store.beside().await, store.shared()] {
+        let stop = stop.clone();
+        daemons.spawn(async move {
+            let (daemon, mut mine) = (Daemon::new(), Vec::new());
+            loop {
+                let last = stop.is_cancelled();
+                let reply = daemon.ask(&*other, "default", 50, None).await;
+                let ends = reply.jobs.iter().map(|leased| {
+                    windlass::job::Settlement::new(leased.lease, windlass::job::Transition::Complete, leased.lease.granted_at)
+                });
+                let answers = other.settle(ends.collect(), None).await.expect("the store settles");
+                assert!(answers.iter().all(|answer| *answer == windlass::job::Applied::Applied), "{answers:?}");
+                mine.extend(ids(&reply.jobs));
+                if last && reply.jobs.is_empty() && !reply.more {
+                    return mine;
+                }
+            }
+        });
+    }
+    let put = producers.join_all().await.concat();
+    stop.cancel();
+    let got = daemons.join_all().await.concat();
+    assert_eq!(got.len(), put.len(), "none twice");
+    assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), put.into_iter().collect());
+    assert_eq!(store.queue_status("default", None).await.jobs.get(&State::Queued).copied().unwrap_or_default(), 0);
+    store.assert_sound().await;
+}

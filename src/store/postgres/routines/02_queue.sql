@@ -133,7 +133,8 @@ BEGIN
   RETURN q;
 END $$;
 
--- Plain jobs came into their lines: the lines hear of it, and those that came below a cursor stand before it.
+-- Plain jobs came into their lines: the lines hear of it, and those that came below a cursor stand before it. A job that
+-- was committed between the taking in and the reading of its line was leased before anybody heard of it: it is only counted.
 CREATE OR REPLACE FUNCTION {v}.take_lines(q windlass.queues, p_events windlass.events[]) RETURNS windlass.queues
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -151,7 +152,7 @@ BEGIN
       INSERT INTO windlass.stands (id, what, queue, line, priority, pos, gate, ordered, behind, rank)
       SELECT j.id, 'h', j.queue, j.line, j.priority, j.pos, NULL, false, false, j.priority
       FROM unnest(p_events) e JOIN windlass.jobs j ON j.line = e.line AND j.seq BETWEEN e.first AND e.last AND NOT j.special
-      WHERE e.what = 'l' AND e.line = r.line AND j.seq <= l.cursor;
+      WHERE e.what = 'l' AND e.line = r.line AND j.seq <= l.cursor AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.line = j.line AND j.seq = ANY (c.seqs));
       GET DIAGNOSTICS v_late = ROW_COUNT;
     END IF;
     q := {v}.line_waits(q, l, r.jobs, v_late);
