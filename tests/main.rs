@@ -10,6 +10,7 @@ mod crash;
 mod deploy;
 mod engine;
 mod job;
+mod producers;
 mod sandbox;
 mod schedules;
 mod signatures;

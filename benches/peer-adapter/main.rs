@@ -17,8 +17,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
+use windlass::clock::Clock;
 
 /// `key=value` among the arguments.
 fn number(key: &str, otherwise: u64) -> u64 {
@@ -28,7 +29,8 @@ fn number(key: &str, otherwise: u64) -> u64 {
 
 /// About 200 bytes, with the instant of the call.
 fn payload(n: u64) -> Value {
-    let t = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970").as_secs_f64() * 1e3;
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
+    let t = Clock::System.now().0 as f64 / 1e3;
     json!({"t": t, "user_id": format!("{n:07}"), "email": format!("user{n:07}@example.com"), "template": "welcome_v2", "locale": "en_US",
         "tags": ["a", "b", "c"], "data": {"name": "Jo Example", "note": "x".repeat(40)}})
 }

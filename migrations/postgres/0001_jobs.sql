@@ -24,7 +24,7 @@ CREATE SEQUENCE windlass.numbers AS bigint MAXVALUE 9007199254740991;
 -- Names claims and generations of schedules; only grows.
 CREATE SEQUENCE windlass.epochs AS bigint;
 
--- Queued or running.
+-- Queued or running. It has no CHECK: each would be read and planned anew at every insert.
 CREATE TABLE windlass.jobs (
   seq             bigint NOT NULL,      -- a new one each time the job comes into this table
   line            bigint NOT NULL,      -- windlass_v1.line_of(queue, priority, lane)
@@ -35,7 +35,7 @@ CREATE TABLE windlass.jobs (
   timeout_ms      bigint,
   attempt         integer NOT NULL,     -- attempts charged
   max_attempts    integer NOT NULL,
-  priority        smallint NOT NULL CHECK (priority BETWEEN 0 AND 9),
+  priority        smallint NOT NULL,
   deaths          smallint NOT NULL,
   special         boolean NOT NULL,     -- stands in `stands`, not behind its line's cursor
   ordered         boolean NOT NULL,

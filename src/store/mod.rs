@@ -215,6 +215,9 @@ impl Default for Retention {
 pub enum Durability {
     /// A crash of the store and of its machine.
     Strict,
+    /// The same, and the loss of that machine: another has it too. What a server does, never what a configuration asks for.
+    #[serde(skip_deserializing)]
+    Replicated,
     /// A crash of the process; about a second may be lost with the machine.
     Relaxed,
 }

@@ -13,6 +13,7 @@ pub use daemon::{Daemon, LEASE, ids};
 pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
 pub use pooler::Pooler;
 pub use postgres::{Own as OwnPostgres, server as postgres_server};
+pub use programs::{on_path, program};
 pub(crate) use report::note;
 pub(crate) use stores::on_every_store;
 pub use stores::{Broken, TestStore};

@@ -85,13 +85,18 @@ impl PostgresStore {
             tokio::spawn(listener.run());
         }
         let desk = Desk::open(lanes.enqueue.clone());
-        let node = match role {
+        let node = match &role {
             Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
             _ => None,
         };
         let store = Self { lanes, desk, clock, wakes, calls, open: Open::default(), node, stop };
         store.check_migrated().await?;
         store.take_back().await?;
+        if matches!(role, Role::Daemon { .. }) && store.health().await?.durability == Durability::Relaxed {
+            tracing::warn!(
+                "by its settings (fsync, full_page_writes, synchronous_commit) this server may lose what it acknowledged; durability is relaxed"
+            );
+        }
         Ok(store)
     }
 
@@ -148,6 +153,17 @@ impl PostgresStore {
 impl Drop for PostgresStore {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What a commit of ours survives by the server's settings; `on_disk` is whether its files survive their machine at all.
+fn durability(synchronous_commit: &str, on_disk: bool, has_standbys: bool) -> Durability {
+    match synchronous_commit {
+        _ if !on_disk => Durability::Relaxed,
+        "off" => Durability::Relaxed,
+        // `remote_write` and up wait for a standby, where one is named.
+        "on" | "remote_apply" | "remote_write" if has_standbys => Durability::Replicated,
+        _ => Durability::Strict,
     }
 }
 
@@ -303,11 +319,15 @@ impl Store for PostgresStore {
     }
 
     async fn health(&self) -> Result<Health> {
-        let row = self.lanes.other.one(Effect::Reads, "SELECT current_setting('server_version'), pg_is_in_recovery()", params![]).await?;
+        let ask = "SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('synchronous_commit'), \
+            current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean, current_setting('synchronous_standby_names') <> '', \
+            (SELECT max(version)::bigint FROM windlass.migrations)";
+        let row = self.lanes.other.one(Effect::Reads, ask, params![]).await?;
         if row.get(1) {
             return Err(Error::Unavailable("this server is a standby; waiting for the one that takes writes".into()));
         }
-        Ok(Health { store: "postgres", version: row.get(0), schema_version: 1, durability: Durability::Strict })
+        let durability = durability(row.get(2), row.get(3), row.get(4));
+        Ok(Health { store: "postgres", version: row.get(0), schema_version: row.get::<_, Option<i64>>(5).unwrap_or(0), durability })
     }
 
     async fn settings(&self) -> Result<Settings> {
@@ -368,5 +388,26 @@ impl Store for PostgresStore {
     async fn close(&self) {
         self.stop.cancel();
         self.lanes.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durability_is_what_the_server_s_settings_make_of_a_commit() {
+        let table = [
+            ("on", true, false, Durability::Strict),
+            ("local", true, true, Durability::Strict),
+            ("on", true, true, Durability::Replicated),
+            ("remote_apply", true, true, Durability::Replicated),
+            ("remote_write", true, false, Durability::Strict),
+            ("off", true, true, Durability::Relaxed),
+            ("on", false, true, Durability::Relaxed),
+        ];
+        for (synchronous_commit, on_disk, has_standbys, expected) in table {
+            assert_eq!(durability(synchronous_commit, on_disk, has_standbys), expected, "{synchronous_commit} {on_disk} {has_standbys}");
+        }
     }
 }

@@ -20,27 +20,26 @@ DECLARE
   j windlass.jobs;
 BEGIN
   -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
-  -- checked and filled in by one statement, and those that it does not find good are looked at more closely.
-  SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END, {v}.mint(), {v}.clock(NULL), f.queue, f.priority, f.tenant, f.payload,
-    (f.defaults ->> 'timeout_ms')::bigint, (f.defaults ->> 'max_attempts')::integer,
-    hashtextextended(f.queue || ' ' || f.priority || ' ' || CASE WHEN f.tenant IS NULL OR f.queue = ANY (f.unfair) THEN '' ELSE f.tenant END, f.seed)
-  INTO j.seq, j.id, j.created_at, j.queue, j.priority, j.tenant, j.payload, j.timeout_ms, j.max_attempts, j.line
+  -- checked and written by one statement, and those that it does not find good are looked at more closely.
+  INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
+  SELECT f.seq, hashtextextended(f.queue || ' ' || f.priority || ' ' || CASE WHEN f.tenant IS NULL OR f.queue = ANY (f.unfair) THEN '' ELSE f.tenant END, f.seed), f.seq, f.now, f.now,
+    (f.defaults ->> 'timeout_ms')::bigint, 0, (f.defaults ->> 'max_attempts')::integer, f.priority, 0, false, false, {v}.mint(), kind, f.queue, f.tenant, f.payload
   FROM (
-    SELECT g.seed, g.unfair, g.payload, g.defaults, coalesce(g.said_queue, g.defaults ->> 'queue') AS queue, coalesce(g.said_priority, g.defaults ->> 'priority')::smallint AS priority,
-      coalesce(g.bound_to, g.said_tenant) AS tenant
+    -- The transaction has its number before the job has its own.
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END AS seq, {v}.clock(NULL) AS now, g.seed, g.unfair, g.payload, g.defaults,
+      coalesce(options ->> 'queue', g.defaults ->> 'queue') AS queue, coalesce(options ->> 'priority', g.defaults ->> 'priority')::smallint AS priority,
+      coalesce(g.bound_to, options ->> 'tenant') AS tenant
     FROM (
-      SELECT i.seed, i.unfair, i.payload_bytes, coalesce(i.kinds -> kind, i.kinds -> '') AS defaults, payload::text AS payload, nullif(current_setting('windlass.tenant', true), '') AS bound_to,
-        options ->> 'queue' AS said_queue, options ->> 'priority' AS said_priority, options ->> 'tenant' AS said_tenant
+      SELECT i.seed, i.unfair, i.payload_bytes, coalesce(i.kinds -> kind, i.kinds -> '') AS defaults, payload::text AS payload, nullif(current_setting('windlass.tenant', true), '') AS bound_to
       FROM windlass.installation i
       WHERE NOT i.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND {v}.is_name(kind)) g
     WHERE octet_length(g.payload) <= g.payload_bytes AND {v}.is_flat(g.payload)
-      AND (g.bound_to IS NULL OR {v}.is_name(g.bound_to) AND coalesce(g.said_tenant = g.bound_to, true))
-      AND (options = '{}' OR {v}.are_few(options)) OFFSET 0) f;
+      AND (g.bound_to IS NULL OR {v}.is_name(g.bound_to) AND coalesce(options ->> 'tenant' = g.bound_to, true))
+      AND (options = '{}' OR {v}.are_few(options)) OFFSET 0) f
+  RETURNING id, queue, line, seq INTO j.id, j.queue, j.line, j.seq;
   IF NOT FOUND THEN
     RETURN {v}.look_at_envelope({v}.envelope_of(kind, payload, options));
   END IF;
-  INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
-  VALUES (j.seq, j.line, j.seq, j.created_at, j.created_at, j.timeout_ms, 0, j.max_attempts, j.priority, 0, false, false, j.id, kind, j.queue, j.tenant, j.payload);
   INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (j.queue, 'l', 2, 1, j.line, j.seq, j.seq);
   IF NOT {v}.keep_awake() THEN
     PERFORM {v}.wake();
@@ -176,10 +175,9 @@ CREATE OR REPLACE FUNCTION {v}.payloads_alike(p_jobs jsonb, p_first jsonb, p_byt
 LANGUAGE sql STABLE AS $$
   SELECT CASE WHEN bool_and(fits) THEN array_agg(payload ORDER BY n) END
   FROM (
-    SELECT n, (job -> 'payload')::text AS payload,
-      CASE WHEN jsonb_typeof(job) = 'object' THEN job ? 'payload' AND job - 'payload' = p_first AND octet_length((job -> 'payload')::text) <= p_bytes
-        AND {v}.is_flat((job -> 'payload')::text) ELSE false END AS fits
-    FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n)) u
+    SELECT n, payload, CASE WHEN jsonb_typeof(job) = 'object' THEN payload IS NOT NULL AND job - 'payload' = p_first AND octet_length(payload) <= p_bytes AND {v}.is_flat(payload)
+      ELSE false END AS fits
+    FROM (SELECT job, n, (job -> 'payload')::text AS payload FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n) OFFSET 0) u) u
 $$;
 
 -- An envelope as the stores know it: `NewJob` of the library in JSON.
