@@ -1,5 +1,6 @@
 //! The unit file: accepted by systemd's own checker, shut in as far as promised, and in step with the program.
 
+use crate::support::{on_path, program};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -21,11 +22,8 @@ fn installed() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn analyze(arguments: &[&str], unit: &Path) -> Output {
-    Command::new("systemd-analyze")
-        .args(arguments)
-        .arg(unit)
-        .output()
-        .expect("systemd-analyze is needed to check the unit file; get it with `apt-get install systemd`")
+    let analyze = program("systemd", || on_path("systemd-analyze"));
+    Command::new(analyze).args(arguments).arg(unit).output().expect("a program that is there runs")
 }
 
 fn told(output: &Output) -> String {

@@ -21,7 +21,7 @@ pub fn program(package: &str, find: impl Fn() -> Option<PathBuf>) -> PathBuf {
         install();
     }
     find().unwrap_or_else(|| {
-        panic!("the tests need Debian's package {package}: `apt-get install {package}`, or WINDLASS_TEST_STORES=sqlite to leave out what needs it")
+        panic!("the tests need Debian's package {package}: `apt-get install {package}` (WINDLASS_TEST_STORES=sqlite leaves out what only Postgres needs)")
     })
 }
 
