@@ -3,7 +3,7 @@
 //!
 //! Which of several waiting jobs a lease call must grant is in `grants.rs`; this file takes the grants as they come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use windlass::{
     job::{
         Applied, Attempt, AttemptOutcome, HolderId, JobId, Json, Lease, Name, NewJob, OnDuplicate, OnHead, Settings, Settlement, State,
@@ -654,13 +654,21 @@ impl Reference {
         Ok(())
     }
 
-    pub fn prune(&mut self, retention: Retention) -> u64 {
+    /// Those that need not be kept any more.
+    pub fn finished_before(&self, retention: Retention) -> Vec<JobId> {
+        let until = self.now.minus(std::time::Duration::from_secs(retention.finished_hours * 3600));
+        let over = |job: &&RefJob| matches!(job.state, State::Completed | State::Cancelled) && job.finished_at.is_some_and(|at| at < until);
+        self.jobs.iter().filter(over).map(|job| job.id).collect()
+    }
+
+    /// Forgets what is past its retention, but for those that the store may keep longer.
+    pub fn prune(&mut self, retention: Retention, kept: &HashSet<JobId>) -> u64 {
         self.begin();
         let hours = |hours: u64| self.now.minus(std::time::Duration::from_secs(hours * 3600));
         let (finished, dead) = (hours(retention.finished_hours), hours(retention.dead_hours));
         let before = self.jobs.len();
         self.jobs.retain(|job| match (job.state, job.finished_at) {
-            (State::Completed | State::Cancelled, Some(at)) => at >= finished,
+            (State::Completed | State::Cancelled, Some(at)) => at >= finished || kept.contains(&job.id),
             (State::Dead, Some(at)) => retention.dead_hours == 0 || at >= dead,
             _ => true,
         });
