@@ -23,8 +23,8 @@ const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/mode
 fn cases(store: &str) -> u32 {
     match std::env::var("WINDLASS_MODEL_CASES") {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("WINDLASS_MODEL_CASES is `{text}`; it takes a number")),
-        // A step on a server takes ten times as long as one in this process.
-        Err(_) if store == "postgres" => CASES / 16,
+        // A step on a server takes twenty times as long as one in this process.
+        Err(_) if store == "postgres" => CASES / 32,
         Err(_) => CASES,
     }
 }
