@@ -408,11 +408,13 @@ DECLARE
 BEGIN
   SELECT min(gate) - p_limit + (random() * (max(gate) - min(gate) + p_limit))::bigint INTO v_from FROM windlass.gates;
   FOR v_queue IN SELECT DISTINCT g.queue FROM (SELECT queue FROM windlass.gates WHERE gate >= v_from ORDER BY gate LIMIT p_limit) g LOOP
-    -- A gate belongs to whoever holds its queue.
-    CONTINUE WHEN NOT {v}.try_lock(v_queue);
+    -- A gate belongs to whoever holds its queue, and what is told but not taken in may name it.
+    PERFORM {v}.catch_up(v_queue, p_now);
+    CONTINUE WHEN NOT {v}.try_lock(v_queue) OR EXISTS (SELECT FROM windlass.events WHERE queue = v_queue);
     DELETE FROM windlass.gates g USING (SELECT gate FROM windlass.gates WHERE gate >= v_from ORDER BY gate LIMIT p_limit) old
     WHERE g.gate = old.gate AND g.queue = v_queue AND g.tat <= p_now AND g.head IS NULL AND g.opens_at IS NULL
       AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.gate = g.gate AND s.what = 'g') AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.gate = g.gate AND s.what = 'h')
+      AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.queue = g.queue AND s.gate = g.gate AND s.what IN ('s', 'b'))
       AND NOT EXISTS (SELECT FROM windlass.gate_leases l WHERE l.gate = g.gate);
   END LOOP;
 END $$;
