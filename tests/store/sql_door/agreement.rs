@@ -1,7 +1,7 @@
 //! The SQL door and the library read every envelope alike: the same ones are good and become the same jobs, the same ones
 //! are bad, with the same place, code and sentence. Both are given jsonb's text, whose members are sorted.
 
-use super::{door, say, try_enqueue_many};
+use super::{door, try_enqueue_many};
 use crate::support::TestStore;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -196,7 +196,6 @@ async fn both_find_the_same_faults() {
 async fn both_make_the_same_jobs() {
     let Some((by_sql, client)) = door().await else { return };
     let by_rust = TestStore::open("postgres").await;
-    say(&client, "SELECT 1").await;
     let mut random = Rng::with_seed(18);
     let values = values();
     let mut good = Vec::new();
