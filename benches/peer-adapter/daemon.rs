@@ -11,6 +11,8 @@ use std::{
 pub const LISTEN: &str = "127.0.0.1:7719";
 /// What the configuration manual says for jobs that take no time: many slots, so that one lease call brings many.
 const SLOTS: &str = "{ default = 4000 }";
+/// Of one that only takes jobs in: it works on another queue than theirs.
+const NO_SLOTS: &str = "{ nobodys = 1 }";
 
 pub struct Daemon {
     child: Child,
@@ -39,9 +41,18 @@ pub fn http() -> reqwest::Client {
 
 impl Daemon {
     pub async fn start(system: &str) -> Self {
+        Self::start_with(system, SLOTS).await
+    }
+
+    /// Takes jobs in and works on none, so that a producer is measured alone.
+    pub async fn start_as_door(system: &str) -> Self {
+        Self::start_with(system, NO_SLOTS).await
+    }
+
+    async fn start_with(system: &str, slots: &str) -> Self {
         let child = Command::new(binary())
             .args(["run", "--store", &store(system), "--listen", LISTEN])
-            .envs([("WINDLASS__ENGINE__SLOTS", SLOTS), ("WINDLASS__LOG__LEVEL", "error")])
+            .envs([("WINDLASS__ENGINE__SLOTS", slots), ("WINDLASS__LOG__LEVEL", "error")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

@@ -1,23 +1,63 @@
 //! The producer's side: SQL from a connection of its own, or HTTP to the daemon.
 
-use crate::daemon::{self, Daemon, LISTEN};
-use serde_json::{Value, json};
-use std::{process::Command, sync::Arc};
+use crate::{
+    Payload,
+    daemon::{self, Daemon, LISTEN},
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::Semaphore;
 use tokio_postgres::{Client, NoTls, Statement, types::Type};
 
 const KIND: &str = "bench.noop";
 
+/// One job as HTTP takes it.
+#[derive(Serialize)]
+struct Envelope {
+    kind: &'static str,
+    payload: Payload,
+}
+
 #[derive(Clone)]
 pub enum Door {
-    /// One session for each caller.
-    Sql(Arc<Vec<(Client, Statement)>>),
+    Sql(Arc<Sessions>),
     /// With the daemon behind it, where it is this program's own.
     Http(reqwest::Client, Option<Arc<Daemon>>),
 }
 
+/// Sessions that callers share as in other pools: who calls gets the one that was used last.
+pub struct Sessions {
+    free: Mutex<Vec<(Client, Statement)>>,
+    permits: Semaphore,
+}
+
+impl Sessions {
+    async fn open(count: usize) -> Self {
+        let mut free = Vec::new();
+        for _ in 0..count {
+            let client = connect().await;
+            let enqueue = client.prepare_typed("SELECT windlass.enqueue($1, $2::text::jsonb)", &[Type::TEXT, Type::TEXT]).await;
+            free.push((client, enqueue.expect("the function is there")));
+        }
+        Self { free: Mutex::new(free), permits: Semaphore::new(count) }
+    }
+
+    async fn with<T>(&self, call: impl AsyncFnOnce(&Client, &Statement) -> T) -> T {
+        let _permit = self.permits.acquire().await.expect("it is never closed");
+        let session = self.free.lock().expect("nobody panics").pop().expect("as many as permits");
+        let answer = call(&session.0, &session.1).await;
+        self.free.lock().expect("nobody panics").push(session);
+        answer
+    }
+}
+
 impl Door {
     pub async fn open(system: &str, callers: u64) -> Self {
-        if system == "pg" { Self::sql(callers).await } else { Self::Http(daemon::http(), Some(Arc::new(Daemon::start(system).await))) }
+        if system == "pg" { Self::sql(callers).await } else { Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(system).await))) }
     }
 
     /// While another process runs the daemon.
@@ -35,39 +75,42 @@ impl Door {
     }
 
     async fn sql(callers: u64) -> Self {
-        let mut sessions = Vec::new();
-        for _ in 0..callers {
-            let client = connect().await;
-            let enqueue = client.prepare_typed("SELECT windlass.enqueue($1, $2::text::jsonb)", &[Type::TEXT, Type::TEXT]).await;
-            sessions.push((client, enqueue.expect("the function is there")));
-        }
-        Self::Sql(Arc::new(sessions))
+        Self::Sql(Arc::new(Sessions::open(usize::try_from(callers).expect("few callers")).await))
     }
 
-    pub async fn one(&self, caller: u64, payload: Value) {
+    pub async fn one(&self, payload: Payload) {
         match self {
             Self::Sql(sessions) => {
-                let (client, enqueue) = &sessions[usize::try_from(caller).expect("few callers") % sessions.len()];
-                client.query_one(enqueue, &[&KIND, &payload.to_string()]).await.expect("the job is taken");
+                let payload = text(&payload);
+                let row = sessions.with(async |client, enqueue| client.query_one(enqueue, &[&KIND, &payload]).await);
+                row.await.expect("the job is taken");
             }
-            Self::Http(http, _) => post(http, &json!({"kind": KIND, "payload": payload})).await,
+            Self::Http(http, _) => post(http, text(&Envelope { kind: KIND, payload })).await,
         }
     }
 
-    pub async fn many(&self, payloads: Vec<Value>) {
-        let jobs: Vec<Value> = payloads.into_iter().map(|payload| json!({"kind": KIND, "payload": payload})).collect();
+    pub async fn many(&self, payloads: Vec<Payload>) {
         match self {
             Self::Sql(sessions) => {
-                let enqueue = "SELECT count(*) FROM windlass.enqueue_many($1::text::jsonb)";
-                sessions[0].0.query_one(enqueue, &[&json!(jobs).to_string()]).await.expect("the jobs are taken");
+                let enqueue = "SELECT count(*) FROM windlass.enqueue_many($1, $2::text[]::json[])";
+                let payloads: Vec<String> = payloads.iter().map(text).collect();
+                sessions.with(async |client, _| client.query_one(enqueue, &[&KIND, &payloads]).await).await.expect("the jobs are taken");
             }
-            Self::Http(http, _) => post(http, &json!(jobs)).await,
+            Self::Http(http, _) => {
+                let jobs: Vec<Envelope> = payloads.into_iter().map(|payload| Envelope { kind: KIND, payload }).collect();
+                post(http, text(&jobs)).await;
+            }
         }
     }
 }
 
-async fn post(http: &reqwest::Client, body: &Value) {
-    let answer = http.post(format!("http://{LISTEN}/v1/jobs")).json(body).send().await.expect("the daemon answers");
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("it is JSON")
+}
+
+async fn post(http: &reqwest::Client, body: String) {
+    let sent = http.post(format!("http://{LISTEN}/v1/jobs")).header("content-type", "application/json").body(body).send();
+    let answer = sent.await.expect("the daemon answers");
     assert!(answer.status().is_success(), "{}", answer.status());
 }
 

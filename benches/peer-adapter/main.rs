@@ -11,6 +11,7 @@ mod doors;
 
 use daemon::Daemon;
 use doors::Door;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     sync::{
@@ -27,12 +28,31 @@ fn number(key: &str, otherwise: u64) -> u64 {
     found.unwrap_or(otherwise)
 }
 
-/// About 200 bytes, with the instant of the call.
-fn payload(n: u64) -> Value {
+/// What a job carries: about 200 bytes, with the instant of the call.
+#[derive(Serialize)]
+pub struct Payload {
+    /// Milliseconds since 1970.
+    t: f64,
+    user_id: String,
+    email: String,
+    template: &'static str,
+    locale: &'static str,
+    tags: [&'static str; 3],
+    data: Data,
+}
+
+#[derive(Serialize)]
+struct Data {
+    name: &'static str,
+    note: &'static str,
+}
+
+fn payload(n: u64) -> Payload {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
     let t = Clock::System.now().0 as f64 / 1e3;
-    json!({"t": t, "user_id": format!("{n:07}"), "email": format!("user{n:07}@example.com"), "template": "welcome_v2", "locale": "en_US",
-        "tags": ["a", "b", "c"], "data": {"name": "Jo Example", "note": "x".repeat(40)}})
+    let data = Data { name: "Jo Example", note: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" };
+    let (user_id, email) = (format!("{n:07}"), format!("user{n:07}@example.com"));
+    Payload { t, user_id, email, template: "welcome_v2", locale: "en_US", tags: ["a", "b", "c"], data }
 }
 
 fn say(line: &Value) {
@@ -60,11 +80,11 @@ async fn main() {
 
 async fn single(system: &str, jobs: u64, in_flight: u64) {
     let door = Door::open(system, in_flight).await;
-    door.one(0, payload(0)).await;
+    door.one(payload(0)).await;
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..in_flight {
+    for _ in 0..in_flight {
         let (door, next) = (door.clone(), next.clone());
         callers.spawn(async move {
             loop {
@@ -72,7 +92,7 @@ async fn single(system: &str, jobs: u64, in_flight: u64) {
                 if n >= jobs {
                     return;
                 }
-                door.one(caller, payload(n)).await;
+                door.one(payload(n)).await;
             }
         });
     }
@@ -150,7 +170,7 @@ async fn produce(system: &str, rate: u64, secs: u64) {
         let due = Duration::from_micros(n * 1_000_000 / rate);
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
         let (door, payload) = (door.clone(), payload(n));
-        calls.spawn(async move { door.one(n, payload).await });
+        calls.spawn(async move { door.one(payload).await });
     }
     calls.join_all().await;
     say(&json!({"jobs": jobs, "seconds": began.elapsed().as_secs_f64()}));

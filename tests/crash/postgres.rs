@@ -8,10 +8,12 @@ use super::{
 };
 use crate::support::{OwnPostgres, TestStore};
 use serde_json::json;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
+use windlass::{clock::Clock, job::Timestamp};
 
 /// Short leases, so that what died is back within the test.
 const SHORT: [(&str, &str); 2] = [("WINDLASS__ENGINE__LEASE_MS", "3000"), ("WINDLASS__ENGINE__BEAT_MS", "1000")];
+const LEASE: Duration = Duration::from_secs(3);
 
 async fn say(server: &OwnPostgres, statement: &str) {
     server.client().await.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -121,4 +123,86 @@ async fn a_full_disk_is_waited_out_and_an_outage_is_one_line_a_minute() {
     say(&server, "DROP TRIGGER full_disk ON windlass.history; DROP TRIGGER full_disk ON windlass.claims").await;
     until("all to complete", async || (recorded(&server).await == (150, 150, 0)).then_some(())).await;
     assert_eq!(seen.lock().expect("the count").len(), 50, "each body was called");
+}
+
+/// When each daemon was killed, by its holder, and when the server was away.
+#[derive(Default)]
+struct Deaths {
+    holders: HashMap<String, Timestamp>,
+    outages: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Deaths {
+    async fn kill(&mut self, daemon: &mut Daemon, server: &OwnPostgres) {
+        let find = "SELECT holder::text FROM windlass.holders WHERE node LIKE '% ' || $1";
+        let rows = server.client().await.query(find, &[&daemon.address.to_string()]).await.expect("the holders");
+        daemon.kill();
+        let now = Clock::System.now();
+        self.holders.extend(rows.iter().map(|row| (row.get(0), now)));
+    }
+
+    /// How long after its holder's death, or after the server was back, each job was taken back.
+    fn rescues(&self, lost: &[(String, Timestamp)]) -> Vec<Duration> {
+        let mut rescues = Vec::new();
+        for (holder, taken_back) in lost {
+            let mut since = *self.holders.get(holder).unwrap_or_else(|| panic!("{holder} lost a job and was not killed"));
+            for (down, up) in &self.outages {
+                if down.since(since) <= LEASE + Duration::from_secs(1) && *up > since && *down < *taken_back {
+                    since = *up;
+                }
+            }
+            rescues.push(taken_back.since(since));
+        }
+        rescues.sort();
+        rescues
+    }
+}
+
+/// Jobs that a holder lost: which, and when they were taken back.
+async fn lost(server: &OwnPostgres) -> Vec<(String, Timestamp)> {
+    let list = "SELECT a::json ->> 'holder', windlass_v1.instant(a::json ->> 'ended_at') FROM windlass.history, unnest(attempts) a WHERE a::json ->> 'outcome' = 'lost'";
+    let rows = server.client().await.query(list, &[]).await.expect("the attempts");
+    rows.iter().map(|row| (row.get(0), Timestamp(row.get(1)))).collect()
+}
+
+/// The long soak is `WINDLASS_CRASH_JOBS=200000`: 60 kills, ten restarts.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_killed_daemons_are_back_a_second_after_their_lease() {
+    if !TestStore::is_wanted("postgres") {
+        return;
+    }
+    let mut server = OwnPostgres::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, seen) = counting_server(Duration::from_millis(20)).await;
+    let jobs = jobs_from_environment(3000);
+    let events = 7 * (jobs / 20_000).max(1);
+    let mut daemons = [started(&server, folder.path()).await, started(&server, folder.path()).await, started(&server, folder.path()).await];
+    let mut deaths = Deaths::default();
+    enqueue_calls(&daemons[0], to, jobs).await;
+    for n in 0..events {
+        let share = jobs * (n + 1) / (events + 1);
+        until("enough calls", async || (seen.lock().expect("the count").len() as u64 >= share).then_some(())).await;
+        if n % 7 == 6 {
+            let down = Clock::System.now();
+            server.crash();
+            server.up().await;
+            deaths.outages.push((down, Clock::System.now()));
+        } else {
+            let which = fastrand::usize(..3);
+            deaths.kill(&mut daemons[which], &server).await;
+            // Elsewhere, so that nothing but the end of the lease tells of the death.
+            daemons[which] = started(&server, folder.path()).await;
+        }
+    }
+    let all = i64::try_from(jobs).expect("few");
+    until("all to complete", async || (recorded(&server).await == (all, all, 0)).then_some(())).await;
+    assert_eq!(seen.lock().expect("the count").len() as u64, jobs, "every job really called");
+    let rescues = deaths.rescues(&lost(&server).await);
+    assert!(!rescues.is_empty(), "somebody held jobs when it died");
+    let p99 = rescues[(rescues.len() - 1) * 99 / 100];
+    let told = format!("ms until 99 % of {} jobs were back, after {} kills and {} restarts", rescues.len(), deaths.holders.len(), deaths.outages.len());
+    crate::support::note(&told, u64::try_from(p99.as_millis()).expect("not that long"));
+    // A suite that shares its machine with everything is no clock.
+    let room = if jobs >= 100_000 { 1 } else { 20 };
+    assert!(p99 < LEASE + Duration::from_secs(room), "rescued in {p99:?}");
 }

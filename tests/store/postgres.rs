@@ -113,7 +113,7 @@ async fn more_calls_than_one_look_takes_in_are_all_taken_in() {
     let Some(store) = store().await else { return };
     let other = producer(&store).await;
     // Each call in a transaction of its own, while no daemon looks.
-    let calls = "DO $$ DECLARE id uuid; BEGIN FOR i IN 1 .. 12000 LOOP id := windlass_v1.mint(); \
+    let calls = "DO $$ DECLARE id uuid; BEGIN FOR i IN 1 .. 12000 LOOP id := windlass_v1.mint(windlass_v1.clock(NULL)); \
         PERFORM windlass_v1.enqueue_alike(ARRAY[id], ARRAY['{}'], 'work', NULL, NULL, NULL, NULL, NULL, id, id, 0); IF i % 100 = 0 THEN COMMIT; END IF; END LOOP; END $$";
     say(&other, calls).await;
     let (daemon, mut got) = (Daemon::new(), BTreeSet::new());

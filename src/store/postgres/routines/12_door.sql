@@ -2,8 +2,9 @@
 --
 --   SELECT windlass.enqueue('email.send', '{"to": "a@example.com"}', '{"queue": "mail", "unique_key": "welcome:7"}');
 --   SELECT windlass.enqueue_many('[{"kind": "a", "payload": 1}, {"kind": "b", "payload": 2}]');
+--   SELECT windlass.enqueue_many('email.send', ARRAY['{"to": "a@example.com"}', '{"to": "b@example.com"}']::json[], '{"queue": "mail"}');
 --
--- Both belong to the newest release that has migrated the database. Errors have SQLSTATEs of their own; the message is the
+-- They belong to the newest release that has migrated the database. Errors have SQLSTATEs of their own; the message is the
 -- sentence that every door gives, DETAIL is JSON.
 --
 --   WLE01 too_large         WLE02 unknown_member    WLE03 wrong_type       WLE04 bad_name
@@ -23,7 +24,7 @@ BEGIN
   -- checked and written by one statement, and those that it does not find good are looked at more closely.
   INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
   SELECT f.seq, hashtextextended(f.queue || ' ' || f.priority || ' ' || CASE WHEN f.tenant IS NULL OR f.queue = ANY (f.unfair) THEN '' ELSE f.tenant END, f.seed), f.seq, f.now, f.now,
-    (f.defaults ->> 'timeout_ms')::bigint, 0, (f.defaults ->> 'max_attempts')::integer, f.priority, 0, false, false, {v}.mint(), kind, f.queue, f.tenant, f.payload
+    (f.defaults ->> 'timeout_ms')::bigint, 0, (f.defaults ->> 'max_attempts')::integer, f.priority, 0, false, false, {v}.mint(f.now), kind, f.queue, f.tenant, f.payload
   FROM (
     -- The transaction has its number before the job has its own.
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END AS seq, {v}.clock(NULL) AS now, g.seed, g.unfair, g.payload, g.defaults,
@@ -63,6 +64,13 @@ BEGIN
   RETURN QUERY SELECT unnest({v}.enqueue_envelopes(jobs));
 END $$;
 
+-- Enqueues many jobs that differ in their payloads only: the same, and faster.
+CREATE OR REPLACE FUNCTION windlass.enqueue_many(kind text, payloads json[], options jsonb DEFAULT '{}') RETURNS SETOF uuid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  RETURN QUERY SELECT unnest({v}.enqueue_like(kind, payloads, options));
+END $$;
+
 CREATE OR REPLACE FUNCTION {v}.look_at_envelope(p_envelope jsonb) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -80,7 +88,7 @@ END $$;
 -- A text with so few brackets cannot be nested too deep.
 CREATE OR REPLACE FUNCTION {v}.is_flat(p_text text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT octet_length(p_text) <= 128 OR octet_length(p_text) - octet_length(translate(p_text, '[{', '')) <= 64
+  SELECT octet_length(p_text) <= 128 OR octet_length(p_text) - octet_length(replace(replace(p_text, '[', ''), '{', '')) <= 64
 $$;
 
 -- Whether the job is due at once and stands in its line by its number alone.
@@ -117,7 +125,6 @@ DECLARE
   v_bytes bigint := (SELECT payload_bytes FROM windlass.installation);
   v_bound text := windlass.tenant();
   v_first jsonb := p_jobs -> 0;
-  v_payloads text[];
   v_ids uuid[];
   v_jobs jsonb[];
   v_faults {v}.fault[];
@@ -126,18 +133,12 @@ BEGIN
     PERFORM {v}.refuse_envelopes(ARRAY[('', 'wrong_type', 'send a JSON array of envelopes')::{v}.fault]);
   ELSIF jsonb_array_length(p_jobs) = 0 THEN
     RETURN '{}';
-  END IF;
-  IF {v}.is_plain(v_first) AND {v}.is_lone(v_first) AND NOT v_first ?| ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure']
-    AND ({v}.envelope_fault(v_first, v_bytes)).code IS NULL THEN
+  ELSIF {v}.may_have_likes(v_first, v_bytes) THEN
     -- Most likely they differ in their payload only.
-    v_payloads := {v}.payloads_alike(p_jobs, v_first - 'payload', v_bytes);
-  END IF;
-  IF v_payloads IS NOT NULL THEN
-    v_first := {v}.bind(v_first, v_bound, '/0');
-    v_ids := {v}.mint_many(cardinality(v_payloads));
-    PERFORM {v}.put_alike(v_ids, v_payloads, v_first ->> 'kind', v_first ->> 'queue', v_first ->> 'tenant', (v_first ->> 'priority')::smallint,
-      (v_first ->> 'timeout_ms')::bigint, (v_first ->> 'max_attempts')::integer, {v}.clock(NULL));
-    RETURN v_ids;
+    v_ids := {v}.put_likes(v_first, {v}.payloads_alike(p_jobs, v_first - 'payload'), v_bytes);
+    IF v_ids IS NOT NULL THEN
+      RETURN v_ids;
+    END IF;
   END IF;
   v_jobs := ARRAY(SELECT {v}.bind(job, v_bound, '/' || n - 1) FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n) ORDER BY n);
   SELECT array_agg(('/' || n - 1 || f.pointer, f.code, f.message)::{v}.fault ORDER BY n) INTO v_faults
@@ -152,32 +153,66 @@ BEGIN
     ARRAY(SELECT {v}.print_of(job) FROM unnest(v_jobs) WITH ORDINALITY u (job, n) ORDER BY n), {v}.clock(NULL))).p_ids;
 END $$;
 
+-- The same for jobs that say the same but for their payloads, whose bytes are kept as they are.
+CREATE OR REPLACE FUNCTION {v}.enqueue_like(p_kind text, p_payloads json[], p_options jsonb) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_bytes bigint := (SELECT payload_bytes FROM windlass.installation);
+  v_first jsonb := {v}.envelope_of(p_kind, 'null', p_options);
+  v_ids uuid[];
+BEGIN
+  IF {v}.may_have_likes(v_first, v_bytes) THEN
+    v_ids := {v}.put_likes(v_first, p_payloads::text[], v_bytes);
+  END IF;
+  RETURN coalesce(v_ids, {v}.enqueue_envelopes((
+    SELECT coalesce(jsonb_agg({v}.envelope_of(p_kind, payload::jsonb, p_options) ORDER BY n), '[]') FROM unnest(p_payloads) WITH ORDINALITY u (payload, n))));
+END $$;
+
+-- Whether an envelope is good, and many like it can be written together.
+CREATE OR REPLACE FUNCTION {v}.may_have_likes(e jsonb, p_bytes bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN {v}.is_plain(e) AND {v}.is_lone(e) AND NOT e ?| ARRAY['tags', 'event_time', 'meta', 'on_success', 'on_failure'] AND ({v}.envelope_fault(e, p_bytes)).code IS NULL;
+END $$;
+
+-- Writes jobs like `p_first`, if their payloads are good.
+CREATE OR REPLACE FUNCTION {v}.put_likes(p_first jsonb, p_payloads text[], p_bytes bigint) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_now bigint := {v}.clock(NULL);
+  v_ids uuid[];
+  e jsonb;
+BEGIN
+  IF (SELECT bool_and(payload IS NOT NULL AND octet_length(payload) <= p_bytes AND {v}.is_flat(payload)) FROM unnest(p_payloads) payload) THEN
+    e := {v}.bind(p_first, windlass.tenant(), '/0');
+    v_ids := {v}.mint_many(cardinality(p_payloads), v_now);
+    PERFORM {v}.put_alike(v_ids, p_payloads, e ->> 'kind', e ->> 'queue', e ->> 'tenant', (e ->> 'priority')::smallint, (e ->> 'timeout_ms')::bigint,
+      (e ->> 'max_attempts')::integer, v_now);
+  END IF;
+  RETURN v_ids;
+END $$;
+
 -- Plain ones, together.
 CREATE OR REPLACE FUNCTION {v}.put_envelopes(p_jobs jsonb[]) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  v_ids uuid[] := {v}.mint_many(cardinality(p_jobs));
+  v_now bigint := {v}.clock(NULL);
+  v_ids uuid[] := {v}.mint_many(cardinality(p_jobs), v_now);
 BEGIN
   PERFORM {v}.put_plain(v_ids, array_agg(e ->> 'kind' ORDER BY n), array_agg((e -> 'payload')::text ORDER BY n), array_agg(e ->> 'queue' ORDER BY n),
     array_agg(e ->> 'tenant' ORDER BY n), array_agg((e ->> 'priority')::smallint ORDER BY n), array_agg({v}.instant(e ->> 'run_at') ORDER BY n),
     array_agg((e ->> 'delay_ms')::bigint ORDER BY n), array_agg({v}.instant(e ->> 'expires_at') ORDER BY n), array_agg((e ->> 'timeout_ms')::bigint ORDER BY n),
     array_agg((e ->> 'max_attempts')::integer ORDER BY n), array_agg(e ->> 'concurrency_key' ORDER BY n), array_agg((e ->> 'ordered')::boolean ORDER BY n),
-    array_agg(nullif({v}.extra_of(e, e ->> 'tenant')::text, '{}') ORDER BY n), {v}.clock(NULL))
+    array_agg(nullif({v}.extra_of(e, e ->> 'tenant')::text, '{}') ORDER BY n), v_now)
   FROM unnest(p_jobs) WITH ORDINALITY u (e, n);
   RETURN v_ids;
 END $$;
 
-CREATE OR REPLACE FUNCTION {v}.mint_many(p_count integer) RETURNS uuid[]
-LANGUAGE sql VOLATILE AS $$ SELECT array_agg({v}.mint()) FROM generate_series(1, p_count) $$;
-
--- The payloads of envelopes that are good and like `p_first` but for them; NULL where one is not.
-CREATE OR REPLACE FUNCTION {v}.payloads_alike(p_jobs jsonb, p_first jsonb, p_bytes bigint) RETURNS text[]
+-- The payloads of envelopes that are like `p_first` but for them; NULL where one is not.
+CREATE OR REPLACE FUNCTION {v}.payloads_alike(p_jobs jsonb, p_first jsonb) RETURNS text[]
 LANGUAGE sql STABLE AS $$
-  SELECT CASE WHEN bool_and(fits) THEN array_agg(payload ORDER BY n) END
-  FROM (
-    SELECT n, payload, CASE WHEN jsonb_typeof(job) = 'object' THEN payload IS NOT NULL AND job - 'payload' = p_first AND octet_length(payload) <= p_bytes AND {v}.is_flat(payload)
-      ELSE false END AS fits
-    FROM (SELECT job, n, (job -> 'payload')::text AS payload FROM jsonb_array_elements(p_jobs) WITH ORDINALITY u (job, n) OFFSET 0) u) u
+  SELECT CASE WHEN bool_and(CASE WHEN jsonb_typeof(job) = 'object' THEN job - 'payload' = p_first ELSE false END) THEN array_agg((job -> 'payload')::text) END
+  FROM jsonb_array_elements(p_jobs) job
 $$;
 
 -- An envelope as the stores know it: `NewJob` of the library in JSON.
@@ -185,7 +220,7 @@ CREATE OR REPLACE FUNCTION {v}.new_job(e jsonb, p_tenant text) RETURNS json
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   RETURN jsonb_build_object(
-    'id', coalesce({v}.uuid_of(e ->> 'id'), {v}.mint()), 'id_is_producers', e ->> 'id' IS NOT NULL, 'kind', e -> 'kind', 'payload', e -> 'payload', 'queue', e -> 'queue',
+    'id', coalesce({v}.uuid_of(e ->> 'id'), {v}.mint({v}.clock(NULL))), 'id_is_producers', e ->> 'id' IS NOT NULL, 'kind', e -> 'kind', 'payload', e -> 'payload', 'queue', e -> 'queue',
     'tenant', p_tenant, 'priority', e -> 'priority', 'run_at', e -> 'run_at', 'delay_ms', coalesce((e ->> 'delay_ms')::bigint, 0), 'expires_at', e -> 'expires_at',
     'timeout_ms', e -> 'timeout_ms', 'max_attempts', e -> 'max_attempts', 'unique', {v}.unique_of(e), 'idempotency_key', e -> 'idempotency_key',
     'idempotency_ms', 86400000, 'concurrency_key', e -> 'concurrency_key', 'ordered', coalesce((e ->> 'ordered')::boolean, false), 'extra', {v}.extra_of(e, p_tenant));
