@@ -41,7 +41,12 @@ impl Sessions {
         for _ in 0..count {
             let client = connect().await;
             let enqueue = client.prepare_typed("SELECT windlass.enqueue($1, $2::text::jsonb)", &[Type::TEXT, Type::TEXT]).await;
-            free.push((client, enqueue.expect("the function is there")));
+            let enqueue = enqueue.expect("the function is there");
+            // A session that lives: what its first call plans is planned.
+            client.batch_execute("BEGIN").await.expect("a transaction begins");
+            client.query_one(&enqueue, &[&KIND, &"0"]).await.expect("the job is taken");
+            client.batch_execute("ROLLBACK").await.expect("and never was");
+            free.push((client, enqueue));
         }
         Self { free: Mutex::new(free), permits: Semaphore::new(count) }
     }
@@ -57,7 +62,11 @@ impl Sessions {
 
 impl Door {
     pub async fn open(system: &str, callers: u64) -> Self {
-        if system == "pg" { Self::sql(callers).await } else { Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(system).await))) }
+        if system == "pg" {
+            Self::sql(callers).await
+        } else {
+            Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(system).await)))
+        }
     }
 
     /// While another process runs the daemon.

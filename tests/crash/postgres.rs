@@ -200,7 +200,12 @@ async fn jobs_of_killed_daemons_are_back_a_second_after_their_lease() {
     let rescues = deaths.rescues(&lost(&server).await);
     assert!(!rescues.is_empty(), "somebody held jobs when it died");
     let p99 = rescues[(rescues.len() - 1) * 99 / 100];
-    let told = format!("ms until 99 % of {} jobs were back, after {} kills and {} restarts", rescues.len(), deaths.holders.len(), deaths.outages.len());
+    let told = format!(
+        "ms until 99 % of {} jobs were back, after {} kills and {} restarts",
+        rescues.len(),
+        deaths.holders.len(),
+        deaths.outages.len()
+    );
     crate::support::note(&told, u64::try_from(p99.as_millis()).expect("not that long"));
     // A suite that shares its machine with everything is no clock.
     let room = if jobs >= 100_000 { 1 } else { 20 };

@@ -6,9 +6,20 @@ use super::{
     params::Param,
 };
 use crate::store::{Error, Result};
+use deadpool::managed::QueueMode;
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use std::{str::FromStr as _, time::Duration};
-use tokio_postgres::{Row, types::ToSql};
+use std::{
+    str::FromStr as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
 
 /// Tries of a call that met another transaction, before the caller hears of it.
 const TRIES: u32 = 5;
@@ -18,10 +29,26 @@ const TRIES: u32 = 5;
 pub(super) struct Lane {
     pool: Pool,
     deadline: Duration,
+    direct: Direct,
+}
+
+/// Whether a connection is a session of the server's own: then statements are prepared once. Behind a transaction pooler,
+/// or before it is known that there is none, each call says all that it needs.
+#[derive(Clone, Default)]
+pub(super) struct Direct(Arc<AtomicBool>);
+
+impl Direct {
+    pub(super) fn set(&self, is_direct: bool) {
+        self.0.store(is_direct, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Lane {
-    pub(super) fn new(url: &str, size: usize, config: &Config) -> Result<Self> {
+    pub(super) fn new(url: &str, size: usize, config: &Config, direct: Direct) -> Result<Self> {
         let mut server = tokio_postgres::Config::from_str(url).map_err(|e| {
             Error::Refused(format!("the store URL cannot be read ({}); use postgres://user@host/database", error::text(&e)))
         })?;
@@ -34,6 +61,8 @@ impl Lane {
         let timeouts = Timeouts { wait, create: wait, recycle: wait };
         let pool = Pool::builder(manager)
             .max_size(size)
+            // The session that ran last is the one whose plans are still in the processor's caches.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
             .post_create(Hook::async_fn(|client, _| {
@@ -45,7 +74,7 @@ impl Lane {
             }))
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
-        Ok(Self { pool, deadline: Duration::from_millis(config.timeout_ms) })
+        Ok(Self { pool, deadline: Duration::from_millis(config.timeout_ms), direct })
     }
 
     /// Runs one statement in a transaction of its own. It runs to its end or its deadline, whether or not the caller waits.
@@ -70,12 +99,15 @@ impl Lane {
 
     async fn try_rows(&self, effect: Effect, statement: &'static str, params: &[Param]) -> std::result::Result<Vec<Row>, Failed> {
         let client = self.client().await?;
-        let typed: Vec<(&(dyn ToSql + Sync), _)> = params.iter().map(|(value, ty)| (&**value as &(dyn ToSql + Sync), ty.clone())).collect();
-        match tokio::time::timeout(self.deadline, client.query_typed(statement, &typed)).await {
+        match tokio::time::timeout(self.deadline, ask(&client, statement, params, self.direct.get())).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(e)) => {
                 let failed = error::map(&e, effect);
-                if matches!(failed, Failed::Gone(_)) {
+                if error::is_unprepared(&e) {
+                    // A pooler came between, or somebody has changed the routines.
+                    self.direct.set(false);
+                    drop(Object::take(client));
+                } else if matches!(failed, Failed::Gone(_)) {
                     drop(Object::take(client));
                 }
                 Err(failed)
@@ -112,6 +144,22 @@ impl Lane {
     }
 }
 
+async fn ask(
+    client: &Object,
+    statement: &'static str,
+    params: &[Param],
+    prepared: bool,
+) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    if prepared {
+        let types: Vec<Type> = params.iter().map(|(_, ty)| ty.clone()).collect();
+        let statement = client.prepare_typed_cached(statement, &types).await?;
+        let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|(value, _)| &**value as &(dyn ToSql + Sync)).collect();
+        return client.query(&statement, &values).await;
+    }
+    let typed: Vec<(&(dyn ToSql + Sync), Type)> = params.iter().map(|(value, ty)| (&**value as &(dyn ToSql + Sync), ty.clone())).collect();
+    client.query_typed(statement, &typed).await
+}
+
 /// The connections of one store.
 #[derive(Clone)]
 pub(super) struct Lanes {
@@ -122,16 +170,14 @@ pub(super) struct Lanes {
     pub(super) enqueue: Lane,
     /// Reading and administration.
     pub(super) other: Lane,
+    pub(super) direct: Direct,
 }
 
 impl Lanes {
     pub(super) fn new(url: &str, config: &Config) -> Result<Self> {
-        Ok(Self {
-            lease: Lane::new(url, 2, config)?,
-            settle: Lane::new(url, 4, config)?,
-            enqueue: Lane::new(url, 4, config)?,
-            other: Lane::new(url, 4, config)?,
-        })
+        let direct = Direct::default();
+        let lane = |size| Lane::new(url, size, config, direct.clone());
+        Ok(Self { lease: lane(2)?, settle: lane(4)?, enqueue: lane(4)?, other: lane(4)?, direct: direct.clone() })
     }
 
     pub(super) fn close(&self) {

@@ -53,6 +53,9 @@ pub(super) fn map(error: &tokio_postgres::Error, effect: Effect) -> Failed {
     if [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED, &SqlState::LOCK_NOT_AVAILABLE].contains(&code) {
         return Failed::Again(Error::Unavailable(format!("another transaction was in the way: {message}")));
     }
+    if is_unprepared(error) {
+        return Failed::Again(Error::Unavailable(format!("a prepared statement was lost: {message}")));
+    }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         let story = format!("the database user may not do this ({message}); a daemon's needs `GRANT windlass_daemon TO` it");
         return Failed::Plain(Error::Refused(story));
@@ -80,6 +83,14 @@ pub(super) fn map(error: &tokio_postgres::Error, effect: Effect) -> Failed {
         // What our own statements never bring about: the rows contradict each other, and asking again changes nothing.
         _ => Failed::Plain(Error::Corrupt(format!("{message} ({}); another program has changed rows", code.code()))),
     }
+}
+
+/// The session does not know a statement that was prepared, or knows it in another shape; nothing was done.
+pub(super) fn is_unprepared(error: &tokio_postgres::Error) -> bool {
+    let known = [&SqlState::INVALID_SQL_STATEMENT_NAME, &SqlState::DUPLICATE_PSTATEMENT];
+    error.as_db_error().is_some_and(|said| {
+        known.contains(&said.code()) || *said.code() == SqlState::FEATURE_NOT_SUPPORTED && said.message().contains("cached plan")
+    })
 }
 
 /// What our own functions raise.

@@ -80,8 +80,10 @@ impl PostgresStore {
         let stop = CancellationToken::new();
         let calls = Calls::new();
         if matches!(role, Role::Daemon { .. }) {
+            let direct = config.listen_url.is_none().then(|| lanes.direct.clone());
             let url = config.listen_url.clone().unwrap_or_else(|| url.to_owned());
-            let listener = Listener { url, wakes: wakes.clone(), calls: calls.clone(), lane: lanes.other.clone(), stop: stop.clone() };
+            let (wakes, calls, lane, stop) = (wakes.clone(), calls.clone(), lanes.other.clone(), stop.clone());
+            let listener = Listener { url, wakes, calls, lane, direct, stop };
             tokio::spawn(listener.run());
         }
         let desk = Desk::open(lanes.enqueue.clone());

@@ -5,7 +5,12 @@
 //! when none is under way does it get the lock; it looks once more, and from then on every producer finds the lock taken
 //! and notifies. So nothing that is committed is overlooked, however long its transaction took.
 
-use super::{connection::Lane, error, error::Effect, params::params};
+use super::{
+    connection::{Direct, Lane},
+    error,
+    error::Effect,
+    params::params,
+};
 use crate::store::wakes::Wakes;
 use std::{str::FromStr as _, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -60,6 +65,8 @@ pub(super) struct Listener {
     pub(super) calls: Calls,
     /// For the notification that it sends to itself.
     pub(super) lane: Lane,
+    /// Where all connections go the same way: whether that is the server itself.
+    pub(super) direct: Option<Direct>,
     pub(super) stop: CancellationToken,
 }
 
@@ -110,7 +117,11 @@ impl Listener {
         if let Err(e) = client.batch_execute("LISTEN windlass").await {
             return End::Lost(error::text(&e));
         }
-        if !self.hears_itself(notes).await {
+        let hears_itself = self.hears_itself(notes).await;
+        if let Some(direct) = &self.direct {
+            direct.set(hears_itself);
+        }
+        if !hears_itself {
             return End::Deaf;
         }
         loop {
@@ -134,6 +145,18 @@ impl Listener {
             match notes.recv().await {
                 Some(note) => self.heard(&note),
                 None => return End::Lost("the connection ended".into()),
+            }
+            // The work first: it was waited for.
+            let mut leased = self.calls.0.subscribe();
+            loop {
+                tokio::select! {
+                    _ = leased.changed() => break,
+                    note = notes.recv() => match note {
+                        Some(note) => self.heard(&note),
+                        None => return End::Lost("the connection ended".into()),
+                    },
+                    () = tokio::time::sleep(LAST_LOOK) => break,
+                }
             }
             if let Err(e) = client.query_one(WAKE_UP, &[]).await {
                 return End::Lost(error::text(&e));

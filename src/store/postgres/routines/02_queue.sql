@@ -48,24 +48,44 @@ DECLARE
   r record;
 BEGIN
   -- One statement, so that rows and snapshot agree.
-  WITH gone AS (
-    DELETE FROM windlass.events WHERE ctid = ANY (ARRAY(
-      SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = q.own
-      UNION (SELECT ctid FROM windlass.events WHERE queue = q.queue AND (xid >= pg_snapshot_xmax(q.seen)
-        OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))) LIMIT 5000)))
-    RETURNING *)
-  SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
+  IF q.seen::text LIKE '%:' THEN
+    -- Nobody was under way then but the last holder: a quiet queue is looked at faster.
+    WITH gone AS (
+      DELETE FROM windlass.events WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmax(q.seen)) LIMIT 5000))
+      RETURNING *)
+    SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
+  ELSE
+    WITH gone AS (
+      DELETE FROM windlass.events WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = q.own
+        UNION (SELECT ctid FROM windlass.events WHERE queue = q.queue AND (xid >= pg_snapshot_xmax(q.seen)
+          OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))) LIMIT 5000)))
+      RETURNING *)
+    SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
+  END IF;
   p_more := coalesce(cardinality(v_events) >= 5000, false);
   IF v_events IS NULL THEN
     RETURN;
   ELSIF NOT p_more THEN
     q.seen := v_seen;
   END IF;
-  FOR r IN SELECT t.gone, t.come, sum(t.jobs)::bigint AS jobs, min(t.at) AS at FROM unnest(v_events) t GROUP BY 1, 2 LOOP
-    q := {v}.moved(q, r.gone, r.come, r.jobs);
-    q.due := least(q.due, r.at);
-  END LOOP;
-  q := {v}.take_lines(q, v_events);
+  IF cardinality(v_events) = 1 THEN
+    e := v_events[1];
+    q := {v}.moved(q, e.gone, e.come, e.jobs);
+    q.due := least(q.due, e.at);
+    IF e.what = 'l' THEN
+      q := {v}.take_line(q, v_events, e.line, e.jobs, e.first);
+    END IF;
+  ELSE
+    FOR r IN SELECT t.gone, t.come, sum(t.jobs)::bigint AS jobs, min(t.at) AS at FROM unnest(v_events) t GROUP BY 1, 2 LOOP
+      q := {v}.moved(q, r.gone, r.come, r.jobs);
+      q.due := least(q.due, r.at);
+    END LOOP;
+    FOR r IN SELECT line, sum(jobs)::bigint AS jobs, min(first) AS first FROM unnest(v_events) WHERE what = 'l' GROUP BY 1 LOOP
+      q := {v}.take_line(q, v_events, r.line, r.jobs, r.first);
+    END LOOP;
+  END IF;
   IF v_plain THEN
     RETURN;
   END IF;
@@ -133,29 +153,23 @@ BEGIN
   RETURN q;
 END $$;
 
--- Plain jobs came into their lines: the lines hear of it, and those that came below a cursor stand before it. A job that
--- was committed between the taking in and the reading of its line was leased before anybody heard of it: it is only counted.
-CREATE OR REPLACE FUNCTION {v}.take_lines(q windlass.queues, p_events windlass.events[]) RETURNS windlass.queues
+-- Plain jobs came into a line: it hears of it, and those that came below its cursor stand before it. A job that was
+-- committed between the taking in and the reading of its line was leased before anybody heard of it: it is only counted.
+CREATE OR REPLACE FUNCTION {v}.take_line(q windlass.queues, p_events windlass.events[], p_line bigint, p_jobs bigint, p_first bigint) RETURNS windlass.queues
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  r record;
-  l windlass.lines;
-  v_late bigint;
+  l windlass.lines := {v}.line(p_line);
+  v_late bigint := 0;
 BEGIN
-  FOR r IN SELECT line, sum(jobs)::bigint AS jobs, min(first) AS first FROM unnest(p_events) WHERE what = 'l' GROUP BY 1 LOOP
-    l := {v}.line(r.line);
-    IF l.line IS NULL THEN
-      l := {v}.new_line(r.line, r.first);
-    END IF;
-    v_late := 0;
-    IF r.first <= l.cursor THEN
-      INSERT INTO windlass.stands (id, what, queue, line, priority, pos, gate, ordered, behind, rank)
-      SELECT j.id, 'h', j.queue, j.line, j.priority, j.pos, NULL, false, false, j.priority
-      FROM unnest(p_events) e JOIN windlass.jobs j ON j.line = e.line AND j.seq BETWEEN e.first AND e.last AND NOT j.special
-      WHERE e.what = 'l' AND e.line = r.line AND j.seq <= l.cursor AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.line = j.line AND j.seq = ANY (c.seqs));
-      GET DIAGNOSTICS v_late = ROW_COUNT;
-    END IF;
-    q := {v}.line_waits(q, l, r.jobs, v_late);
-  END LOOP;
-  RETURN q;
+  IF l.line IS NULL THEN
+    l := {v}.new_line(p_line, p_first);
+  END IF;
+  IF p_first <= l.cursor THEN
+    INSERT INTO windlass.stands (id, what, queue, line, priority, pos, gate, ordered, behind, rank)
+    SELECT j.id, 'h', j.queue, j.line, j.priority, j.pos, NULL, false, false, j.priority
+    FROM unnest(p_events) e JOIN windlass.jobs j ON j.line = e.line AND j.seq BETWEEN e.first AND e.last AND NOT j.special
+    WHERE e.what = 'l' AND e.line = p_line AND j.seq <= l.cursor AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.line = j.line AND j.seq = ANY (c.seqs));
+    GET DIAGNOSTICS v_late = ROW_COUNT;
+  END IF;
+  RETURN {v}.line_waits(q, l, p_jobs, v_late);
 END $$;

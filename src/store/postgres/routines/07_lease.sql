@@ -83,9 +83,11 @@ BEGIN
       END IF;
     END IF;
     v_want := p_wants[i];
-    v_rules := {v}.rules(q.queue);
-    SELECT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue), EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's')
-    INTO v_paused, v_suspects;
+    SELECT u AS rules, EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AS paused, EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's') AS suspects
+    INTO r FROM windlass.rules u WHERE u.queue IN (q.queue, '') ORDER BY u.queue DESC LIMIT 1;
+    v_rules := r.rules;
+    v_paused := r.paused;
+    v_suspects := r.suspects;
     WHILE NOT v_paused AND NOT v_suspects AND v_rules.concurrency IS NULL AND v_rules.rate_interval IS NULL AND v_rules.tenant_concurrency IS NULL LOOP
       v_plain := 0;
       l := {v}.lone_line(q);

@@ -3,7 +3,7 @@
 -- Completions, the plain and the many, in the order of their claims: claim n has the items p_from[n] to p_to[n]. Answers which
 -- were applied (by place in the batch, from 1).
 CREATE OR REPLACE FUNCTION {v}.complete(p_epochs bigint[], p_nonces uuid[], p_from integer[], p_to integer[], p_ords integer[], p_ids uuid[], p_started bigint[], p_results text[], p_now bigint) RETURNS integer[]
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_applied integer[];
