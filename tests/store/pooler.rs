@@ -72,7 +72,7 @@ async fn a_daemon_behind_a_pooler_polls_and_with_a_direct_connection_beside_it_s
         return;
     }
     let (pooler, database) = (Pooler::start().await, postgres_server().await.fresh().await);
-    let direct = Config { listen_url: Some(postgres_server().await.url(&database)), ..Config::default() };
+    let direct = Config { listen_url: Some(postgres_server().await.url(&database)), light_sleep_ms: 0, ..Config::default() };
     for (config, sleeps) in [(Config::default(), false), (direct, true)] {
         let store = open(&pooler.url(&database), config).await;
         let (daemon, mut wakes, mut looks) = (Daemon::new(), store.wakes(), 0);

@@ -187,8 +187,7 @@ impl TestStore {
     /// Another daemon's view of the same Postgres store.
     pub async fn beside(&self) -> Arc<dyn Store> {
         let url = self.url().await;
-        let config = windlass::store::postgres::Config::default();
-        let store = PostgresStore::open(&url, Role::Daemon { control: None }, config, self.clock.clone()).await;
+        let store = PostgresStore::open(&url, Role::Daemon { control: None }, sound_sleeper(), self.clock.clone()).await;
         Arc::new(store.expect("the store opens"))
     }
 
@@ -236,10 +235,15 @@ impl TestStore {
     }
 }
 
+/// It looks for nothing while it sleeps, so that a wake-up that is lost shows.
+fn sound_sleeper() -> windlass::store::postgres::Config {
+    windlass::store::postgres::Config { light_sleep_ms: 0, ..Default::default() }
+}
+
 /// Always at the same place, so that one that is opened again is known to be the only one there.
 async fn open_postgres(url: &str, clock: Clock) -> Arc<dyn Store> {
     let control = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-    let store = PostgresStore::open(url, Role::Daemon { control }, windlass::store::postgres::Config::default(), clock).await;
+    let store = PostgresStore::open(url, Role::Daemon { control }, sound_sleeper(), clock).await;
     Arc::new(store.expect("the store opens"))
 }
 

@@ -49,11 +49,14 @@ pub struct Config {
     /// A direct connection for notifications, where the store's own goes through a transaction pooler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen_url: Option<String>,
+    /// Milliseconds for which a daemon that ran out of work still looks for more, 40 times a second, though it would be
+    /// notified: its session stays in the processor's caches, and the next job starts sooner.
+    pub light_sleep_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { timeout_ms: 10_000, listen_url: None }
+        Self { timeout_ms: 10_000, listen_url: None, light_sleep_ms: 10_000 }
     }
 }
 
@@ -83,7 +86,8 @@ impl PostgresStore {
             let direct = config.listen_url.is_none().then(|| lanes.direct.clone());
             let url = config.listen_url.clone().unwrap_or_else(|| url.to_owned());
             let (wakes, calls, lane, stop) = (wakes.clone(), calls.clone(), lanes.other.clone(), stop.clone());
-            let listener = Listener { url, wakes, calls, lane, direct, stop };
+            let light_sleep = Duration::from_millis(config.light_sleep_ms);
+            let listener = Listener { url, wakes, calls, lane, direct, light_sleep, stop };
             tokio::spawn(listener.run());
         }
         let desk = Desk::open(lanes.enqueue.clone());

@@ -67,6 +67,8 @@ pub(super) struct Listener {
     pub(super) lane: Lane,
     /// Where all connections go the same way: whether that is the server itself.
     pub(super) direct: Option<Direct>,
+    /// It looks now and then for so long after it fell asleep.
+    pub(super) light_sleep: Duration,
     pub(super) stop: CancellationToken,
 }
 
@@ -142,7 +144,14 @@ impl Listener {
             }
             // Whatever was committed before it slept is found by this look.
             self.wakes.work();
-            match notes.recv().await {
+            let asleep = tokio::time::Instant::now();
+            let note = loop {
+                tokio::select! {
+                    note = notes.recv() => break note,
+                    () = tokio::time::sleep(LAST_LOOK), if asleep.elapsed() < self.light_sleep => self.wakes.work(),
+                }
+            };
+            match note {
                 Some(note) => self.heard(&note),
                 None => return End::Lost("the connection ended".into()),
             }

@@ -1,6 +1,6 @@
 //! What the two functions take, answer and refuse.
 
-use super::{door, enqueue, refusal, try_enqueue, try_enqueue_many};
+use super::{door, enqueue, refusal, try_enqueue, try_enqueue_like, try_enqueue_many};
 use crate::support::{Build as _, Daemon, ids, name, work};
 use serde_json::json;
 use windlass::job::{JobId, State};
@@ -122,6 +122,59 @@ async fn a_list_with_bad_items_writes_nothing_and_names_each() {
         assert_eq!(refusal(try_enqueue_many(&producer, &jobs).await).0, "WLE01");
     }
     assert_eq!(refusal(try_enqueue_many(&producer, "{}").await).1, ": send a JSON array of envelopes");
+    assert_eq!(store.all().await.len(), 0);
+}
+
+#[tokio::test]
+async fn payloads_of_one_kind_become_jobs_that_are_alike_and_keep_their_bytes() {
+    let Some((store, producer)) = door().await else { return };
+    let payloads = ["1", r#"{ "b": 1, "a": 2.50 }"#, "null", r#""é""#];
+    // The fast way, the way of envelopes, and one in which others are looked at.
+    for options in ["{}", r#"{"queue":"q","priority":2,"timeout_ms":5}"#] {
+        let ids = try_enqueue_like(&producer, "a", &payloads, options).await.unwrap();
+        assert!(ids.is_sorted(), "ids stand in their order");
+        for (id, payload) in ids.iter().zip(payloads) {
+            let job = store.job(*id).await;
+            assert_eq!((job.kind.as_str(), job.payload.as_str()), ("a", payload), "{options}");
+            assert_eq!(job.priority, if options == "{}" { 5 } else { 2 });
+        }
+    }
+    for options in [r#"{"tags":["t"]}"#, r#"{"delay_ms":60000}"#, r#"{"concurrency_key":"k"}"#] {
+        let ids = try_enqueue_like(&producer, "a", &payloads, options).await.unwrap();
+        let read: Vec<_> =
+            [store.job(ids[0]).await, store.job(ids[2]).await].into_iter().map(|job| job.payload.as_str().to_owned()).collect();
+        assert_eq!(read, ["1", "null"], "{options}");
+    }
+    let keyed = try_enqueue_like(&producer, "a", &["1", "2"], r#"{"unique_key":"k"}"#).await.unwrap();
+    assert_eq!(keyed[0], keyed[1], "the second is the first's duplicate");
+    assert_eq!(try_enqueue_like(&producer, "a", &[], "{}").await.unwrap(), []);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn payloads_of_one_kind_are_refused_together_and_each_bad_one_is_named() {
+    let Some((store, producer)) = door().await else { return };
+    let (long, deep) = (format!("\"{}\"", "x".repeat(1 << 20)), format!("{}{}", "[".repeat(65), "]".repeat(65)));
+    let (code, _, detail) = refusal(try_enqueue_like(&producer, "a", &["1", &long, &deep], "{}").await);
+    assert_eq!(code, "WLE01");
+    assert_eq!((&detail[0]["pointer"], &detail[1]["pointer"]), (&json!("/1/payload"), &json!("/2")));
+    let table = [
+        ("a b", "{}", "WLE04", "/0/kind"),
+        ("a", r#"{"priority":99}"#, "WLE05", "/0/priority"),
+        ("a", r#"{"nope":1}"#, "WLE02", "/0/nope"),
+        ("a", r#"{"payload":1}"#, "WLE06", "/payload"),
+        ("a", "[]", "WLE03", ""),
+    ];
+    for (kind, options, code, pointer) in table {
+        let refused = refusal(try_enqueue_like(&producer, kind, &["1", "2"], options).await);
+        assert_eq!((refused.0.as_str(), &refused.2[0]["pointer"]), (code, &json!(pointer)), "{options}");
+    }
+    let absent = producer.query("SELECT windlass.enqueue_many('a', ARRAY['1', NULL]::json[])", &[]).await;
+    assert_eq!(refusal(absent).2[0]["pointer"], "/1/payload");
+    for nothing in ["'a', NULL", "NULL, ARRAY['1']::json[]"] {
+        let answer = producer.query(&format!("SELECT windlass.enqueue_many({nothing})"), &[]).await;
+        assert!(answer.is_err() || answer.is_ok_and(|rows| rows.is_empty()), "{nothing}");
+    }
     assert_eq!(store.all().await.len(), 0);
 }
 

@@ -31,6 +31,13 @@ async fn try_enqueue_many(producer: &Client, jobs: &str) -> Result<Vec<JobId>, E
     Ok(rows.iter().map(|row| JobId(row.get(0))).collect())
 }
 
+/// Many that differ in their payloads only.
+async fn try_enqueue_like(producer: &Client, kind: &str, payloads: &[&str], options: &str) -> Result<Vec<JobId>, Error> {
+    let statement = "SELECT windlass.enqueue_many(kind => $1, payloads => $2::text[]::json[], options => $3::text::jsonb)";
+    let rows = producer.query(statement, &[&kind, &payloads, &options]).await?;
+    Ok(rows.iter().map(|row| JobId(row.get(0))).collect())
+}
+
 async fn say(producer: &Client, statement: &str) {
     producer.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {}", story(&error)));
 }

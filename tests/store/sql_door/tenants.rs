@@ -1,6 +1,6 @@
 //! Whose job it is: the tenant of the role, of the session's setting, or of the token's claim (contract P12).
 
-use super::{door, enqueue, refusal, say, try_enqueue, try_enqueue_many};
+use super::{door, enqueue, refusal, say, try_enqueue, try_enqueue_like, try_enqueue_many};
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -11,6 +11,18 @@ async fn assert_bound(producer: &Client, tenant: &str) {
     assert_eq!((refused.0.as_str(), refused.1), ("42501", message));
     let refused = refusal(try_enqueue_many(producer, r#"[{"kind":"a","payload":1},{"kind":"a","payload":1,"tenant":"other"}]"#).await);
     assert_eq!((refused.0.as_str(), &refused.2[0]["pointer"]), ("42501", &json!("/1/tenant")));
+    let refused = refusal(try_enqueue_like(producer, "a", &["1", "2"], r#"{"tenant":"other"}"#).await);
+    assert_eq!((refused.0.as_str(), &refused.2[0]["pointer"]), ("42501", &json!("/0/tenant")));
+}
+
+#[tokio::test]
+async fn nobody_calls_what_runs_with_the_owner_s_rights_but_who_was_given_it() {
+    let Some((_store, producer)) = door().await else { return };
+    let open = "SELECT p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname LIKE 'windlass%' AND p.prosecdef
+          AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')";
+    let open: Vec<String> = producer.query(open, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(open, ["tenant"], "the others are for roles");
 }
 
 #[tokio::test]
@@ -37,6 +49,11 @@ async fn the_setting_binds_its_transaction_and_no_later_one() {
     }
     for many in [r#"[{"kind":"a","payload":1},{"kind":"a","payload":2}]"#, r#"[{"kind":"a","payload":1},{"kind":"b","payload":2}]"#] {
         let ids = try_enqueue_many(&producer, many).await.unwrap();
+        say(&producer, "COMMIT; BEGIN; SET LOCAL windlass.tenant = 'a'").await;
+        assert_eq!(store.job(ids[1]).await.tenant.as_deref(), Some("a"));
+    }
+    for options in ["{}", r#"{"tags":["t"]}"#] {
+        let ids = try_enqueue_like(&producer, "a", &["1", "2"], options).await.unwrap();
         say(&producer, "COMMIT; BEGIN; SET LOCAL windlass.tenant = 'a'").await;
         assert_eq!(store.job(ids[1]).await.tenant.as_deref(), Some("a"));
     }
