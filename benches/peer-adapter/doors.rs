@@ -65,7 +65,7 @@ impl Door {
         if system == "pg" {
             Self::sql(callers).await
         } else {
-            Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(system).await)))
+            Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(&store(system)).await)))
         }
     }
 
@@ -123,8 +123,16 @@ async fn post(http: &reqwest::Client, body: String) {
     assert!(answer.status().is_success(), "{}", answer.status());
 }
 
+/// The store's URL.
+pub fn store(system: &str) -> String {
+    match system {
+        "sqlite" => format!("sqlite:{}/windlass.db", std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder")),
+        _ => std::env::var("BENCH_PG_URL").expect("BENCH_PG_URL names a database"),
+    }
+}
+
 async fn connect() -> Client {
-    let (client, connection) = tokio_postgres::connect(&daemon::store("pg"), NoTls).await.expect("the database answers");
+    let (client, connection) = tokio_postgres::connect(&store("pg"), NoTls).await.expect("the database answers");
     tokio::spawn(async move {
         let _ = connection.await;
     });
@@ -142,14 +150,14 @@ pub async fn reset(system: &str) {
         return;
     }
     connect().await.batch_execute("DROP SCHEMA IF EXISTS windlass, windlass_v1 CASCADE").await.expect("the schema can be dropped");
-    let done = Command::new(daemon::binary()).args(["migrate", "--store", &daemon::store(system)]).output().expect("it runs");
+    let done = Command::new(daemon::binary()).args(["migrate", "--store", &store(system)]).output().expect("it runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Milliseconds from the instant in each payload to the start of its handler.
 pub async fn latencies(system: &str) -> Vec<f64> {
     let rows: Vec<(i64, String)> = if system == "sqlite" {
-        let file = daemon::store(system);
+        let file = store(system);
         let file = rusqlite::Connection::open(file.trim_start_matches("sqlite:")).expect("the file opens");
         let mut query = file.prepare("SELECT started_at, payload FROM history").expect("the table is there");
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");

@@ -6,6 +6,7 @@
 //!
 //! `peer-adapter pg|pg-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, the others by HTTP.
 
+#[path = "../support/daemon.rs"]
 mod daemon;
 mod doors;
 
@@ -117,7 +118,7 @@ async fn bulk(system: &str, jobs: u64, batch: u64) {
 async fn drain(system: &str, jobs: u64, limit: Duration) {
     say(&json!({"event": "ready"}));
     let began = Instant::now();
-    let daemon = Daemon::start(system).await;
+    let daemon = Daemon::start(&doors::store(system)).await;
     let mut pending = jobs;
     while pending > 0 && began.elapsed() < limit {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -131,7 +132,7 @@ async fn drain(system: &str, jobs: u64, limit: Duration) {
 
 async fn drain_for(system: &str, secs: u64) {
     say(&json!({"event": "ready"}));
-    let daemon = Daemon::start(system).await;
+    let daemon = Daemon::start(&doors::store(system)).await;
     let (began, mut before, mut rates) = (Instant::now(), 0, Vec::new());
     for _ in 0..secs / 5 {
         let part = Instant::now();
@@ -150,7 +151,7 @@ async fn drain_for(system: &str, secs: u64) {
 async fn work(system: &str) {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]).expect("signals can be heard");
     let term = tokio::task::spawn_blocking(move || signals.forever().next());
-    let daemon = Daemon::start(system).await;
+    let daemon = Daemon::start(&doors::store(system)).await;
     say(&json!({"event": "ready"}));
     term.await.expect("the wait ends");
     daemon.stop().await;

@@ -1,12 +1,16 @@
 //! `windlass migrate` on Postgres: by a user without special rights, cut anywhere, beside another, and behind a newer release.
 
-use crate::support::{TestStore, postgres_server};
+use crate::support::{Build as _, Daemon, TestStore, postgres_server, work};
 use tokio_postgres::Client;
 use windlass::{
     clock::Clock,
+    job::{Applied, Settlement, Transition},
     store::{
-        Error, Role,
-        postgres::{Config, PostgresStore, migrate},
+        Error, Role, Store as _,
+        postgres::{
+            Config, PostgresStore,
+            migrate::{self, Change, Work},
+        },
     },
 };
 
@@ -65,16 +69,6 @@ async fn a_user_who_may_make_no_roles_is_told_what_an_administrator_has_to_do_on
     witness.batch_execute("GRANT windlass_owner TO plain").await.unwrap();
     migrate::up(&url).await.unwrap();
     open(&daemon).await.expect("the daemon's user needs no more than its role").close().await;
-}
-
-trait Close {
-    async fn close(self);
-}
-
-impl Close for PostgresStore {
-    async fn close(self) {
-        windlass::store::Store::close(&self).await;
-    }
 }
 
 #[tokio::test]
@@ -137,4 +131,98 @@ async fn a_user_without_the_daemon_s_role_is_refused_with_the_grant_it_lacks() {
     let database: String = witness.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
     let sentence = refused(open(&postgres_server().await.url_of("stranger", &database)).await);
     assert!(sentence.contains("GRANT windlass_daemon"), "{sentence}");
+}
+
+/// A column more, an index, and both gone again: what a later release may do to the table that is busiest.
+const LATER: [Change; 3] = [
+    Change { number: 901, name: "more", work: Work::Expand("ALTER TABLE windlass.jobs ADD COLUMN more text") },
+    Change {
+        number: 902,
+        name: "jobs_more",
+        work: Work::Index("jobs_more", "CREATE INDEX CONCURRENTLY jobs_more ON windlass.jobs (more) WHERE more IS NOT NULL"),
+    },
+    Change { number: 903, name: "less", work: Work::Contract("ALTER TABLE windlass.jobs DROP COLUMN more") },
+];
+
+/// A migrated database, a daemon on it, and somebody who looks on.
+async fn at_work() -> Option<(String, PostgresStore, Client)> {
+    let (url, daemon, witness) = empty("migrator").await?;
+    migrate::up(&url).await.unwrap();
+    let store = open(&daemon).await.unwrap();
+    Some((url, store, witness))
+}
+
+/// One plain job and one with all that hangs on its end, from enqueue to history.
+async fn assert_works(store: &PostgresStore) {
+    let daemon = Daemon::new();
+    store.enqueue(vec![work(), work().key("k").tags(&["t"]).on_success(work())], None).await.unwrap();
+    let mut ended = 0;
+    while ended < 3 {
+        let leased = daemon.lease(store, 10, None).await;
+        ended += leased.len();
+        let ends = leased.iter().map(|leased| Settlement::new(leased.lease, Transition::Complete, leased.lease.granted_at));
+        for answer in store.settle(ends.collect(), None).await.unwrap() {
+            assert_eq!(answer, Applied::Applied);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_works_on_while_a_later_release_adds_and_takes_away() {
+    let Some((url, store, witness)) = at_work().await else { return };
+    assert_works(&store).await;
+    for some in [&LATER[..1], &LATER[..2], &LATER[..]] {
+        let did = migrate::apply(&url, some).await.unwrap();
+        assert_eq!(did.len(), 1, "{did:?}");
+        assert_works(&store).await;
+    }
+    assert_eq!(migrate::apply(&url, &LATER).await.unwrap(), []);
+    let gone = "SELECT FROM pg_attribute WHERE attrelid = 'windlass.jobs'::regclass AND attname = 'more'";
+    assert!(witness.query(gone, &[]).await.unwrap().is_empty());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_a_lock_holds_up_no_producer() {
+    let Some((url, store, witness)) = at_work().await else { return };
+    witness.batch_execute("BEGIN; SELECT FROM windlass.jobs").await.unwrap();
+    let changing = tokio::spawn({
+        let url = url.clone();
+        async move { migrate::apply(&url, &LATER[..1]).await }
+    });
+    // Longer than some of its tries.
+    for _ in 0..20 {
+        assert_works(&store).await;
+    }
+    assert!(!changing.is_finished(), "somebody reads the table");
+    witness.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(changing.await.unwrap().unwrap().len(), 1);
+    assert_works(&store).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn an_index_that_was_left_half_built_is_built_anew_and_by_one_of_two() {
+    let Some((url, store, witness)) = at_work().await else { return };
+    migrate::apply(&url, &LATER[..1]).await.unwrap();
+    let half = "CREATE INDEX jobs_more ON windlass.jobs (more); ALTER INDEX windlass.jobs_more OWNER TO windlass_owner;
+        UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'windlass.jobs_more'::regclass";
+    witness.batch_execute(half).await.unwrap();
+    let (one, two) = tokio::join!(migrate::apply(&url, &LATER[..2]), migrate::apply(&url, &LATER[..2]));
+    assert!(!one.unwrap().is_empty() || !two.unwrap().is_empty());
+    let whole = "SELECT indisvalid AND indpred IS NOT NULL FROM pg_index WHERE indexrelid = 'windlass.jobs_more'::regclass";
+    assert!(witness.query_one(whole, &[]).await.unwrap().get::<_, bool>(0));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_older_daemons_need_stays_while_one_is_connected() {
+    let Some((url, store, witness)) = at_work().await else { return };
+    migrate::apply(&url, &LATER[..2]).await.unwrap();
+    witness.batch_execute("SET application_name = 'windlass_v0 listen'").await.unwrap();
+    let left = migrate::apply(&url, &LATER).await.unwrap();
+    assert!(!left[0].done && left[0].step.contains("1 connections of older daemons"), "{left:?}");
+    witness.batch_execute("SET application_name = 'windlass_v2'").await.unwrap();
+    assert!(migrate::apply(&url, &LATER).await.unwrap()[0].done);
+    store.close().await;
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::store::{Error, Result};
 use deadpool::managed::QueueMode;
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use std::{
     str::FromStr as _,
     sync::{
@@ -52,7 +52,7 @@ impl Lane {
         let mut server = tokio_postgres::Config::from_str(url).map_err(|e| {
             Error::Refused(format!("the store URL cannot be read ({}); use postgres://user@host/database", error::text(&e)))
         })?;
-        server.application_name("windlass").connect_timeout(Duration::from_secs(5));
+        server.application_name(super::install::RELEASE).connect_timeout(Duration::from_secs(5));
         // A peer that is gone without a word is found out within a minute, whatever the deadline of the call.
         server.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
         server.tcp_user_timeout(Duration::from_secs(30));
@@ -65,13 +65,6 @@ impl Lane {
             .queue_mode(QueueMode::Lifo)
             .timeouts(timeouts)
             .runtime(Runtime::Tokio1)
-            .post_create(Hook::async_fn(|client, _| {
-                Box::pin(async move {
-                    // Plans of generic shape, whatever the statistics say of tables that change a thousand times a second. A
-                    // transaction pooler may forget these: the functions that need one set it themselves.
-                    client.batch_execute("SET jit = off").await.map_err(deadpool_postgres::HookError::Backend)
-                })
-            }))
             .build()
             .map_err(|e| Error::Refused(e.to_string()))?;
         Ok(Self { pool, deadline: Duration::from_millis(config.timeout_ms), direct })

@@ -1,16 +1,18 @@
 //! The routines that the daemon calls, in a schema of their own release (`windlass_v1`), so that an older daemon beside a
 //! newer one keeps its own. Their texts are made of the files in `routines/`.
 
+use super::migrate::{Change, Work};
+
 /// Grows whenever a routine changes what it takes, answers or means after a release.
 pub(super) const RELEASE: &str = "windlass_v1";
 
 /// Roles and the schema, made by whoever migrates before it acts for the owner.
 pub(super) const ROLES: &str = include_str!("roles.sql");
 
-/// What lasts: the tables, and what other programs call. Steps in order; one that is released is never changed.
-pub(super) const STEPS: [(i32, &str, &str); 2] = [
-    (1, "jobs", include_str!("../../../migrations/postgres/0001_jobs.sql")),
-    (2, "tenants", include_str!("../../../migrations/postgres/0002_tenants.sql")),
+/// What lasts: the tables, and what other programs call. Changes in order; one that is released is never changed.
+pub(super) const CHANGES: [Change; 2] = [
+    Change { number: 1, name: "jobs", work: Work::Expand(include_str!("../../../migrations/postgres/0001_jobs.sql")) },
+    Change { number: 2, name: "tenants", work: Work::Expand(include_str!("../../../migrations/postgres/0002_tenants.sql")) },
 ];
 
 const ROUTINES: [&str; 13] = [

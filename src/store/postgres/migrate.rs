@@ -1,5 +1,8 @@
-//! Brings a database to this version: the steps it lacks, each in one transaction under a lock, and this release's routines.
-//! A step that is cut leaves nothing of itself behind and is done whole the next time.
+//! Brings a database to this version: the changes it lacks, and this release's routines. A change that is cut leaves nothing
+//! behind that the next try does not put right.
+//!
+//! Older daemons go on working meanwhile. What they mind comes last, when none of them is there any more; what takes long is
+//! done while everybody works; and no lock is waited for longer than a producer may wait.
 
 use super::{
     error::{self, Effect},
@@ -8,11 +11,39 @@ use super::{
 use crate::store::{Error, Result};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::{str::FromStr as _, time::Duration};
+use std::{
+    str::FromStr as _,
+    time::{Duration, Instant},
+};
 use tokio_postgres::{Client, error::SqlState};
 
 /// A week, which is how long jobs are kept unless the configuration says otherwise; what comes first is pruned in that width.
 const KEPT_US: u64 = 604_800_000_000;
+/// Whoever waits for a table's lock holds up all who come after it: it gives up after this time and tries again.
+const LOCK_TIMEOUT: &str = "300ms";
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+/// After this time somebody has to be told.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// One change of what lasts in a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub number: i32,
+    pub name: &'static str,
+    pub work: Work,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// A script that daemons of older releases do not mind, in one transaction.
+    Expand(&'static str),
+    /// An index of the schema `windlass` by its name, and its `CREATE INDEX CONCURRENTLY`: built while everybody works. Nothing
+    /// is wrong without it.
+    Index(&'static str, &'static str),
+    /// A script that takes away what only older releases need, in one transaction; done once none of their daemons is connected.
+    Contract(&'static str),
+}
 
 /// One step, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,69 +52,242 @@ pub struct Step {
     pub done: bool,
 }
 
+impl Change {
+    fn step(&self, done: bool) -> Step {
+        Step { step: format!("{:04} {}", self.number, self.name), done }
+    }
+}
+
 /// What a database has and what it lacks.
 ///
 /// # Errors
 /// `Refused` when the URL cannot be read, `Unavailable` when the database does not answer.
 pub async fn status(url: &str) -> Result<Vec<Step>> {
     let client = connect(url).await?;
-    let version = version(&client).await?;
-    let mut steps: Vec<Step> =
-        install::STEPS.iter().map(|(n, name, _)| Step { step: format!("{n:04} {name}"), done: *n <= version }).collect();
-    steps.push(Step { step: format!("routines {}", install::RELEASE), done: version > 0 && has_routines(&client).await? });
+    let known = done(&client).await?;
+    let mut steps: Vec<Step> = install::CHANGES.iter().map(|change| change.step(known.contains(&change.number))).collect();
+    steps.push(Step { step: format!("routines {}", install::RELEASE), done: !known.is_empty() && has_routines(&client).await? });
     Ok(steps)
 }
 
-/// Does what is left to do, and says what that was.
+/// Does what is left to do, and says what that was; and what has to wait.
 ///
 /// # Errors
 /// As [`status`], and `Refused` when the user may not do it or a newer release was here; what was done before an error stays
 /// done.
 pub async fn up(url: &str) -> Result<Vec<Step>> {
+    apply(url, &install::CHANGES).await
+}
+
+/// [`up`] with other changes than this release's, so that their sorts can be tried on a database that is at work.
+///
+/// # Errors
+/// As [`up`].
+pub async fn apply(url: &str, changes: &[Change]) -> Result<Vec<Step>> {
     let client = connect(url).await?;
-    let mut done = Vec::new();
-    for (n, name, text) in install::STEPS {
-        begin(&client).await?;
-        if version(&client).await? < n {
-            if n == 1 {
-                client.batch_execute(install::ROLES).await.map_err(may_not)?;
-            }
-            act_for_owner(&client).await?;
-            client.batch_execute(text).await.map_err(failed)?;
-            let put = format!("INSERT INTO windlass.migrations VALUES ({n}, '{name}')");
-            client.batch_execute(&put).await.map_err(failed)?;
-            done.push(Step { step: format!("{n:04} {name}"), done: true });
+    let mut steps = Vec::new();
+    for change in changes {
+        if let Work::Expand(script) = change.work {
+            steps.extend(run(&client, change, script).await?);
         }
-        client.batch_execute("COMMIT").await.map_err(failed)?;
     }
-    begin(&client).await?;
-    if !has_routines(&client).await? {
-        let (release, digest) = (install::RELEASE, digest());
-        refuse_newer(&client).await?;
-        let schema = format!("CREATE SCHEMA IF NOT EXISTS {release} AUTHORIZATION windlass_owner");
-        client.batch_execute(&schema).await.map_err(may_not)?;
-        act_for_owner(&client).await?;
-        client.batch_execute(&install::routines()).await.map_err(failed)?;
-        let partitions = format!("SELECT {release}.make_partitions({KEPT_US}, {release}.clock(NULL))");
-        client.batch_execute(&partitions).await.map_err(failed)?;
-        let put = format!(
-            "INSERT INTO windlass.routines VALUES ('{release}', '{digest}') \
-            ON CONFLICT (release) DO UPDATE SET digest = excluded.digest, installed_at = now()"
-        );
-        client.batch_execute(&put).await.map_err(failed)?;
-        done.push(Step { step: format!("routines {release}"), done: true });
+    let patience = Patience::new();
+    steps.extend(loop {
+        match put_routines(&client).await {
+            Ok(step) => break step,
+            Err(halt) => patience.wait(halt).await?,
+        }
+    });
+    for change in changes {
+        match change.work {
+            Work::Expand(_) => {}
+            Work::Index(index, statement) => steps.extend(build(&client, change, index, statement).await?),
+            Work::Contract(script) => {
+                let older = older_daemons(&client).await?;
+                if done(&client).await?.contains(&change.number) {
+                    continue;
+                } else if older == 0 {
+                    steps.extend(run(&client, change, script).await?);
+                } else {
+                    let mut step = change.step(false);
+                    step.step += &format!(": {older} connections of older daemons are there; migrate again when they are gone");
+                    steps.push(step);
+                }
+            }
+        }
     }
-    client.batch_execute("COMMIT").await.map_err(failed)?;
-    Ok(done)
+    Ok(steps)
 }
 
-/// Only one program migrates a database at a time; the others wait, look again and find nothing left to do.
-async fn begin(client: &Client) -> Result<()> {
-    client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1465206860, 0)").await.map_err(failed)
+/// For how long somebody else has been in the way.
+struct Patience(Instant);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Waits a little for the next try, or says why there is none.
+    async fn wait(&self, halt: Halt) -> Result<()> {
+        match halt {
+            Halt::Failed(error) => Err(error),
+            Halt::Locked(said) if self.0.elapsed() > PATIENCE => Err(Error::Unavailable(format!(
+                "{said}; some transaction has been in the way for minutes: find it in pg_stat_activity (oldest xact_start), end it, and migrate again"
+            ))),
+            Halt::Locked(_) => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(())
+            }
+        }
+    }
 }
 
-async fn act_for_owner(client: &Client) -> Result<()> {
-    client.batch_execute("SET LOCAL ROLE windlass_owner").await.map_err(may_not)
+/// What ends a try.
+enum Halt {
+    /// Somebody else holds a lock, or migrates just now; nothing was done.
+    Locked(String),
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn halt(e: tokio_postgres::Error) -> Halt {
+    match e.code() {
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Halt::Locked(error::text(&e)),
+        _ => Halt::Failed(may_not(e)),
+    }
+}
+
+/// Opens a transaction in which nobody else migrates this database.
+async fn begin(client: &Client) -> std::result::Result<(), Halt> {
+    client.batch_execute(&format!("ROLLBACK; BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await.map_err(halt)?;
+    let row = client.query_one("SELECT pg_try_advisory_xact_lock(1465206860, 0)", &[]).await.map_err(halt)?;
+    if row.get(0) { Ok(()) } else { Err(Halt::Locked("another program migrates this database".into())) }
+}
+
+async fn commit(client: &Client) -> std::result::Result<(), Halt> {
+    client.batch_execute("COMMIT").await.map_err(halt)
+}
+
+async fn act_for_owner(client: &Client) -> std::result::Result<(), Halt> {
+    client.batch_execute("SET LOCAL ROLE windlass_owner").await.map_err(halt)
+}
+
+async fn note_done(client: &Client, change: &Change) -> std::result::Result<(), Halt> {
+    let put = "INSERT INTO windlass.migrations VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    client.execute(put, &[&change.number, &change.name]).await.map_err(halt).map(drop)
+}
+
+/// A script and the note that it was run, in one transaction.
+async fn run(client: &Client, change: &Change, script: &str) -> Result<Option<Step>> {
+    let patience = Patience::new();
+    loop {
+        match try_to_run(client, change, script).await {
+            Ok(did) => return Ok(did.then(|| change.step(true))),
+            Err(halt) => patience.wait(halt).await?,
+        }
+    }
+}
+
+async fn try_to_run(client: &Client, change: &Change, script: &str) -> std::result::Result<bool, Halt> {
+    begin(client).await?;
+    let known = done(client).await?;
+    let is_left = !known.contains(&change.number);
+    if is_left {
+        if known.is_empty() {
+            client.batch_execute(install::ROLES).await.map_err(halt)?;
+        }
+        act_for_owner(client).await?;
+        client.batch_execute(script).await.map_err(halt)?;
+        note_done(client, change).await?;
+    }
+    commit(client).await?;
+    Ok(is_left)
+}
+
+/// An index that a cut left half built is dropped and built anew; one that another program builds just now is waited for.
+async fn build(client: &Client, change: &Change, index: &str, statement: &str) -> Result<Option<Step>> {
+    if done(client).await?.contains(&change.number) {
+        return Ok(None);
+    }
+    let patience = Patience::new();
+    loop {
+        match try_to_build(client, change, index, statement).await {
+            Ok(()) => return Ok(Some(change.step(true))),
+            Err(halt) => patience.wait(halt).await?,
+        }
+    }
+}
+
+/// No transaction is around it, so no lock of ours: of two that come together the second finds the first's index.
+async fn try_to_build(client: &Client, change: &Change, index: &str, statement: &str) -> std::result::Result<(), Halt> {
+    let find = "SELECT i.indisvalid, EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = 'windlass'::regnamespace AND c.relname = $1";
+    let found = client.query_opt(find, &[&index]).await.map_err(halt)?.map(|row| (row.get(0), row.get(1)));
+    match found {
+        Some((true, _)) => {
+            begin(client).await?;
+            act_for_owner(client).await?;
+            note_done(client, change).await?;
+            commit(client).await
+        }
+        Some((false, true)) => Err(Halt::Locked(format!("another program builds the index {index}"))),
+        Some((false, false)) => {
+            as_owner(client, &format!("DROP INDEX CONCURRENTLY IF EXISTS windlass.{index}")).await?;
+            Err(Halt::Locked(format!("the index {index} was left half built")))
+        }
+        None => {
+            as_owner(client, statement).await?;
+            Err(Halt::Locked(format!("the index {index} is there, but is it whole?")))
+        }
+    }
+}
+
+/// For statements that cannot stand in a transaction.
+async fn as_owner(client: &Client, statement: &str) -> std::result::Result<(), Halt> {
+    client.batch_execute("SET ROLE windlass_owner").await.map_err(halt)?;
+    let ran = client.batch_execute(statement).await;
+    client.batch_execute("RESET ROLE").await.map_err(halt)?;
+    match ran {
+        // Somebody else was faster.
+        Err(e) if e.code() == Some(&SqlState::DUPLICATE_TABLE) => Ok(()),
+        other => other.map_err(halt),
+    }
+}
+
+/// Connections of daemons whose release is before this one. Each says its release in its application's name; the first said
+/// none.
+async fn older_daemons(client: &Client) -> Result<usize> {
+    let names = "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name ~ '^windlass(_v[0-9]+)?( listen)?$'";
+    let rows = client.query(names, &[]).await.map_err(failed)?;
+    Ok(rows.iter().filter(|row| number(row.get::<_, &str>(0)) < number(install::RELEASE)).count())
+}
+
+async fn put_routines(client: &Client) -> std::result::Result<Option<Step>, Halt> {
+    begin(client).await?;
+    if has_routines(client).await? {
+        commit(client).await?;
+        return Ok(None);
+    }
+    let (release, digest) = (install::RELEASE, digest());
+    refuse_newer(client).await?;
+    let schema = format!("CREATE SCHEMA IF NOT EXISTS {release} AUTHORIZATION windlass_owner");
+    client.batch_execute(&schema).await.map_err(halt)?;
+    act_for_owner(client).await?;
+    client.batch_execute(&install::routines()).await.map_err(halt)?;
+    let partitions = format!("SELECT {release}.make_partitions({KEPT_US}, {release}.clock(NULL))");
+    client.batch_execute(&partitions).await.map_err(halt)?;
+    let put = format!(
+        "INSERT INTO windlass.routines VALUES ('{release}', '{digest}') \
+        ON CONFLICT (release) DO UPDATE SET digest = excluded.digest, installed_at = now()"
+    );
+    client.batch_execute(&put).await.map_err(halt)?;
+    commit(client).await?;
+    Ok(Some(Step { step: format!("routines {release}"), done: true }))
 }
 
 /// What producers call belongs to the newest release; an older one must not take it back.
@@ -96,9 +300,10 @@ async fn refuse_newer(client: &Client) -> Result<()> {
     }
 }
 
-/// `windlass_v2` is 2.
+/// `windlass_v2` is 2, whatever stands behind it.
 fn number(release: &str) -> u32 {
-    release.rsplit_once("_v").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+    let digits = release.strip_prefix("windlass_v").unwrap_or_default();
+    digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// A right is missing: what an administrator has to do once.
@@ -130,14 +335,14 @@ fn failed(e: tokio_postgres::Error) -> Error {
     }
 }
 
-/// The last step that was done; 0 in a database that is not ours yet.
-async fn version(client: &Client) -> Result<i32> {
+/// The changes that were made; none in a database that is not ours yet.
+async fn done(client: &Client) -> Result<Vec<i32>> {
     let row = client.query_one("SELECT to_regclass('windlass.migrations') IS NOT NULL", &[]).await.map_err(failed)?;
     if !row.get::<_, bool>(0) {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let row = client.query_one("SELECT coalesce(max(version), 0) FROM windlass.migrations", &[]).await.map_err(failed)?;
-    Ok(row.get(0))
+    let rows = client.query("SELECT version FROM windlass.migrations", &[]).await.map_err(failed)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn has_routines(client: &Client) -> Result<bool> {

@@ -98,10 +98,13 @@ impl PostgresStore {
         let store = Self { lanes, desk, clock, wakes, calls, open: Open::default(), node, stop };
         store.check_migrated().await?;
         store.take_back().await?;
-        if matches!(role, Role::Daemon { .. }) && store.health().await?.durability == Durability::Relaxed {
-            tracing::warn!(
-                "by its settings (fsync, full_page_writes, synchronous_commit) this server may lose what it acknowledged; durability is relaxed"
-            );
+        if matches!(role, Role::Daemon { .. }) {
+            if store.health().await?.durability == Durability::Relaxed {
+                tracing::warn!(
+                    "by its settings (fsync, full_page_writes, synchronous_commit) this server may lose what it acknowledged; durability is relaxed"
+                );
+            }
+            store.warm_up().await?;
         }
         Ok(store)
     }
@@ -120,6 +123,14 @@ impl PostgresStore {
                 )))
             }
         }
+    }
+
+    /// The first job need not wait until its statements are planned.
+    async fn warm_up(&self) -> Result<()> {
+        const WARM: &str = "SELECT windlass_v1.warm()::text";
+        let (leasing, settling) =
+            tokio::join!(self.lanes.lease.one(Effect::Reads, WARM, params![]), self.lanes.settle.one(Effect::Reads, WARM, params![]));
+        leasing.and(settling).map(drop)
     }
 
     /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.

@@ -236,7 +236,10 @@ impl Looks {
 /// A connection, and what is notified on it.
 async fn connect(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<String>), String> {
     let mut server = tokio_postgres::Config::from_str(url).map_err(|e| error::text(&e))?;
-    server.application_name("windlass listen").connect_timeout(Duration::from_secs(5)).keepalives_idle(Duration::from_secs(15));
+    server
+        .application_name(format!("{} listen", super::install::RELEASE))
+        .connect_timeout(Duration::from_secs(5))
+        .keepalives_idle(Duration::from_secs(15));
     let tls = super::tls::connector().map_err(|e| e.to_string())?;
     let (client, mut connection) = server.connect(tls).await.map_err(|e| error::text(&e))?;
     let (note, notes) = mpsc::unbounded_channel();

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION {v}.enqueue_plain(
   p_ids uuid[], p_kinds text[], p_payloads text[], p_queues text[], p_tenants text[], p_priorities smallint[], p_run_at bigint[],
   p_delays bigint[], p_expires bigint[], p_timeouts bigint[], p_attempts integer[], p_keys text[], p_ordered boolean[], p_extras text[], p_low uuid, p_high uuid, p_now bigint
 ) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
@@ -76,7 +76,7 @@ END $$;
 
 -- Plain jobs that differ in id and payload only.
 CREATE OR REPLACE FUNCTION {v}.enqueue_alike(p_ids uuid[], p_payloads text[], p_kind text, p_queue text, p_tenant text, p_priority smallint, p_timeout_ms bigint, p_max_attempts integer, p_low uuid, p_high uuid, p_now bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
@@ -122,7 +122,7 @@ END $$;
 -- Any jobs, as the daemon writes them (`NewJob` in JSON, whose payloads keep their bytes), in one call: all or none. Unique
 -- keys are taken in sorted order, so that two calls never wait for each other in a ring; jobs are answered as they were given.
 CREATE OR REPLACE FUNCTION {v}.enqueue_any(p_jobs json[], p_prints bytea[], p_now bigint, OUT p_ids uuid[], OUT p_states text[], OUT p_duplicates boolean[])
-LANGUAGE sql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE sql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
   SELECT * FROM {v}.enqueue_each(p_jobs, p_prints, {v}.clock(p_now))
 $$;
 

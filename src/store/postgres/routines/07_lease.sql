@@ -35,7 +35,7 @@ END $$;
 -- `ord` says 1 when there may be more at once, 2 when another daemon was busy with one of the queues.
 CREATE OR REPLACE FUNCTION {v}.lease(p_holder uuid, p_nonce uuid, p_queues text[], p_wants integer[], p_kinds text[], p_max_bytes bigint, p_lease_us bigint, p_node text, p_now bigint)
 RETURNS SETOF {v}.granted
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   c {v}.call;
@@ -97,12 +97,12 @@ BEGIN
         -- that must be looked at, or more bytes than may go, and nothing of it happens.
         RETURN QUERY WITH
           b AS MATERIALIZED (
-            SELECT seq, id, kind, queue, tenant, payload, attempt, max_attempts, timeout_ms, created_at, run_at, expires_at, concurrency_key, extra, checkpoint,
+            SELECT seq, ctid AS tid, id, kind, queue, tenant, payload, attempt, max_attempts, timeout_ms, created_at, run_at, expires_at, concurrency_key, extra, checkpoint,
               kind = ANY (p_kinds) AND (expires_at IS NULL OR expires_at > v_now OR attempts IS NOT NULL) AS good
             FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND NOT special ORDER BY seq LIMIT least(v_want, 500)),
           claim AS (
             INSERT INTO windlass.claims
-            SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), NULL::uuid[]
+            SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), array_agg(tid), NULL::uuid[]
             FROM b HAVING bool_and(good) AND sum(octet_length(payload)) <= c.bytes RETURNING epoch, seqs),
           moved AS (
             UPDATE windlass.lines SET n = n + 1, cursor = k.seqs[cardinality(k.seqs)], waiting = waiting - cardinality(k.seqs), vtime = vtime + v_step * cardinality(k.seqs)
@@ -384,6 +384,7 @@ CREATE OR REPLACE FUNCTION {v}.grant_plain(q windlass.queues, c {v}.call, l wind
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_seqs bigint[];
+  v_tids tid[];
   v_odd bigint[];
   v_last bigint;
   v_bytes bigint;
@@ -394,18 +395,18 @@ DECLARE
 BEGIN
   p_queue := q;
   p_call := c;
-  SELECT array_agg(seq), count(*), max(seq), sum(bytes), bool_and(good) INTO v_seqs, p_looked, v_last, v_bytes, v_good FROM (
-    SELECT seq, octet_length(payload) AS bytes, kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
+  SELECT array_agg(seq), array_agg(tid), count(*), max(seq), sum(bytes), bool_and(good) INTO v_seqs, v_tids, p_looked, v_last, v_bytes, v_good FROM (
+    SELECT seq, ctid AS tid, octet_length(payload) AS bytes, kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
     FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND seq < p_below AND NOT special ORDER BY seq LIMIT p_quota) b;
   IF NOT v_good OR v_bytes > c.bytes THEN
     -- The same with an eye on each.
     WITH b AS MATERIALIZED (
-      SELECT seq, octet_length(payload) AS bytes,
+      SELECT seq, ctid AS tid, octet_length(payload) AS bytes,
         kind = ANY (c.kinds) AND (expires_at IS NULL OR expires_at > c.now OR attempts IS NOT NULL) AS good
       FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND seq <= v_last AND seq = ANY (v_seqs) AND NOT special ORDER BY seq),
     r AS (SELECT *, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - bytes AS before FROM b)
-    SELECT array_agg(seq) FILTER (WHERE good), array_agg(seq) FILTER (WHERE NOT good), count(*), max(seq), sum(bytes)
-    INTO v_seqs, v_odd, p_looked, v_last, v_bytes FROM r WHERE before < c.bytes;
+    SELECT array_agg(seq) FILTER (WHERE good), array_agg(tid) FILTER (WHERE good), array_agg(seq) FILTER (WHERE NOT good), count(*), max(seq), sum(bytes)
+    INTO v_seqs, v_tids, v_odd, p_looked, v_last, v_bytes FROM r WHERE before < c.bytes;
   END IF;
   IF p_looked = 0 THEN
     RETURN;
@@ -414,7 +415,7 @@ BEGIN
   p_queue.lined[l.priority + 1] := p_queue.lined[l.priority + 1] - p_looked;
   p_call.bytes := c.bytes - v_bytes;
   IF v_seqs IS NOT NULL THEN
-    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, l.queue, l.line, c.now, c.until, false, v_seqs, NULL) RETURNING epoch INTO v_epoch;
+    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, l.queue, l.line, c.now, c.until, false, v_seqs, v_tids, NULL) RETURNING epoch INTO v_epoch;
     v_granted := cardinality(v_seqs);
     p_call.epochs := c.epochs || v_epoch;
     p_call.granted := c.granted + v_granted;
@@ -507,7 +508,7 @@ BEGIN
     IF j.unique_for = 'started' THEN
       DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id AND held = 'started';
     END IF;
-    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, j.queue, j.line, c.now, c.until, p_suspect, ARRAY[j.seq], ARRAY[j.id]) RETURNING epoch INTO v_epoch;
+    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, j.queue, j.line, c.now, c.until, p_suspect, ARRAY[j.seq], NULL, ARRAY[j.id]) RETURNING epoch INTO v_epoch;
     p_call.epochs := c.epochs || v_epoch;
     p_call.granted := c.granted + 1;
     p_call.bytes := c.bytes - octet_length(j.payload);

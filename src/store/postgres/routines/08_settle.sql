@@ -3,28 +3,41 @@
 -- Completions, the plain and the many, in the order of their claims: claim n has the items p_from[n] to p_to[n]. Answers which
 -- were applied (by place in the batch, from 1).
 CREATE OR REPLACE FUNCTION {v}.complete(p_epochs bigint[], p_nonces uuid[], p_from integer[], p_to integer[], p_ords integer[], p_ids uuid[], p_started bigint[], p_results text[], p_now bigint) RETURNS integer[]
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' SET jit = off SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
-  v_applied integer[];
-  v_queues text[];
+  v_applied integer[] := '{}';
+  v_queues text[] := '{}';
   v_unusual windlass.jobs[];
   v_capped boolean := EXISTS (SELECT FROM windlass.rules WHERE tenant_concurrency IS NOT NULL OR concurrency IS NOT NULL);
+  v_again boolean := false;
   j windlass.jobs;
+  r record;
 BEGIN
-  WITH ended AS (
-    DELETE FROM windlass.jobs t
-    USING unnest(p_epochs, p_nonces, p_from, p_to) k (epoch, nonce, first, last)
-      JOIN windlass.claims c ON c.epoch = k.epoch AND c.nonce = k.nonce
-      CROSS JOIN LATERAL unnest(p_ords[k.first : k.last], p_ids[k.first : k.last], p_started[k.first : k.last]) WITH ORDINALITY u (u_ord, u_id, u_started, u_n)
-    WHERE t.id = u.u_id AND t.seq = c.seqs[u.u_ord]
-    RETURNING {job t}, c.holder AS c_holder, c.nonce AS c_nonce, c.epoch AS c_epoch, u.u_started, k.first + u.u_n::integer - 1 AS u_n),
-  kept AS (
-    INSERT INTO windlass.history ({past}, state, started_at, finished_at, holder, result)
-    SELECT {past e attempt=e.attempt+1 settled_epoch=e.c_epoch settled_nonce=e.c_nonce checkpoint=NULL}, 'completed', e.u_started, v_now, e.c_holder, p_results[e.u_n] FROM ended e)
-  SELECT array_agg(e.u_n), array_agg(e.queue),
-    array_agg(ROW({job e})::windlass.jobs) FILTER (WHERE e.unique_key IS NOT NULL OR e.concurrency_key IS NOT NULL OR e.extra IS NOT NULL OR v_capped)
-  INTO v_applied, v_queues, v_unusual FROM ended e;
+  LOOP
+    WITH ended AS (
+      DELETE FROM windlass.jobs t
+      USING unnest(p_epochs, p_nonces, p_from, p_to) k (epoch, nonce, first, last)
+        JOIN windlass.claims c ON c.epoch = k.epoch AND c.nonce = k.nonce
+        CROSS JOIN LATERAL unnest(p_ords[k.first : k.last], p_ids[k.first : k.last], p_started[k.first : k.last]) WITH ORDINALITY u (u_ord, u_id, u_started, u_n)
+        -- Where the row stands, whatever else is in the table: nothing moves it but VACUUM FULL and its like.
+        CROSS JOIN LATERAL (SELECT CASE WHEN v_again OR c.tids IS NULL THEN (SELECT x.ctid FROM windlass.jobs x WHERE x.id = u.u_id) ELSE c.tids[u.u_ord] END AS place OFFSET 0) p
+      WHERE t.ctid = p.place AND t.seq = c.seqs[u.u_ord] AND (t.id = u.u_id) IS TRUE
+      RETURNING {job t}, c.holder AS c_holder, c.nonce AS c_nonce, c.epoch AS c_epoch, u.u_started, k.first + u.u_n::integer - 1 AS u_n),
+    kept AS (
+      INSERT INTO windlass.history ({past}, state, started_at, finished_at, holder, result)
+      SELECT {past e attempt=e.attempt+1 settled_epoch=e.c_epoch settled_nonce=e.c_nonce checkpoint=NULL}, 'completed', e.u_started, v_now, e.c_holder, p_results[e.u_n] FROM ended e)
+    SELECT array_agg(e.u_n) AS applied, array_agg(e.queue) AS queues,
+      -- By name: the table may have columns that this release does not know.
+      array_agg(jsonb_populate_record(NULL::windlass.jobs, to_jsonb(e))) FILTER (WHERE e.unique_key IS NOT NULL OR e.concurrency_key IS NOT NULL OR e.extra IS NOT NULL OR v_capped) AS unusual
+    INTO r FROM ended e;
+    v_applied := v_applied || r.applied;
+    v_queues := v_queues || r.queues;
+    v_unusual := v_unusual || r.unusual;
+    EXIT WHEN v_again OR cardinality(v_applied) = cardinality(p_ids);
+    -- Some were not where they stood: they were moved, or the lease is lost.
+    v_again := true;
+  END LOOP;
   INSERT INTO windlass.events (queue, what, gone, come, jobs) SELECT queue, 'c', 3, 5, count(*) FROM unnest(v_queues) queue GROUP BY queue;
   IF v_unusual IS NOT NULL THEN
     FOREACH j IN ARRAY v_unusual LOOP
@@ -76,7 +89,7 @@ END $$;
 -- Any settlements, each an object: epoch, ord, id, nonce, started, verdict, and what the verdict takes. Answers per item
 -- whether it was applied.
 CREATE OR REPLACE FUNCTION {v}.settle(p_batch json[], p_now bigint) RETURNS boolean[]
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_applied boolean[] := array_fill(false, ARRAY[array_length(p_batch, 1)]);

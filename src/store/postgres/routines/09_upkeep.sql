@@ -129,7 +129,7 @@ END $$;
 
 -- Every queue that has something to do with time, at most some thousand rows each; queues that others work on are left to them.
 CREATE OR REPLACE FUNCTION {v}.advance(p_now bigint, OUT p_counts bigint[], OUT p_more boolean, OUT p_due bigint)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_queue text;
@@ -158,22 +158,26 @@ BEGIN
   PERFORM {v}.catch_up_told(v_now);
 END $$;
 
--- Every queue that was ever read or told of.
+-- Every queue that was ever read or told of. The newest version of each stands at the right of the others; and only between
+-- the known ones are rows of events looked for, so that no dead ones are met.
 CREATE OR REPLACE FUNCTION {v}.queue_names() RETURNS SETOF text
 LANGUAGE sql STABLE AS $$
   WITH RECURSIVE
   known AS (
-    (SELECT queue FROM windlass.queues ORDER BY queue LIMIT 1)
-    UNION ALL SELECT (SELECT q.queue FROM windlass.queues q WHERE q.queue > k.queue ORDER BY q.queue LIMIT 1) FROM known k WHERE k.queue IS NOT NULL),
+    (SELECT queue FROM windlass.queues ORDER BY queue DESC, n DESC LIMIT 1)
+    UNION ALL SELECT (SELECT q.queue FROM windlass.queues q WHERE q.queue < k.queue ORDER BY q.queue DESC, q.n DESC LIMIT 1) FROM known k WHERE k.queue IS NOT NULL),
+  gaps AS (
+    SELECT '' AS low, coalesce(min(queue), '~') AS high FROM known
+    UNION ALL SELECT queue, lead(queue, 1, '~') OVER (ORDER BY queue) FROM known WHERE queue IS NOT NULL),
   told AS (
-    (SELECT queue FROM windlass.events ORDER BY queue LIMIT 1)
-    UNION ALL SELECT (SELECT e.queue FROM windlass.events e WHERE e.queue > t.queue ORDER BY e.queue LIMIT 1) FROM told t WHERE t.queue IS NOT NULL)
+    SELECT g.high, (SELECT e.queue FROM windlass.events e WHERE e.queue > g.low AND e.queue < g.high ORDER BY e.queue LIMIT 1) AS queue FROM gaps g
+    UNION ALL SELECT t.high, (SELECT e.queue FROM windlass.events e WHERE e.queue > t.queue AND e.queue < t.high ORDER BY e.queue LIMIT 1) FROM told t WHERE t.queue IS NOT NULL)
   SELECT queue FROM known WHERE queue IS NOT NULL UNION SELECT queue FROM told WHERE queue IS NOT NULL ORDER BY 1
 $$;
 
 -- Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
 CREATE OR REPLACE FUNCTION {v}.reap(p_now bigint, p_dead uuid[], p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_left integer := 1000;
@@ -250,7 +254,7 @@ END $$;
 -- Renews all leases of a holder, and tells which of those it names are lost, which are to be cancelled, and which it forgot.
 CREATE OR REPLACE FUNCTION {v}.beat(p_holder uuid, p_lease_us bigint, p_epochs bigint[], p_ords integer[], p_ids uuid[], p_progress uuid[], p_progress_epochs bigint[], p_values text[], p_node text, p_now bigint,
   OUT p_lost integer[], OUT p_cancel integer[], OUT p_strays json)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
@@ -358,7 +362,7 @@ END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
 CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_n bigint;
@@ -417,4 +421,27 @@ BEGIN
       AND NOT EXISTS (SELECT FROM windlass.stands s WHERE s.queue = g.queue AND s.gate = g.gate AND s.what IN ('s', 'b'))
       AND NOT EXISTS (SELECT FROM windlass.gate_leases l WHERE l.gate = g.gate);
   END LOOP;
+END $$;
+
+-- What this session's first jobs would have to plan is planned: one is enqueued, leased and completed, and none of it stays.
+CREATE OR REPLACE FUNCTION {v}.warm() RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  v_queue text := 'warm:' || gen_random_uuid();
+  v_nonce uuid := gen_random_uuid();
+  v_id uuid := {v}.mint({v}.clock(NULL));
+  r record;
+BEGIN
+  PERFORM {v}.enqueue_alike(ARRAY[v_id], ARRAY['null'], 'warm', v_queue, NULL, NULL, NULL, NULL, v_id, v_id, NULL);
+  -- Twice, for the second finds nothing.
+  FOR i IN 1 .. 2 LOOP
+    SELECT * INTO r FROM {v}.lease(v_nonce, v_nonce, ARRAY[v_queue], ARRAY[1], ARRAY['warm'], 1000, 1000000, NULL, NULL) WHERE id IS NOT NULL;
+    IF FOUND THEN
+      PERFORM {v}.complete(ARRAY[r.epoch], ARRAY[v_nonce], ARRAY[1], ARRAY[1], ARRAY[r.ord], ARRAY[r.id], ARRAY[r.granted_at], NULL, NULL);
+      PERFORM {v}.drop_claims(ARRAY[r.epoch]);
+    END IF;
+  END LOOP;
+  RAISE EXCEPTION USING ERRCODE = 'WLC00';
+EXCEPTION WHEN SQLSTATE 'WLC00' THEN
+  NULL;
 END $$;

@@ -386,21 +386,27 @@ BEGIN
   PERFORM {v}.catch_up_told(p_now);
 END $$;
 
+-- What is not taken in yet was told by this transaction or a later one.
+CREATE OR REPLACE FUNCTION {v}.told_since(q windlass.queues) RETURNS xid8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(least(q.own, pg_snapshot_xmin(q.seen)), '0') $$;
+
 -- Jobs of a queue by state, with what was told but not yet taken in.
 CREATE OR REPLACE FUNCTION {v}.counts(q windlass.queues, p_queue text) RETURNS bigint[]
 LANGUAGE sql STABLE AS $$
-  WITH told AS MATERIALIZED (SELECT gone, come, sum(jobs)::bigint AS jobs FROM windlass.events WHERE queue = p_queue GROUP BY 1, 2)
+  WITH told AS MATERIALIZED (SELECT gone, come, sum(jobs)::bigint AS jobs FROM windlass.events WHERE queue = p_queue AND xid >= {v}.told_since(q) GROUP BY 1, 2)
   SELECT array_agg(coalesce(q.jobs[s], 0) + coalesce((SELECT sum(jobs) FROM told WHERE come = s), 0) - coalesce((SELECT sum(jobs) FROM told WHERE gone = s), 0) ORDER BY s)::bigint[]
   FROM generate_series(1, 7) s
 $$;
 
 -- When the oldest job at the head of a line became due; only the heads of lines are looked at.
-CREATE OR REPLACE FUNCTION {v}.oldest(p_queue text) RETURNS bigint
+CREATE OR REPLACE FUNCTION {v}.oldest(q windlass.queues, p_queue text) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  v_since xid8 := {v}.told_since(q);
 BEGIN
   RETURN (
-    SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.what = 'l'),
-      (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.what = 's'),
+    SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.xid >= v_since AND e.what = 'l'),
+      (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.xid >= v_since AND e.what = 's'),
       min(o.run_at))
     FROM windlass.lines l CROSS JOIN LATERAL (
       (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
@@ -411,7 +417,7 @@ END $$;
 -- Every queue as people see it.
 CREATE OR REPLACE FUNCTION {v}.queue_states() RETURNS TABLE (name text, jobs bigint[], paused_at bigint, paused_by text, pause_reason text, oldest bigint)
 LANGUAGE sql STABLE AS $$
-  SELECT n.name, {v}.counts(q, n.name), p.at, p.by, p.reason, {v}.oldest(n.name)
+  SELECT n.name, {v}.counts(q, n.name), p.at, p.by, p.reason, {v}.oldest(q, n.name)
   FROM (SELECT * FROM {v}.queue_names() UNION SELECT queue FROM windlass.pauses) n (name)
   LEFT JOIN LATERAL (SELECT * FROM windlass.queues q WHERE q.queue = n.name ORDER BY q.n DESC LIMIT 1) q ON true
   LEFT JOIN windlass.pauses p ON p.queue = n.name
@@ -424,7 +430,7 @@ $$;
 -- last are as given.
 CREATE OR REPLACE FUNCTION {v}.fire(p_name text, p_generation bigint, p_last bigint, p_through bigint, p_from bigint, p_skipped_through bigint, p_count bigint, p_reason text,
   p_jobs json[], p_prints bytea[], p_dues bigint[], p_now bigint) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_refused boolean;

@@ -59,14 +59,14 @@ $$;
 
 -- Enqueues a JSON array of envelopes, all or none, and answers their ids in the same order.
 CREATE OR REPLACE FUNCTION windlass.enqueue_many(jobs jsonb) RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT unnest({v}.enqueue_envelopes(jobs));
 END $$;
 
 -- Enqueues many jobs that differ in their payloads only: the same, and faster.
 CREATE OR REPLACE FUNCTION windlass.enqueue_many(kind text, payloads json[], options jsonb DEFAULT '{}') RETURNS SETOF uuid
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off AS $$
 BEGIN
   RETURN QUERY SELECT unnest({v}.enqueue_like(kind, payloads, options));
 END $$;

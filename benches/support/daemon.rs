@@ -17,20 +17,13 @@ const NO_SLOTS: &str = "{ nobodys = 1 }";
 pub struct Daemon {
     child: Child,
     http: reqwest::Client,
+    listen: String,
 }
 
 /// The binary beside this program.
 pub fn binary() -> std::path::PathBuf {
     let own = std::env::current_exe().expect("a program has a place");
     own.parent().and_then(std::path::Path::parent).expect("examples/ is in the build's folder").join("windlass")
-}
-
-/// The store's URL.
-pub fn store(system: &str) -> String {
-    match system {
-        "sqlite" => format!("sqlite:{}/windlass.db", std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder")),
-        _ => std::env::var("BENCH_PG_URL").expect("BENCH_PG_URL names a database"),
-    }
 }
 
 /// A client of the control port.
@@ -40,24 +33,31 @@ pub fn http() -> reqwest::Client {
 }
 
 impl Daemon {
-    pub async fn start(system: &str) -> Self {
-        Self::start_with(system, SLOTS).await
+    /// Works on jobs that take no time.
+    pub async fn start(store: &str) -> Self {
+        Self::start_at(store, LISTEN, &[("WINDLASS__ENGINE__SLOTS", SLOTS)]).await
     }
 
     /// Takes jobs in and works on none, so that a producer is measured alone.
-    pub async fn start_as_door(system: &str) -> Self {
-        Self::start_with(system, NO_SLOTS).await
+    pub async fn start_as_door(store: &str) -> Self {
+        Self::start_at(store, LISTEN, &[("WINDLASS__ENGINE__SLOTS", NO_SLOTS)]).await
     }
 
-    async fn start_with(system: &str, slots: &str) -> Self {
-        let child = Command::new(binary())
-            .args(["run", "--store", &store(system), "--listen", LISTEN])
-            .envs([("WINDLASS__ENGINE__SLOTS", slots), ("WINDLASS__LOG__LEVEL", "error")])
+    pub async fn start_at(store: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_binary(&binary(), store, listen, settings).await
+    }
+
+    /// One of any version.
+    pub async fn start_binary(binary: &std::path::Path, store: &str, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let child = Command::new(binary)
+            .args(["run", "--store", store, "--listen", listen])
+            .env("WINDLASS__LOG__LEVEL", "error")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("the daemon starts; build it first");
-        let daemon = Self { child, http: http() };
+        let daemon = Self { child, http: http(), listen: listen.to_owned() };
         while !daemon.is_ready().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -65,13 +65,13 @@ impl Daemon {
     }
 
     async fn is_ready(&self) -> bool {
-        let answer = self.http.get(format!("http://{LISTEN}/readyz")).send().await;
+        let answer = self.http.get(format!("http://{}/readyz", self.listen)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Jobs by state, over all queues.
     async fn counts(&self) -> Vec<(String, u64)> {
-        let answer = self.http.get(format!("http://{LISTEN}/v1/queues")).send().await.expect("the daemon answers");
+        let answer = self.http.get(format!("http://{}/v1/queues", self.listen)).send().await.expect("the daemon answers");
         let queues: Value = answer.json().await.expect("JSON");
         let list = queues.get("items").unwrap_or(&queues).as_array().cloned().unwrap_or_default();
         let each = list.iter().filter_map(|queue| queue["jobs"].as_object());

@@ -1,0 +1,108 @@
+//! The long soaks on Postgres, with the real daemon as a child of this program:
+//!
+//!     cargo build --release --bin windlass --example soak
+//!     SOAK_PG_URL=postgres://postgres@127.0.0.1:5432 target/release/examples/soak VERB key=value…
+//!
+//! The URL names a server and a superuser of it, and no database: each soak makes its own and drops it at the end.
+//!
+//! * `waiting jobs=10000000 pairs=5`: what a job costs with that many waiting, against a small and clean queue.
+//! * `pinned secs=600`: what it costs while a transaction pins the horizon all that time, against one where nobody does.
+//! * `blocked jobs=1000000 pairs=5`: what others cost with that many behind one blocked key.
+//! * `commits n=1000 lanes=8`: the start of jobs whose transactions stay open for 50 ms to 5 s while the daemon falls asleep.
+//! * `upgrade old=PATH secs=60`: an older `windlass` binary and this one together under load, while this one migrates, a later
+//!   release adds to the busiest table and takes away again; then back to the older one. Such a binary is had by
+//!   `git worktree add ../older COMMIT && cargo build --release --manifest-path ../older/Cargo.toml`.
+//!
+//! Each prints one JSON line a measurement, and last the medians of the ratios.
+
+mod commits;
+mod cost;
+#[path = "../support/daemon.rs"]
+mod daemon;
+mod database;
+mod upgrade;
+
+use cost::{Cost, Ratios};
+use database::Database;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// Jobs of one measurement.
+const PORTION: u64 = 100_000;
+
+/// `key=value` among the arguments.
+fn number(key: &str, otherwise: u64) -> u64 {
+    let found = std::env::args().find_map(|arg| arg.strip_prefix(&format!("{key}=")).and_then(|value| value.parse().ok()));
+    found.unwrap_or(otherwise)
+}
+
+fn text(key: &str) -> String {
+    let found = std::env::args().find_map(|arg| arg.strip_prefix(&format!("{key}=")).map(str::to_owned));
+    found.unwrap_or_else(|| panic!("{key}=… is needed"))
+}
+
+#[tokio::main]
+async fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("waiting") => waiting(number("jobs", 10_000_000), number("pairs", 5)).await,
+        Some("pinned") => pinned(Duration::from_secs(number("secs", 600))).await,
+        Some("blocked") => blocked(number("jobs", 1_000_000), number("pairs", 5)).await,
+        Some("commits") => commits::soak(number("n", 1000), number("lanes", 8)).await,
+        Some("upgrade") => upgrade::drill(text("old").as_ref(), Duration::from_secs(number("secs", 60))).await,
+        _ => panic!("soak waiting|pinned|blocked|commits|upgrade key=value…"),
+    }
+}
+
+async fn waiting(jobs: u64, pairs: u64) {
+    let (deep, small) = (Database::make("soak_deep").await, Database::make("soak_small").await);
+    deep.enqueue(jobs, "{}").await;
+    let mut ratios = Ratios::default();
+    for _ in 0..pairs {
+        small.enqueue(PORTION, "{}").await;
+        let clean = Cost::of(&small, PORTION).await;
+        ratios.add("waiting", Cost::of(&deep, PORTION).await, clean);
+    }
+    ratios.tell();
+    deep.drop().await;
+    small.drop().await;
+}
+
+async fn pinned(span: Duration) {
+    let (pinned, clean) = (Database::make("soak_pinned").await, Database::make("soak_clean").await);
+    let pin = pinned.client().await;
+    pin.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_current_xact_id()").await.expect("a transaction begins");
+    let began = Instant::now();
+    let mut ratios = Ratios::default();
+    while began.elapsed() < span {
+        for database in [&pinned, &clean] {
+            database.enqueue(PORTION, "{}").await;
+        }
+        let usual = Cost::of(&clean, PORTION).await;
+        ratios.add("pinned", Cost::of(&pinned, PORTION).await, usual);
+    }
+    ratios.keep_last(5);
+    ratios.tell();
+    pin.batch_execute("ROLLBACK").await.expect("it ends");
+    drop(pin);
+    pinned.drop().await;
+    clean.drop().await;
+}
+
+async fn blocked(jobs: u64, pairs: u64) {
+    let (blocked, clean) = (Database::make("soak_blocked").await, Database::make("soak_free").await);
+    blocked.enqueue(jobs, r#"{"concurrency_key": "k"}"#).await;
+    let began = Instant::now();
+    blocked.hold_one().await;
+    println!("{}", json!({"behind the key": jobs, "seconds until they stood there": began.elapsed().as_secs()}));
+    let mut ratios = Ratios::default();
+    for _ in 0..pairs {
+        for database in [&blocked, &clean] {
+            database.enqueue(PORTION, "{}").await;
+        }
+        let usual = Cost::of(&clean, PORTION).await;
+        ratios.add("blocked", Cost::of(&blocked, PORTION).await, usual);
+    }
+    ratios.tell();
+    blocked.drop().await;
+    clean.drop().await;
+}
