@@ -17,6 +17,7 @@
 
 mod commits;
 mod cost;
+#[expect(dead_code, reason = "the peers' adapter uses the rest")]
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod database;

@@ -227,11 +227,10 @@ CREATE TABLE windlass.claims (
   until      bigint NOT NULL,           -- the lease lasts until here, or longer by the holder's heartbeat
   suspect    boolean NOT NULL,
   seqs       bigint[] NOT NULL,
-  tids       tid[],                     -- of plain jobs, in the same order: where their rows stand, as long as nobody moves them
   ids        uuid[]                     -- of special jobs, in the same order
 );
--- Read element by element: they must stay as they are, in their row.
-ALTER TABLE windlass.claims ALTER seqs SET STORAGE PLAIN, ALTER tids SET STORAGE PLAIN;
+-- Read element by element: it must stay as it is, in its row.
+ALTER TABLE windlass.claims ALTER seqs SET STORAGE PLAIN;
 CREATE INDEX claims_holder ON windlass.claims (holder, epoch);
 CREATE INDEX claims_line ON windlass.claims (line);
 

@@ -275,9 +275,10 @@ async fn quarantined_job_leaves_nothing_behind(store: &mut TestStore) {
 
 async fn prune_says_when_there_is_more(store: &mut TestStore) {
     store.put((0..25).map(|n| work().idempotent(&format!("i{n}"))).collect(), now(0)).await;
-    let mut more = Vec::new();
-    for _ in 0..3 {
-        more.push(store.prune(Retention::default(), 10, now(48 * HOUR)).await.unwrap().more);
+    let mut calls = 1;
+    while store.prune(Retention::default(), 10, now(48 * HOUR)).await.unwrap().more {
+        calls += 1;
+        assert!(calls < 20, "it comes to an end");
     }
-    assert_eq!(more, [true, true, false], "though no job is old enough");
+    assert!(calls >= 3, "three pieces, though no job is old enough: {calls}");
 }

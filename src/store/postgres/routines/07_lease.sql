@@ -102,7 +102,7 @@ BEGIN
             FROM windlass.jobs WHERE line = l.line AND seq > l.cursor AND NOT special ORDER BY seq LIMIT least(v_want, 500)),
           claim AS (
             INSERT INTO windlass.claims
-            SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), array_agg(tid), NULL::uuid[]
+            SELECT nextval('windlass.epochs'), p_nonce, p_holder, l.queue, l.line, v_now, v_now + p_lease_us, false, array_agg(seq), NULL::uuid[], array_agg(tid)
             FROM b HAVING bool_and(good) AND sum(octet_length(payload)) <= c.bytes RETURNING epoch, seqs),
           moved AS (
             UPDATE windlass.lines SET n = n + 1, cursor = k.seqs[cardinality(k.seqs)], waiting = waiting - cardinality(k.seqs), vtime = vtime + v_step * cardinality(k.seqs)
@@ -415,7 +415,7 @@ BEGIN
   p_queue.lined[l.priority + 1] := p_queue.lined[l.priority + 1] - p_looked;
   p_call.bytes := c.bytes - v_bytes;
   IF v_seqs IS NOT NULL THEN
-    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, l.queue, l.line, c.now, c.until, false, v_seqs, v_tids, NULL) RETURNING epoch INTO v_epoch;
+    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, l.queue, l.line, c.now, c.until, false, v_seqs, NULL, v_tids) RETURNING epoch INTO v_epoch;
     v_granted := cardinality(v_seqs);
     p_call.epochs := c.epochs || v_epoch;
     p_call.granted := c.granted + v_granted;
@@ -508,7 +508,7 @@ BEGIN
     IF j.unique_for = 'started' THEN
       DELETE FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key AND id = j.id AND held = 'started';
     END IF;
-    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, j.queue, j.line, c.now, c.until, p_suspect, ARRAY[j.seq], NULL, ARRAY[j.id]) RETURNING epoch INTO v_epoch;
+    INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, j.queue, j.line, c.now, c.until, p_suspect, ARRAY[j.seq], ARRAY[j.id]) RETURNING epoch INTO v_epoch;
     p_call.epochs := c.epochs || v_epoch;
     p_call.granted := c.granted + 1;
     p_call.bytes := c.bytes - octet_length(j.payload);
