@@ -57,10 +57,12 @@ impl Daemon {
             .stdout(Stdio::null())
             .spawn()
             .expect("the daemon starts; build it first");
-        let daemon = Self { child, http: http(), listen: listen.to_owned() };
+        let mut daemon = Self { child, http: http(), listen: listen.to_owned() };
         while !daemon.is_ready().await {
+            assert!(daemon.child.try_wait().expect("it can be asked").is_none(), "the daemon ended at once; is {listen} in use?");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+        assert!(daemon.child.try_wait().expect("it can be asked").is_none(), "another program answers at {listen}");
         daemon
     }
 
