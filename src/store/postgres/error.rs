@@ -87,10 +87,9 @@ pub(super) fn map(error: &tokio_postgres::Error, effect: Effect) -> Failed {
 
 /// The session does not know a statement that was prepared, or knows it in another shape; nothing was done.
 pub(super) fn is_unprepared(error: &tokio_postgres::Error) -> bool {
-    let known = [&SqlState::INVALID_SQL_STATEMENT_NAME, &SqlState::DUPLICATE_PSTATEMENT];
-    error.as_db_error().is_some_and(|said| {
-        known.contains(&said.code()) || *said.code() == SqlState::FEATURE_NOT_SUPPORTED && said.message().contains("cached plan")
-    })
+    // The last is what a changed result type is told by; nothing else in our statements is.
+    let known = [&SqlState::INVALID_SQL_STATEMENT_NAME, &SqlState::DUPLICATE_PSTATEMENT, &SqlState::FEATURE_NOT_SUPPORTED];
+    error.code().is_some_and(|code| known.contains(&code))
 }
 
 /// What our own functions raise.

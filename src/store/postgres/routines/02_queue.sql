@@ -38,7 +38,7 @@ END $$;
 -- Takes in the events of all transactions that ended since the queue was last read, each exactly once: those that began
 -- since (xid at or above the last snapshot's xmax), those that were running then and are not now, and the last holder's own.
 -- `p_more`: a bound was reached, and the snapshot stays as it was; what was taken in is gone and does not come again.
--- No bitmaps: they would be made of all that is there, dead rows included, before the first is taken.
+-- No bitmap and no scan of the whole: they would go through all that is there, dead rows included, before the first is taken.
 CREATE OR REPLACE FUNCTION {v}.account(INOUT q windlass.queues, p_now bigint, OUT p_more boolean)
 LANGUAGE plpgsql VOLATILE SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
