@@ -279,11 +279,23 @@ BEGIN
   INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
   DELETE FROM windlass.rules WHERE queue <> '';
   INSERT INTO windlass.rules SELECT * FROM json_populate_recordset(NULL::windlass.rules, p_rules);
-  UPDATE windlass.installation SET payload_bytes = p_payload_bytes, kinds = (SELECT jsonb_object_agg(kind, to_jsonb(k)) FROM windlass.kinds k),
-    unfair = ARRAY(SELECT queue FROM windlass.rules WHERE NOT fair);
+  UPDATE windlass.installation SET payload_bytes = p_payload_bytes;
+  PERFORM {v}.open_doors();
   INSERT INTO windlass.events (queue, what, jobs, tenant) SELECT DISTINCT queue, 'o'::"char", 0, lane FROM windlass.lines WHERE closed;
   INSERT INTO windlass.events (queue, what, jobs, line) SELECT queue, 'g', 0, gate FROM windlass.gates WHERE EXISTS (SELECT FROM windlass.stands s WHERE s.gate = gates.gate AND s.what = 'g');
   PERFORM {v}.wake();
+END $$;
+
+-- What producers have to know is put together again.
+CREATE OR REPLACE FUNCTION {v}.open_doors() RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  -- Whoever binds a role to a tenant, or does this, is waited for before anything is read.
+  PERFORM FROM windlass.installation FOR UPDATE;
+  DELETE FROM windlass.doors;
+  INSERT INTO windlass.doors (kind, queue, priority, max_attempts, timeout_ms, payload_bytes, seed, unfair, bound)
+  SELECT k.kind, k.queue, k.priority, k.max_attempts, k.timeout_ms, i.payload_bytes, i.seed, ARRAY(SELECT queue FROM windlass.rules WHERE NOT fair), i.bound
+  FROM windlass.kinds k CROSS JOIN windlass.installation i;
 END $$;
 
 -- A leased job that its holder cannot read goes out of everybody's way.

@@ -18,42 +18,58 @@ CREATE OR REPLACE FUNCTION windlass.enqueue(kind text, payload jsonb, options js
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  j windlass.jobs;
+  v_payload text := payload;
+  v_tenant text := nullif(current_setting('windlass.tenant', true), '');
+  v_queue text;
+  v_priority smallint;
+  v_now bigint := {v}.clock(NULL);
+  v_seq bigint;
+  v_door text := kind;
+  v_its_queue text;
+  v_line bigint;
+  v_id uuid;
 BEGIN
   -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
-  -- checked and written by one statement, and those that it does not find good are looked at more closely.
-  INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
-  SELECT f.seq, hashtextextended(f.queue || ' ' || f.priority || ' ' || CASE WHEN f.tenant IS NULL OR f.queue = ANY (f.unfair) THEN '' ELSE f.tenant END, f.seed), f.seq, f.now, f.now,
-    (f.defaults ->> 'timeout_ms')::bigint, 0, (f.defaults ->> 'max_attempts')::integer, f.priority, 0, false, false, {v}.mint(f.now), kind, f.queue, f.tenant, f.payload
-  FROM (
+  -- written by one small statement, and those that are not found good are looked at more closely.
+  IF options = '{}' OR {v}.are_few(options, v_tenant) THEN
+    IF options <> '{}' THEN
+      v_queue := options ->> 'queue';
+      v_priority := options ->> 'priority';
+      v_tenant := coalesce(v_tenant, options ->> 'tenant');
+    END IF;
     -- The transaction has its number before the job has its own.
-    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END AS seq, {v}.clock(NULL) AS now, g.seed, g.unfair, g.payload, g.defaults,
-      coalesce(options ->> 'queue', g.defaults ->> 'queue') AS queue, coalesce(options ->> 'priority', g.defaults ->> 'priority')::smallint AS priority,
-      coalesce(g.bound_to, options ->> 'tenant') AS tenant
-    FROM (
-      SELECT i.seed, i.unfair, i.payload_bytes, coalesce(i.kinds -> kind, i.kinds -> '') AS defaults, payload::text AS payload, nullif(current_setting('windlass.tenant', true), '') AS bound_to
-      FROM windlass.installation i
-      WHERE NOT i.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND {v}.is_name(kind)) g
-    WHERE octet_length(g.payload) <= g.payload_bytes AND {v}.is_flat(g.payload)
-      AND (g.bound_to IS NULL OR {v}.is_name(g.bound_to) AND coalesce(options ->> 'tenant' = g.bound_to, true))
-      AND (options = '{}' OR {v}.are_few(options)) OFFSET 0) f
-  RETURNING id, queue, line, seq INTO j.id, j.queue, j.line, j.seq;
-  IF NOT FOUND THEN
+    v_seq := CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END;
+    LOOP
+      INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
+      SELECT v_seq, hashtextextended(coalesce(v_queue, d.queue) || ' ' || coalesce(v_priority, d.priority) || ' '
+          || CASE WHEN v_tenant IS NULL OR coalesce(v_queue, d.queue) = ANY (d.unfair) THEN '' ELSE v_tenant END, d.seed),
+        v_seq, v_now, v_now, d.timeout_ms, 0, d.max_attempts, coalesce(v_priority, d.priority), 0, false, false,
+        {v}.mint_of(v_now, v_seq, d.seed), kind, coalesce(v_queue, d.queue), v_tenant, v_payload
+      FROM windlass.doors d
+      WHERE d.kind = v_door AND NOT d.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND octet_length(v_payload) <= d.payload_bytes
+        AND {v}.is_flat(v_payload) AND (v_door <> '' OR {v}.is_name(kind)) AND (v_tenant IS NULL OR {v}.is_name(v_tenant))
+      RETURNING id, queue, line INTO v_id, v_its_queue, v_line;
+      EXIT WHEN v_id IS NOT NULL OR v_door = '';
+      -- A kind without settings of its own.
+      v_door := '';
+    END LOOP;
+  END IF;
+  IF v_id IS NULL THEN
     RETURN {v}.look_at_envelope({v}.envelope_of(kind, payload, options));
   END IF;
-  INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (j.queue, 'l', 2, 1, j.line, j.seq, j.seq);
+  INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (v_its_queue, 'l', 2, 1, v_line, v_seq, v_seq);
   IF NOT {v}.keep_awake() THEN
     PERFORM {v}.wake();
   END IF;
-  RETURN j.id;
+  RETURN v_id;
 END $$;
 
--- Whether the options are queue, tenant and priority at most, and good.
-CREATE OR REPLACE FUNCTION {v}.are_few(p_options jsonb) RETURNS boolean
+-- Whether the options are queue, tenant and priority at most, and good; and no other tenant's than `p_bound` if the session has one.
+CREATE OR REPLACE FUNCTION {v}.are_few(p_options jsonb, p_bound text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT p_options - ARRAY['queue', 'tenant', 'priority'] = '{}'
     AND (p_options -> 'queue' IS NULL OR jsonb_typeof(p_options -> 'queue') = 'string' AND {v}.is_name(p_options ->> 'queue'))
-    AND (p_options -> 'tenant' IS NULL OR jsonb_typeof(p_options -> 'tenant') = 'string' AND {v}.is_name(p_options ->> 'tenant'))
+    AND (p_options -> 'tenant' IS NULL OR jsonb_typeof(p_options -> 'tenant') = 'string' AND coalesce(p_options ->> 'tenant' = p_bound, {v}.is_name(p_options ->> 'tenant')))
     AND (p_options -> 'priority' IS NULL OR p_options -> 'priority' IN ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9'))
 $$;
 
