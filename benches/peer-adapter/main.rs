@@ -6,6 +6,7 @@
 //!
 //! `peer-adapter pg|pg-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, the others by HTTP.
 
+#[expect(dead_code, reason = "the soaks use the rest")]
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod doors;

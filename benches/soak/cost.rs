@@ -22,6 +22,8 @@ impl Cost {
     pub async fn of(database: &Database, jobs: u64) -> Self {
         // So that both of a pair write their pages whole once.
         database.checkpoint().await;
+        database.resume().await;
+        let held = database.running().await;
         let (before, start) = (database.work_so_far().await, database.completed().await);
         let daemon = Daemon::start(&database.url()).await;
         let until = async |count: u64| {
@@ -30,7 +32,7 @@ impl Cost {
                 if completed >= count {
                     return completed;
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let first = until(start + 1).await;
@@ -39,6 +41,11 @@ impl Cost {
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let rate = (last - first) as f64 / began.elapsed().as_secs_f64();
         until(start + jobs).await;
+        // What it has in hand it finishes, so that nothing but work is counted.
+        daemon.pause("default").await;
+        while daemon.running().await > held {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         daemon.stop().await;
         let after = database.work_so_far().await;
         let done = database.forget_completed().await;

@@ -1,6 +1,7 @@
 //! A database of a soak's own.
 
 use crate::daemon;
+use std::time::Duration;
 use std::{path::Path, process::Command};
 use tokio_postgres::{Client, NoTls};
 
@@ -85,10 +86,16 @@ impl Database {
         }
     }
 
-    /// Buffers touched and bytes of WAL so far. The sessions whose work is counted have ended.
+    /// Buffers touched and bytes of WAL so far, by sessions that have ended: they report when they do.
     pub async fn work_so_far(&self) -> (i64, i64) {
+        let client = self.client().await;
+        let others =
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'windlass%')";
+        while client.query_one(others, &[]).await.expect("the sessions").get(0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let sum = "SELECT (SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()), (SELECT wal_bytes::bigint FROM pg_stat_wal)";
-        let row = self.client().await.query_one(sum, &[]).await.expect("the statistics");
+        let row = client.query_one(sum, &[]).await.expect("the statistics");
         (row.get(0), row.get(1))
     }
 
@@ -100,12 +107,28 @@ impl Database {
         u64::try_from(completed).expect("it only grows")
     }
 
+    /// Jobs that are leased now.
+    pub async fn running(&self) -> u64 {
+        let count = "SELECT coalesce((SELECT jobs[3] FROM windlass.queues ORDER BY n DESC LIMIT 1), 0)::bigint";
+        let running: i64 = self.client().await.query_one(count, &[]).await.expect("a count").get(0);
+        u64::try_from(running).expect("a count")
+    }
+
+    /// Ends the pause that the last measurement ended with.
+    pub async fn resume(&self) {
+        self.client().await.batch_execute("DELETE FROM windlass.pauses").await.expect("a superuser may");
+    }
+
     /// Empties history; answers how many were in it.
     pub async fn forget_completed(&self) -> u64 {
         let client = self.client().await;
         let count: i64 = client.query_one("SELECT count(*) FROM windlass.history", &[]).await.expect("a count").get(0);
         client.batch_execute("TRUNCATE windlass.history").await.expect("a superuser may");
         u64::try_from(count).expect("a count")
+    }
+
+    pub async fn vacuum(&self) {
+        self.client().await.batch_execute("VACUUM (ANALYZE) windlass.jobs").await.expect("a superuser may");
     }
 
     pub async fn checkpoint(&self) {

@@ -89,6 +89,16 @@ impl Daemon {
         self.counts().await.iter().filter(|(state, _)| live.contains(&state.as_str())).map(|(_, jobs)| jobs).sum()
     }
 
+    pub async fn running(&self) -> u64 {
+        self.counts().await.iter().filter(|(state, _)| state == "running").map(|(_, jobs)| jobs).sum()
+    }
+
+    /// Nothing more is leased from a queue.
+    pub async fn pause(&self, queue: &str) {
+        let answer = self.http.post(format!("http://{}/v1/queues/{queue}/pause", self.listen)).json(&serde_json::json!({})).send().await;
+        assert!(answer.is_ok_and(|answer| answer.status().is_success()), "{queue} is not paused");
+    }
+
     /// SIGTERM, and gone when this returns.
     pub async fn stop(mut self) {
         // SAFETY: a signal to a process of our own, whose id the handle keeps from being reused.

@@ -90,7 +90,8 @@ impl Server {
         let client = self.connect(&name).await;
         let deletes: String = client.query_one(tables, &[]).await.expect("the tables can be listed").get(0);
         client.batch_execute(&deletes).await.expect("the tables can be emptied");
-        let rest = "DELETE FROM windlass.kinds WHERE kind <> ''; DELETE FROM windlass.rules WHERE queue <> ''; SELECT windlass_v1.open_doors()";
+        let rest =
+            "DELETE FROM windlass.kinds WHERE kind <> ''; DELETE FROM windlass.rules WHERE queue <> ''; SELECT windlass_v1.open_doors()";
         client.batch_execute(rest).await.expect("the tables can be emptied");
         name
     }

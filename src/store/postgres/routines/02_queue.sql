@@ -35,6 +35,15 @@ BEGIN
   RETURN true;
 END $$;
 
+-- What is not taken in yet, of a queue that may have no row: other transactions than those that the last holder saw, and its own.
+-- Each by its number in the index: behind a transaction that lasts stand many that were taken in and are not vacuumed.
+CREATE OR REPLACE FUNCTION {v}.told(q windlass.queues, p_queue text) RETURNS SETOF windlass.events
+LANGUAGE sql STABLE SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+  SELECT * FROM windlass.events WHERE queue = p_queue AND xid >= coalesce(pg_snapshot_xmax(q.seen), '0')
+  UNION ALL SELECT * FROM windlass.events
+  WHERE queue = p_queue AND xid < pg_snapshot_xmax(q.seen) AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(q.seen) UNION ALL SELECT q.own))
+$$;
+
 -- Takes in the events of all transactions that ended since the queue was last read, each exactly once: those that began
 -- since (xid at or above the last snapshot's xmax), those that were running then and are not now, and the last holder's own.
 -- `p_more`: a bound was reached, and the snapshot stays as it was; what was taken in is gone and does not come again.
@@ -60,12 +69,15 @@ BEGIN
     WITH gone AS (
       DELETE FROM windlass.events WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = q.own
-        UNION (SELECT ctid FROM windlass.events WHERE queue = q.queue AND (xid >= pg_snapshot_xmax(q.seen)
-          OR xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))) LIMIT 5000)))
+        UNION (
+          SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid >= pg_snapshot_xmax(q.seen)
+          UNION ALL SELECT ctid FROM windlass.events
+          WHERE queue = q.queue AND xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot()))) LIMIT 5000)))
       RETURNING *)
     SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
   END IF;
-  p_more := coalesce(cardinality(v_events) >= 5000, false);
+  -- Were the last of many taken for a part, the snapshot would stay, and every later look would pass them all again.
+  p_more := coalesce(cardinality(v_events) >= 5000, false) AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmin(q.seen)));
   IF v_events IS NULL THEN
     RETURN;
   ELSIF NOT p_more THEN

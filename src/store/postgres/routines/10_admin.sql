@@ -398,33 +398,26 @@ BEGIN
   PERFORM {v}.catch_up_told(p_now);
 END $$;
 
--- What is not taken in yet was told by this transaction or a later one.
-CREATE OR REPLACE FUNCTION {v}.told_since(q windlass.queues) RETURNS xid8
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(least(q.own, pg_snapshot_xmin(q.seen)), '0') $$;
-
 -- Jobs of a queue by state, with what was told but not yet taken in.
 CREATE OR REPLACE FUNCTION {v}.counts(q windlass.queues, p_queue text) RETURNS bigint[]
 LANGUAGE sql STABLE AS $$
-  WITH told AS MATERIALIZED (SELECT gone, come, sum(jobs)::bigint AS jobs FROM windlass.events WHERE queue = p_queue AND xid >= {v}.told_since(q) GROUP BY 1, 2)
+  WITH told AS MATERIALIZED (SELECT gone, come, sum(jobs)::bigint AS jobs FROM {v}.told(q, p_queue) GROUP BY 1, 2)
   SELECT array_agg(coalesce(q.jobs[s], 0) + coalesce((SELECT sum(jobs) FROM told WHERE come = s), 0) - coalesce((SELECT sum(jobs) FROM told WHERE gone = s), 0) ORDER BY s)::bigint[]
   FROM generate_series(1, 7) s
 $$;
 
 -- When the oldest job at the head of a line became due; only the heads of lines are looked at.
 CREATE OR REPLACE FUNCTION {v}.oldest(q windlass.queues, p_queue text) RETURNS bigint
-LANGUAGE plpgsql STABLE AS $$
-DECLARE
-  v_since xid8 := {v}.told_since(q);
-BEGIN
-  RETURN (
-    SELECT least((SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.line = e.line AND j.seq = e.first AND NOT j.special WHERE e.queue = p_queue AND e.xid >= v_since AND e.what = 'l'),
-      (SELECT min(j.run_at) FROM windlass.events e JOIN windlass.jobs j ON j.id = e.id WHERE e.queue = p_queue AND e.xid >= v_since AND e.what = 's'),
-      min(o.run_at))
-    FROM windlass.lines l CROSS JOIN LATERAL (
-      (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
-      UNION ALL (SELECT j.run_at FROM (SELECT id FROM windlass.stands WHERE line = l.line AND what = 'h' ORDER BY pos LIMIT 1) s JOIN windlass.jobs j ON j.id = s.id)) o
-    WHERE l.queue = p_queue AND l.waiting > 0);
-END $$;
+LANGUAGE sql STABLE SET enable_bitmapscan = off AS $$
+  WITH told AS MATERIALIZED (SELECT what, line, first, id FROM {v}.told(q, p_queue) WHERE what IN ('l', 's'))
+  SELECT least((SELECT min((SELECT run_at FROM windlass.jobs j WHERE j.line = e.line AND j.seq = e.first AND NOT j.special)) FROM told e WHERE e.what = 'l'),
+    (SELECT min((SELECT run_at FROM windlass.jobs j WHERE j.id = e.id)) FROM told e WHERE e.what = 's'),
+    min(o.run_at))
+  FROM windlass.lines l CROSS JOIN LATERAL (
+    (SELECT j.run_at FROM windlass.jobs j WHERE j.line = l.line AND j.seq > l.cursor AND NOT j.special ORDER BY j.seq LIMIT 1)
+    UNION ALL (SELECT j.run_at FROM (SELECT id FROM windlass.stands WHERE line = l.line AND what = 'h' ORDER BY pos LIMIT 1) s JOIN windlass.jobs j ON j.id = s.id)) o
+  WHERE l.queue = p_queue AND l.waiting > 0
+$$;
 
 -- Every queue as people see it.
 CREATE OR REPLACE FUNCTION {v}.queue_states() RETURNS TABLE (name text, jobs bigint[], paused_at bigint, paused_by text, pause_reason text, oldest bigint)

@@ -22,6 +22,7 @@ DECLARE
   v_tenant text := nullif(current_setting('windlass.tenant', true), '');
   v_queue text;
   v_priority smallint;
+  v_plain boolean;
   v_now bigint := {v}.clock(NULL);
   v_seq bigint;
   v_door text := kind;
@@ -31,12 +32,15 @@ DECLARE
 BEGIN
   -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
   -- written by one small statement, and those that are not found good are looked at more closely.
-  IF options = '{}' OR {v}.are_few(options, v_tenant) THEN
-    IF options <> '{}' THEN
-      v_queue := options ->> 'queue';
-      v_priority := options ->> 'priority';
-      v_tenant := coalesce(v_tenant, options ->> 'tenant');
-    END IF;
+  IF options = '{}' THEN
+    v_plain := true;
+  ELSIF {v}.are_few(options, v_tenant) THEN
+    v_plain := true;
+    v_queue := options ->> 'queue';
+    v_priority := options ->> 'priority';
+    v_tenant := coalesce(v_tenant, options ->> 'tenant');
+  END IF;
+  IF v_plain THEN
     -- The transaction has its number before the job has its own.
     v_seq := CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END;
     LOOP
