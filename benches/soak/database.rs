@@ -1,8 +1,7 @@
 //! A database of a soak's own.
 
 use crate::daemon;
-use std::time::Duration;
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 use tokio_postgres::{Client, NoTls};
 
 const KIND: &str = "bench.noop";

@@ -1,7 +1,7 @@
 //! The release binary as a child: started on the yardstick's store, asked through its control port, stopped as an operator
 //! stops it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,
@@ -80,22 +80,25 @@ impl Daemon {
         each.flatten().map(|(state, jobs)| (state.clone(), jobs.as_u64().unwrap_or(0))).collect()
     }
 
+    async fn in_states(&self, states: &[&str]) -> u64 {
+        self.counts().await.iter().filter(|(state, _)| states.contains(&state.as_str())).map(|(_, jobs)| jobs).sum()
+    }
+
     pub async fn completed(&self) -> u64 {
-        self.counts().await.iter().filter(|(state, _)| state == "completed").map(|(_, jobs)| jobs).sum()
+        self.in_states(&["completed"]).await
     }
 
     pub async fn unfinished(&self) -> u64 {
-        let live = ["scheduled", "queued", "running", "parked"];
-        self.counts().await.iter().filter(|(state, _)| live.contains(&state.as_str())).map(|(_, jobs)| jobs).sum()
+        self.in_states(&["scheduled", "queued", "running", "parked"]).await
     }
 
     pub async fn running(&self) -> u64 {
-        self.counts().await.iter().filter(|(state, _)| state == "running").map(|(_, jobs)| jobs).sum()
+        self.in_states(&["running"]).await
     }
 
     /// Nothing more is leased from a queue.
     pub async fn pause(&self, queue: &str) {
-        let answer = self.http.post(format!("http://{}/v1/queues/{queue}/pause", self.listen)).json(&serde_json::json!({})).send().await;
+        let answer = self.http.post(format!("http://{}/v1/queues/{queue}/pause", self.listen)).json(&json!({})).send().await;
         assert!(answer.is_ok_and(|answer| answer.status().is_success()), "{queue} is not paused");
     }
 

@@ -447,12 +447,6 @@ LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
   SELECT encode({v}.id_head(p_now) || substr(uuid_send(gen_random_uuid()), 9), 'hex')::uuid
 $$;
 
--- The same for the job of a number: nobody foresees the tail who does not know the installation's secret.
-CREATE OR REPLACE FUNCTION {v}.mint_of(p_now bigint, p_seq bigint, p_seed bigint) RETURNS uuid
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT encode({v}.id_head(p_now) || int8send(hashint8extended(p_seq, p_seed) & 4611686018427387903 | (-9223372036854775808)), 'hex')::uuid
-$$;
-
 -- Many of one instant, in order: the random tail counts up in random steps (RFC 9562, 6.2, method 2).
 CREATE OR REPLACE FUNCTION {v}.mint_many(p_count integer, p_now bigint) RETURNS uuid[]
 LANGUAGE plpgsql VOLATILE AS $$

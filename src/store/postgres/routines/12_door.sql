@@ -48,7 +48,7 @@ BEGIN
       SELECT v_seq, hashtextextended(coalesce(v_queue, d.queue) || ' ' || coalesce(v_priority, d.priority) || ' '
           || CASE WHEN v_tenant IS NULL OR coalesce(v_queue, d.queue) = ANY (d.unfair) THEN '' ELSE v_tenant END, d.seed),
         v_seq, v_now, v_now, d.timeout_ms, 0, d.max_attempts, coalesce(v_priority, d.priority), 0, false, false,
-        {v}.mint_of(v_now, v_seq, d.seed), kind, coalesce(v_queue, d.queue), v_tenant, v_payload
+        {v}.mint(v_now), kind, coalesce(v_queue, d.queue), v_tenant, v_payload
       FROM windlass.doors d
       WHERE d.kind = v_door AND NOT d.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND octet_length(v_payload) <= d.payload_bytes
         AND {v}.is_flat(v_payload) AND (v_door <> '' OR {v}.is_name(kind)) AND (v_tenant IS NULL OR {v}.is_name(v_tenant))
