@@ -21,6 +21,9 @@ use tokio_postgres::{Client, error::SqlState};
 const KEPT_US: u64 = 604_800_000_000;
 /// Whoever waits for a table's lock holds up all who come after it: it gives up after this time and tries again.
 const LOCK_TIMEOUT: &str = "300ms";
+/// The advisory locks: whoever changes a database holds one, whoever builds an index in it the other.
+const CHANGING: &str = "1465206860, 0";
+const BUILDING: &str = "1465206860, 1";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 /// After this time somebody has to be told.
@@ -157,7 +160,7 @@ impl From<Error> for Halt {
 
 fn halt(e: tokio_postgres::Error) -> Halt {
     match e.code() {
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => Halt::Locked(error::text(&e)),
+        Some(&(SqlState::LOCK_NOT_AVAILABLE | SqlState::T_R_DEADLOCK_DETECTED)) => Halt::Locked(error::text(&e)),
         _ => Halt::Failed(may_not(e)),
     }
 }
@@ -165,7 +168,7 @@ fn halt(e: tokio_postgres::Error) -> Halt {
 /// Opens a transaction in which nobody else migrates this database.
 async fn begin(client: &Client) -> std::result::Result<(), Halt> {
     client.batch_execute(&format!("ROLLBACK; BEGIN; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")).await.map_err(halt)?;
-    let row = client.query_one("SELECT pg_try_advisory_xact_lock(1465206860, 0)", &[]).await.map_err(halt)?;
+    let row = client.query_one(&format!("SELECT pg_try_advisory_xact_lock({CHANGING})"), &[]).await.map_err(halt)?;
     if row.get(0) { Ok(()) } else { Err(Halt::Locked("another program migrates this database".into())) }
 }
 
@@ -209,42 +212,47 @@ async fn try_to_run(client: &Client, change: &Change, script: &str) -> std::resu
     Ok(is_left)
 }
 
-/// An index that a cut left half built is dropped and built anew; one that another program builds just now is waited for.
+/// An index is built by one program at a time; one that a cut left half built is dropped and built anew.
 async fn build(client: &Client, change: &Change, index: &str, statement: &str) -> Result<Option<Step>> {
-    if done(client).await?.contains(&change.number) {
-        return Ok(None);
-    }
     let patience = Patience::new();
-    loop {
-        match try_to_build(client, change, index, statement).await {
+    while !done(client).await?.contains(&change.number) {
+        let tried = match take_turn(client).await {
+            Ok(()) => {
+                let tried = try_to_build(client, change, index, statement).await;
+                client.batch_execute(&format!("ROLLBACK; SELECT pg_advisory_unlock({BUILDING})")).await.map_err(failed)?;
+                tried
+            }
+            Err(halt) => Err(halt),
+        };
+        match tried {
             Ok(()) => return Ok(Some(change.step(true))),
             Err(halt) => patience.wait(halt).await?,
         }
     }
+    Ok(None)
 }
 
-/// No transaction is around it, so no lock of ours: of two that come together the second finds the first's index.
+/// The right to build, which ends with the session: no transaction may be around what builds. It is asked for and not waited
+/// for, since whoever builds waits for all who wait.
+async fn take_turn(client: &Client) -> std::result::Result<(), Halt> {
+    let row = client.query_one(&format!("SELECT pg_try_advisory_lock({BUILDING})"), &[]).await.map_err(halt)?;
+    if row.get(0) { Ok(()) } else { Err(Halt::Locked("another program builds an index".into())) }
+}
+
 async fn try_to_build(client: &Client, change: &Change, index: &str, statement: &str) -> std::result::Result<(), Halt> {
-    let find = "SELECT i.indisvalid, EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
-        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = 'windlass'::regnamespace AND c.relname = $1";
-    let found = client.query_opt(find, &[&index]).await.map_err(halt)?.map(|row| (row.get(0), row.get(1)));
-    match found {
-        Some((true, _)) => {
-            begin(client).await?;
-            act_for_owner(client).await?;
-            note_done(client, change).await?;
-            commit(client).await
-        }
-        Some((false, true)) => Err(Halt::Locked(format!("another program builds the index {index}"))),
-        Some((false, false)) => {
-            as_owner(client, &format!("DROP INDEX CONCURRENTLY IF EXISTS windlass.{index}")).await?;
-            Err(Halt::Locked(format!("the index {index} was left half built")))
-        }
-        None => {
-            as_owner(client, statement).await?;
-            Err(Halt::Locked(format!("the index {index} is there, but is it whole?")))
-        }
+    let find = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+        WHERE c.relnamespace = 'windlass'::regnamespace AND c.relname = $1";
+    let is_whole: Option<bool> = client.query_opt(find, &[&index]).await.map_err(halt)?.map(|row| row.get(0));
+    if is_whole == Some(false) {
+        as_owner(client, &format!("DROP INDEX CONCURRENTLY windlass.{index}")).await?;
     }
+    if is_whole != Some(true) {
+        as_owner(client, statement).await?;
+    }
+    begin(client).await?;
+    act_for_owner(client).await?;
+    note_done(client, change).await?;
+    commit(client).await
 }
 
 /// For statements that cannot stand in a transaction.
@@ -252,11 +260,7 @@ async fn as_owner(client: &Client, statement: &str) -> std::result::Result<(), H
     client.batch_execute("SET ROLE windlass_owner").await.map_err(halt)?;
     let ran = client.batch_execute(statement).await;
     client.batch_execute("RESET ROLE").await.map_err(halt)?;
-    match ran {
-        // Somebody else was faster.
-        Err(e) if e.code() == Some(&SqlState::DUPLICATE_TABLE) => Ok(()),
-        other => other.map_err(halt),
-    }
+    ran.map_err(halt)
 }
 
 /// Connections of daemons whose release is before this one. Each says its release in its application's name; the first said
