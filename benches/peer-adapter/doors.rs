@@ -139,7 +139,7 @@ async fn connect() -> Client {
     client
 }
 
-/// An empty store.
+/// An empty store, as a daemon's first start leaves it.
 pub async fn reset(system: &str) {
     if system == "sqlite" {
         let folder = std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder");
@@ -152,6 +152,7 @@ pub async fn reset(system: &str) {
     connect().await.batch_execute("DROP SCHEMA IF EXISTS windlass, windlass_v1 CASCADE").await.expect("the schema can be dropped");
     let done = Command::new(daemon::binary()).args(["migrate", "--store", &store(system)]).output().expect("it runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Daemon::start_as_door(&store(system)).await.stop().await;
 }
 
 /// Milliseconds from the instant in each payload to the start of its handler.

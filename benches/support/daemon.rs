@@ -11,6 +11,8 @@ use std::{
 pub const LISTEN: &str = "127.0.0.1:7719";
 /// What the configuration manual says for jobs that take no time: many slots, so that one lease call brings many.
 const SLOTS: &str = "{ default = 4000 }";
+/// The jobs' kind is one that the daemon knows, as every kind is that somebody works on.
+const KINDS: &str = r#"{ "bench.noop" = { queue = "default" } }"#;
 /// Of one that only takes jobs in: it works on another queue than theirs.
 const NO_SLOTS: &str = "{ nobodys = 1 }";
 
@@ -52,6 +54,7 @@ impl Daemon {
         let child = Command::new(binary)
             .args(["run", "--store", store, "--listen", listen])
             .env("WINDLASS__LOG__LEVEL", "error")
+            .env("WINDLASS__KINDS", KINDS)
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,9 +1,13 @@
 //! Hears of work that others brought, and of requests to cancel.
 //!
-//! A daemon with work to do looks for more by itself, and producers pay nothing. One that found nothing for a while falls
-//! asleep: it takes the lock that every transaction which brings work shares until its end (`windlass_v1.keep_awake`). Only
-//! when none is under way does it get the lock; it looks once more, and from then on every producer finds the lock taken
-//! and notifies. So nothing that is committed is overlooked, however long its transaction took.
+//! A daemon with much to do looks for more by itself, and producers pay nothing. One that looked in vain falls asleep: it
+//! takes the lock that every transaction which brings work shares until its end (`windlass_v1.keep_awake`). Only when none is
+//! under way does it get the lock; it looks once more, and from then on every producer finds the lock taken and notifies. So
+//! nothing that is committed is overlooked, however long its transaction took.
+//!
+//! What a few jobs bring it does half asleep, the lock in its hand: a notification starts a job sooner than the next look
+//! would, and costs next to nothing until many commit together. Then one lease call after the other brings something, and it
+//! gets up.
 
 use super::{
     connection::{Direct, Lane},
@@ -21,8 +25,10 @@ use uuid::Uuid;
 /// Between two looks of a daemon that found nothing: the first, and the longest while it cannot fall asleep.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const LAST_LOOK: Duration = Duration::from_millis(25);
-/// Looks in vain before it tries to fall asleep.
-const LOOKS: u32 = 4;
+/// Lease calls in a row that each brought something before it is busy, and gets up.
+const BUSY: u32 = 8;
+/// Notifications in a row of work that another daemon took before it leaves that one alone, and gets up.
+const IN_VAIN: u32 = 3;
 /// Within this time a notification must arrive that it sends to itself.
 const ECHO: Duration = Duration::from_secs(2);
 /// Between two tries where none arrives: the connection goes through a pooler that gives each transaction another session.
@@ -38,7 +44,14 @@ pub(super) struct Calls(watch::Sender<Call>);
 #[derive(Clone, Copy, Default)]
 struct Call {
     number: u64,
-    brought: bool,
+    /// So many, this one the last, brought something.
+    row: u32,
+}
+
+impl Call {
+    fn brought(self) -> bool {
+        self.row > 0
+    }
 }
 
 impl Calls {
@@ -47,7 +60,7 @@ impl Calls {
     }
 
     pub(super) fn ended(&self, brought: bool) {
-        self.0.send_modify(|call| *call = Call { number: call.number + 1, brought });
+        self.0.send_modify(|call| *call = Call { number: call.number + 1, row: if brought { call.row.saturating_add(1) } else { 0 } });
     }
 }
 
@@ -130,11 +143,14 @@ impl Listener {
             tokio::select! {
                 () = looks.one() => {}
                 note = notes.recv() => match note {
-                    Some(note) => self.heard(&note),
+                    Some(note) => {
+                        self.heard(&note);
+                        continue;
+                    }
                     None => return End::Lost("the connection ended".into()),
                 }
             }
-            if looks.in_vain < LOOKS {
+            if !looks.in_vain {
                 continue;
             }
             match client.query_one(FALL_ASLEEP, &[]).await {
@@ -142,33 +158,46 @@ impl Listener {
                 Ok(_) => continue,
                 Err(e) => return End::Lost(error::text(&e)),
             }
-            // Whatever was committed before it slept is found by this look.
-            self.wakes.work();
-            let asleep = tokio::time::Instant::now();
-            let note = loop {
-                tokio::select! {
-                    note = notes.recv() => break note,
-                    () = tokio::time::sleep(LAST_LOOK), if asleep.elapsed() < self.light_sleep => self.wakes.work(),
-                }
-            };
-            match note {
-                Some(note) => self.heard(&note),
-                None => return End::Lost("the connection ended".into()),
-            }
-            // The work first: it was waited for.
-            let mut leased = self.calls.0.subscribe();
-            loop {
-                tokio::select! {
-                    _ = leased.changed() => break,
-                    note = notes.recv() => match note {
-                        Some(note) => self.heard(&note),
-                        None => return End::Lost("the connection ended".into()),
-                    },
-                    () = tokio::time::sleep(LAST_LOOK) => break,
-                }
+            if self.sleep(notes).await.is_none() {
+                return End::Lost("the connection ended".into());
             }
             if let Err(e) = client.query_one(WAKE_UP, &[]).await {
                 return End::Lost(error::text(&e));
+            }
+        }
+    }
+
+    /// Until there is much to do, or nobody who could do it; nothing when the connection ended.
+    async fn sleep(&self, notes: &mut mpsc::UnboundedReceiver<String>) -> Option<()> {
+        let (mut calls, mut rows) = (self.calls.0.subscribe(), self.calls.0.subscribe());
+        let mut in_vain = 0;
+        // Whatever was committed before it slept is found by this look.
+        self.wakes.work();
+        let mut quiet_since = tokio::time::Instant::now();
+        loop {
+            let is_light = quiet_since.elapsed() < self.light_sleep;
+            let mut is_work = tokio::select! {
+                note = notes.recv() => self.heard(&note?),
+                _ = rows.wait_for(|call| call.row >= BUSY) => return Some(()),
+                () = tokio::time::sleep(LAST_LOOK), if is_light => {
+                    self.wakes.work();
+                    false
+                }
+            };
+            while let Ok(note) = notes.try_recv() {
+                is_work |= self.heard(&note);
+            }
+            if !is_work {
+                continue;
+            }
+            quiet_since = tokio::time::Instant::now();
+            // A call that was under way may bring it already.
+            let before = *calls.borrow_and_update();
+            let answered = tokio::time::timeout(LAST_LOOK, calls.wait_for(|call| call.number > before.number)).await;
+            let Ok(Ok(call)) = answered.map(|call| call.map(|call| *call)) else { return Some(()) };
+            in_vain = if call.brought() || before.brought() { 0 } else { in_vain + 1 };
+            if in_vain >= IN_VAIN {
+                return Some(());
             }
         }
     }
@@ -190,13 +219,15 @@ impl Listener {
         matches!(tokio::time::timeout(ECHO, heard).await, Ok(Some(())))
     }
 
-    fn heard(&self, note: &str) {
+    /// Passes it on; answers whether it tells of work.
+    fn heard(&self, note: &str) -> bool {
         match note {
             "cancel" => self.wakes.cancel(),
             "" => self.wakes.work(),
             // Another daemon talks to itself.
             _ => {}
         }
+        note.is_empty()
     }
 }
 
@@ -204,20 +235,21 @@ impl Listener {
 struct Looks {
     calls: watch::Receiver<Call>,
     wakes: Wakes,
-    in_vain: u32,
+    /// Whether the last one brought nothing.
+    in_vain: bool,
     pause: Duration,
 }
 
 impl Looks {
     fn new(listener: &Listener) -> Self {
-        Self { calls: listener.calls.0.subscribe(), wakes: listener.wakes.clone(), in_vain: 0, pause: FIRST_LOOK }
+        Self { calls: listener.calls.0.subscribe(), wakes: listener.wakes.clone(), in_vain: false, pause: FIRST_LOOK }
     }
 
     /// One look after the pause that is due, or after the work that is there. Where nobody leases, as while there is no room
     /// for more, it waits until somebody does.
     async fn one(&mut self) {
-        while self.calls.borrow_and_update().brought {
-            (self.in_vain, self.pause) = (0, FIRST_LOOK);
+        while self.calls.borrow_and_update().brought() {
+            (self.in_vain, self.pause) = (false, FIRST_LOOK);
             if self.calls.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -225,9 +257,9 @@ impl Looks {
         tokio::time::sleep(self.pause).await;
         let before = self.calls.borrow_and_update().number;
         self.wakes.work();
-        let looked = self.calls.wait_for(|call| call.number > before).await.map(|call| call.brought);
-        if looked.is_ok_and(|brought| !brought) {
-            self.in_vain += 1;
+        let looked = self.calls.wait_for(|call| call.number > before).await.map(|call| call.brought());
+        self.in_vain = looked.is_ok_and(|brought| !brought);
+        if self.in_vain {
             self.pause = (self.pause * 2).min(LAST_LOOK);
         }
     }

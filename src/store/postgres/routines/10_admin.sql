@@ -421,13 +421,15 @@ $$;
 
 -- Every queue as people see it.
 CREATE OR REPLACE FUNCTION {v}.queue_states() RETURNS TABLE (name text, jobs bigint[], paused_at bigint, paused_by text, pause_reason text, oldest bigint)
-LANGUAGE sql STABLE AS $$
-  SELECT n.name, {v}.counts(q, n.name), p.at, p.by, p.reason, {v}.oldest(q, n.name)
-  FROM (SELECT * FROM {v}.queue_names() UNION SELECT queue FROM windlass.pauses) n (name)
-  LEFT JOIN LATERAL (SELECT * FROM windlass.queues q WHERE q.queue = n.name ORDER BY q.n DESC LIMIT 1) q ON true
-  LEFT JOIN windlass.pauses p ON p.queue = n.name
-  ORDER BY 1
-$$;
+LANGUAGE plpgsql STABLE SET jit = off AS $$
+BEGIN
+  RETURN QUERY
+    SELECT n.name, {v}.counts(q, n.name), p.at, p.by, p.reason, {v}.oldest(q, n.name)
+    FROM (SELECT * FROM {v}.queue_names() UNION SELECT queue FROM windlass.pauses) n (name)
+    LEFT JOIN LATERAL (SELECT * FROM windlass.queues q WHERE q.queue = n.name ORDER BY q.n DESC LIMIT 1) q ON true
+    LEFT JOIN windlass.pauses p ON p.queue = n.name
+    ORDER BY 1;
+END $$;
 
 -- ------------------------------------------------------------------ schedules
 
