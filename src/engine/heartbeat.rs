@@ -24,7 +24,10 @@ pub(super) async fn beat(shared: Arc<Shared>, end: CancellationToken) {
             Ok(()) => shared.config().beat(),
             // A missed beat is made up soon: the lease bears two, not three.
             Err(error) => {
-                tracing::warn!(%error, "heartbeat failed");
+                // The pumps tell of an outage.
+                if !error.is_outage() {
+                    tracing::warn!(%error, "heartbeat failed");
+                }
                 Duration::from_millis(500).min(shared.config().beat())
             }
         };

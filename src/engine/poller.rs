@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) {
     let kinds = Arc::new(shared.register.kinds());
     let mut wakes = shared.store.wakes();
-    let mut outage = Outage::new("lease");
+    let mut outage = Outage::new(&shared.outage, "lease");
     while !shared.stop.is_cancelled() {
         shared.polled();
         let config = shared.config();
@@ -81,7 +81,7 @@ async fn lease(shared: &Arc<Shared>, queues: Vec<(Name, usize)>, kinds: &Arc<BTr
     match shared.store.lease(request, None).await {
         // The answer was lost, the jobs may be ours: ask by the call's own name until the store knows.
         Err(store::Error::Unknown(_)) => {
-            let mut outage = Outage::new("lease");
+            let mut outage = Outage::new(&shared.outage, "lease");
             loop {
                 match shared.store.leased_by(nonce).await {
                     Ok(jobs) => return Ok(LeaseReply { jobs, next_due: None, more: true }),

@@ -98,7 +98,10 @@ impl Scheduler {
             Ok((now, Tick { next_due: Some(due), .. })) => began + due.since(now).min(LOOK_EVERY),
             Ok(_) => began + LOOK_EVERY,
             Err(error) => {
-                tracing::warn!(%error, "schedules wait for the store");
+                // The pumps tell of an outage.
+                if !error.is_outage() {
+                    tracing::warn!(%error, "schedules wait for the store");
+                }
                 began + LOOK_EVERY
             }
         }
@@ -219,7 +222,7 @@ async fn fire(
         match store.fire(&state, plan.clone(), now).await {
             Ok(first) => Ok(Ok(first.then_some(plan))),
             // Unknown: the next tick reads how far the schedule got, and that is the answer.
-            Err(error @ (store::Error::Unavailable(_) | store::Error::Unknown(_))) => Err(error),
+            Err(error) if error.is_outage() => Err(error),
             Err(error) => Ok(Err(error.to_string())),
         }
     });

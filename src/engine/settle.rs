@@ -101,7 +101,7 @@ const DAMAGED: u32 = 5;
 async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
     let (settlements, queues): (Vec<Settlement>, Vec<Name>) = batch.into_iter().unzip();
     let leases: Vec<Lease> = settlements.iter().map(|s| s.lease).collect();
-    let mut outage = Outage::new("settle");
+    let mut outage = Outage::new(&shared.outage, "settle");
     let mut damaged = 0;
     loop {
         match shared.store.settle(settlements.clone(), None).await {
@@ -111,7 +111,7 @@ async fn write(shared: Arc<Shared>, batch: Vec<Item>) {
                 break;
             }
             // The batch is settled again: what was written answers `AlreadyApplied`, what was not is written.
-            Err(error @ (store::Error::Unavailable(_) | store::Error::Unknown(_))) => outage.wait(&error).await,
+            Err(error) if error.is_outage() => outage.wait(&error).await,
             Err(error @ store::Error::Corrupt(_)) if damaged < DAMAGED => {
                 damaged += 1;
                 outage.wait(&error).await;

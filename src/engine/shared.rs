@@ -1,6 +1,6 @@
 //! What all pumps of one engine share.
 
-use super::{Config, held::Holding, worker::Register};
+use super::{Config, held::Holding, outage::Voice, worker::Register};
 use crate::{
     clock::Clock,
     job::{AttemptOutcome, HolderId, KindSettings, Name, Settings, Settlement},
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     /// A lease call is under way, or its answer is not taken over yet; and how many of them have ended.
     pub(super) leasing: AtomicBool,
     pub(super) leased: AtomicU64,
+    pub(super) outage: Voice,
 }
 
 /// A settlement on its way, with its queue for the metrics.
@@ -99,6 +100,7 @@ impl Shared {
             polled_at: AtomicI64::new(0),
             leasing: AtomicBool::new(false),
             leased: AtomicU64::new(0),
+            outage: Voice::default(),
         }
     }
 

@@ -33,6 +33,14 @@ pub enum Error {
     Refused(String),
 }
 
+impl Error {
+    /// Whether the same call may be answered later.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unknown(_))
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
