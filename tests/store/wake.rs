@@ -100,7 +100,7 @@ async fn said(witness: &Client) -> (i32, std::time::SystemTime) {
 }
 
 #[tokio::test]
-async fn a_few_jobs_are_done_half_asleep() {
+async fn a_daemon_that_sleeps_does_a_few_jobs_and_sleeps_on() {
     let Some((_store, producer, witness, mut jobs)) = begun().await else { return };
     let tried = async {
         loop {
