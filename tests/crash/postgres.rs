@@ -118,7 +118,8 @@ async fn a_full_disk_is_waited_out_and_an_outage_is_one_line_a_minute() {
     until("the outage to be told", async || log().contains("does not answer").then_some(())).await;
     // As long as a beat and some tries more.
     let _ = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
-    let troubles: Vec<String> = log()[before..].lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).map(str::to_owned).collect();
+    let troubles: Vec<String> =
+        log()[before..].lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).map(str::to_owned).collect();
     assert_eq!(troubles.len(), 1, "one line a minute: {troubles:#?}");
     say(&server, "DROP TRIGGER full_disk ON windlass.history; DROP TRIGGER full_disk ON windlass.claims").await;
     until("all to complete", async || (recorded(&server).await == (150, 150, 0)).then_some(())).await;
