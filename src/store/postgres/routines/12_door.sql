@@ -32,7 +32,10 @@ DECLARE
 BEGIN
   -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
   -- written by one small statement, and those that are not found good are looked at more closely.
-  IF options = '{}' THEN
+  IF current_setting('request.jwt.claims', true) <> '' THEN
+    -- Whose token it is has to be read first.
+    v_plain := false;
+  ELSIF options = '{}' THEN
     v_plain := true;
   ELSIF {v}.are_few(options, v_tenant) THEN
     v_plain := true;
@@ -50,7 +53,7 @@ BEGIN
         v_seq, v_now, v_now, d.timeout_ms, 0, d.max_attempts, coalesce(v_priority, d.priority), 0, false, false,
         {v}.mint(v_now), kind, coalesce(v_queue, d.queue), v_tenant, v_payload
       FROM windlass.doors d
-      WHERE d.kind = v_door AND NOT d.bound AND coalesce(current_setting('request.jwt.claims', true), '') = '' AND octet_length(v_payload) <= d.payload_bytes
+      WHERE d.kind = v_door AND NOT d.bound AND octet_length(v_payload) <= d.payload_bytes
         AND {v}.is_flat(v_payload) AND (v_door <> '' OR {v}.is_name(kind)) AND (v_tenant IS NULL OR {v}.is_name(v_tenant))
       RETURNING id, queue, line INTO v_id, v_its_queue, v_line;
       EXIT WHEN v_id IS NOT NULL OR v_door = '';
