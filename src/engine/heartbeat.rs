@@ -1,7 +1,7 @@
 //! Keeps the leases alive, one statement per beat for all of them, from the first grant until the last settlement: it
 //! outlives the drain. What it learns, it acts on: lost leases and requests to cancel stop their runs.
 
-use super::{held::Stop, shared::Shared};
+use super::{held::Stop, outage::Outage, shared::Shared};
 use crate::{job::Lease, store::Progress};
 use std::{
     collections::HashSet,
@@ -14,6 +14,8 @@ pub(super) async fn beat(shared: Arc<Shared>, end: CancellationToken) {
     let mut cancels = shared.store.cancels();
     let mut pause = Duration::ZERO;
     let mut astray = Astray::default();
+    // While all slots are taken nobody else may call the store for minutes.
+    let mut outage = Outage::new(&shared.outage, "heartbeat");
     loop {
         tokio::select! {
             () = end.cancelled() => return,
@@ -21,13 +23,13 @@ pub(super) async fn beat(shared: Arc<Shared>, end: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
         }
         pause = match once(&shared, &mut astray).await {
-            Ok(()) => shared.config().beat(),
+            Ok(()) => {
+                outage.over();
+                shared.config().beat()
+            }
             // A missed beat is made up soon: the lease bears two, not three.
             Err(error) => {
-                // The pumps tell of an outage.
-                if !error.is_outage() {
-                    tracing::warn!(%error, "heartbeat failed");
-                }
+                outage.failed(&error);
                 Duration::from_millis(500).min(shared.config().beat())
             }
         };

@@ -67,6 +67,15 @@ impl<'a> Outage<'a> {
     /// After a call that failed, before the next.
     pub(super) async fn wait(&mut self, error: &store::Error) {
         let now = Instant::now();
+        self.failed(error);
+        // Which process tries when differs by its own address space, which is all the jitter a handful of pumps needs.
+        let jitter = u64::from(now.elapsed().subsec_nanos() % 30);
+        tokio::time::sleep(Duration::from_millis((25 << self.tries) + jitter)).await;
+    }
+
+    /// The same for one that has its own pace.
+    pub(super) fn failed(&mut self, error: &store::Error) {
+        let now = Instant::now();
         let is_first = self.tries == 0;
         let speaks = self.voice.with(|said| {
             if is_first {
@@ -78,9 +87,6 @@ impl<'a> Outage<'a> {
             tracing::error!(%error, what = self.what, "the store does not answer; trying on");
         }
         self.tries = (self.tries + 1).min(5);
-        // Which process tries when differs by its own address space, which is all the jitter a handful of pumps needs.
-        let jitter = u64::from(now.elapsed().subsec_nanos() % 30);
-        tokio::time::sleep(Duration::from_millis((25 << self.tries) + jitter)).await;
     }
 
     /// After a call that was answered.

@@ -98,7 +98,7 @@ impl Scheduler {
             Ok((now, Tick { next_due: Some(due), .. })) => began + due.since(now).min(LOOK_EVERY),
             Ok(_) => began + LOOK_EVERY,
             Err(error) => {
-                // The pumps tell of an outage.
+                // The engine tells of an outage.
                 if !error.is_outage() {
                     tracing::warn!(%error, "schedules wait for the store");
                 }

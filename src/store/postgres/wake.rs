@@ -5,9 +5,8 @@
 //! under way does it get the lock; it looks once more, and from then on every producer finds the lock taken and notifies. So
 //! nothing that is committed is overlooked, however long its transaction took.
 //!
-//! What a few jobs bring it does half asleep, the lock in its hand: a notification starts a job sooner than the next look
-//! would, and costs next to nothing until many commit together. Then one lease call after the other brings something, and it
-//! gets up.
+//! It sleeps on while single jobs come: a notification starts each sooner than the next look would, and costs next to nothing
+//! until many commit together. Then one lease call after the other brings something, and it gets up.
 
 use super::{
     connection::{Direct, Lane},
@@ -44,13 +43,13 @@ pub(super) struct Calls(watch::Sender<Call>);
 #[derive(Clone, Copy, Default)]
 struct Call {
     number: u64,
-    /// So many, this one the last, brought something.
-    row: u32,
+    /// So many in a row, this one the last, brought something.
+    streak: u32,
 }
 
 impl Call {
     fn brought(self) -> bool {
-        self.row > 0
+        self.streak > 0
     }
 }
 
@@ -60,7 +59,10 @@ impl Calls {
     }
 
     pub(super) fn ended(&self, brought: bool) {
-        self.0.send_modify(|call| *call = Call { number: call.number + 1, row: if brought { call.row.saturating_add(1) } else { 0 } });
+        self.0.send_modify(|call| {
+            call.number += 1;
+            call.streak = if brought { call.streak.saturating_add(1) } else { 0 };
+        });
     }
 }
 
@@ -80,7 +82,7 @@ pub(super) struct Listener {
     pub(super) lane: Lane,
     /// Where all connections go the same way: whether that is the server itself.
     pub(super) direct: Option<Direct>,
-    /// It looks now and then for so long after it fell asleep.
+    /// It looks now and then for so long after it fell asleep, and after each notification.
     pub(super) light_sleep: Duration,
     pub(super) stop: CancellationToken,
 }
@@ -169,7 +171,7 @@ impl Listener {
 
     /// Until there is much to do, or nobody who could do it; nothing when the connection ended.
     async fn sleep(&self, notes: &mut mpsc::UnboundedReceiver<String>) -> Option<()> {
-        let (mut calls, mut rows) = (self.calls.0.subscribe(), self.calls.0.subscribe());
+        let mut calls = self.calls.0.subscribe();
         let mut in_vain = 0;
         // Whatever was committed before it slept is found by this look.
         self.wakes.work();
@@ -178,7 +180,7 @@ impl Listener {
             let is_light = quiet_since.elapsed() < self.light_sleep;
             let mut is_work = tokio::select! {
                 note = notes.recv() => self.heard(&note?),
-                _ = rows.wait_for(|call| call.row >= BUSY) => return Some(()),
+                _ = calls.wait_for(|call| call.streak >= BUSY) => return Some(()),
                 () = tokio::time::sleep(LAST_LOOK), if is_light => {
                     self.wakes.work();
                     false
@@ -194,8 +196,8 @@ impl Listener {
             // A call that was under way may bring it already.
             let before = *calls.borrow_and_update();
             let answered = tokio::time::timeout(LAST_LOOK, calls.wait_for(|call| call.number > before.number)).await;
-            let Ok(Ok(call)) = answered.map(|call| call.map(|call| *call)) else { return Some(()) };
-            in_vain = if call.brought() || before.brought() { 0 } else { in_vain + 1 };
+            let Ok(Ok(brought)) = answered.map(|call| call.map(|call| call.brought())) else { return Some(()) };
+            in_vain = if brought || before.brought() { 0 } else { in_vain + 1 };
             if in_vain >= IN_VAIN {
                 return Some(());
             }
