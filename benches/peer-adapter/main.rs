@@ -81,7 +81,8 @@ async fn main() {
 }
 
 async fn single(system: &str, jobs: u64, in_flight: u64) {
-    let door = Door::open(system, in_flight).await;
+    // As many sessions as the yardstick's other adapters have.
+    let door = Door::open(system, number("pool", 20)).await;
     door.one(payload(0)).await;
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();

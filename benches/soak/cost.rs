@@ -49,10 +49,11 @@ impl Cost {
         daemon.stop().await;
         let after = database.work_so_far().await;
         let done = database.forget_completed().await;
-        let cost = Self { rate, buffers: each(after.0 - before.0, done), wal: each(after.1 - before.1, done) };
+        let cost = Self { rate, buffers: each(after.statements - before.statements, done), wal: each(after.wal - before.wal, done) };
         println!(
             "{}",
-            json!({"jobs": done, "rate": cost.rate.round(), "buffers a job": cost.buffers, "WAL bytes a job": cost.wal.round()})
+            json!({"jobs": done, "rate": cost.rate.round(), "buffers a job": cost.buffers, "WAL bytes a job": cost.wal.round(),
+                "others' buffers a job": each(after.others - before.others, done)})
         );
         cost
     }

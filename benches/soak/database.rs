@@ -12,6 +12,14 @@ pub struct Database {
     name: String,
 }
 
+/// Buffers and bytes.
+#[derive(Clone, Copy)]
+pub struct Work {
+    pub statements: i64,
+    pub others: i64,
+    pub wal: i64,
+}
+
 fn server() -> String {
     std::env::var("SOAK_PG_URL").expect("SOAK_PG_URL names a server, such as postgres://postgres@127.0.0.1:5432")
 }
@@ -40,6 +48,8 @@ impl Database {
         as_administrator(&format!("CREATE DATABASE {name}")).await;
         let database = Self { name: name.to_owned() };
         database.migrate(binary);
+        let counter = database.client().await.batch_execute("CREATE EXTENSION pg_stat_statements; SELECT FROM pg_stat_statements").await;
+        counter.expect("the server counts statements: set shared_preload_libraries = 'pg_stat_statements' and start it anew");
         database
     }
 
@@ -85,17 +95,21 @@ impl Database {
         }
     }
 
-    /// Buffers touched and bytes of WAL so far, by sessions that have ended: they report when they do.
-    pub async fn work_so_far(&self) -> (i64, i64) {
+    /// What the daemon's statements touched, what else touched buffers (autovacuum, above all) and the server's WAL, so far. Sessions
+    /// have ended then: they report when they do.
+    pub async fn work_so_far(&self) -> Work {
         let client = self.client().await;
         let others =
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'windlass%')";
         while client.query_one(others, &[]).await.expect("the sessions").get(0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let sum = "SELECT (SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()), (SELECT wal_bytes::bigint FROM pg_stat_wal)";
+        let sum = "SELECT (SELECT coalesce(sum(shared_blks_hit + shared_blks_read), 0)::bigint FROM pg_stat_statements \
+              WHERE dbid = d.datid AND toplevel AND query LIKE '%windlass_v1.%'), d.blks_hit + d.blks_read, (SELECT wal_bytes::bigint FROM pg_stat_wal) \
+            FROM pg_stat_database d WHERE d.datname = current_database()";
         let row = client.query_one(sum, &[]).await.expect("the statistics");
-        (row.get(0), row.get(1))
+        let (statements, all): (i64, i64) = (row.get(0), row.get(1));
+        Work { statements, others: all - statements, wal: row.get(2) }
     }
 
     /// Jobs that were ever completed, as the queue counts them.

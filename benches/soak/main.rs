@@ -3,7 +3,8 @@
 //!     cargo build --release --bin windlass --example soak
 //!     SOAK_PG_URL=postgres://postgres@127.0.0.1:5432 target/release/examples/soak VERB key=value…
 //!
-//! The URL names a server and a superuser of it, and no database: each soak makes its own and drops it at the end.
+//! The URL names a server and a superuser of it, and no database: each soak makes its own and drops it at the end. The server counts
+//! statements (`shared_preload_libraries = 'pg_stat_statements'`): what vacuum touches is told apart from what a job's statements do.
 //!
 //! * `waiting jobs=10000000 pairs=5`: what a job costs with that many waiting, against a small and clean queue.
 //! * `pinned secs=600`: what it costs while a transaction pins the horizon all that time, against one where nobody does.

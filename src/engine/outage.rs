@@ -1,7 +1,10 @@
 //! Waiting out a store that is down: jittered, growing to a second. Of all that wait for it one speaks, and says one line a
 //! minute.
 
-use crate::store;
+use crate::{
+    job::{Curve, HolderId, Jitter, RetryPolicy},
+    store,
+};
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -10,8 +13,11 @@ use std::{
 const EVERY: Duration = Duration::from_secs(60);
 
 /// What an engine's log says about its store.
-#[derive(Default)]
-pub(super) struct Voice(Mutex<Said>);
+pub(super) struct Voice {
+    said: Mutex<Said>,
+    /// The engine's own, so that daemons do not try in step.
+    seed: u64,
+}
 
 #[derive(Default)]
 struct Said {
@@ -24,8 +30,12 @@ struct Said {
 }
 
 impl Voice {
+    pub(super) fn new(holder: HolderId) -> Self {
+        Self { said: Mutex::default(), seed: holder.0.as_u64_pair().1 }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Said) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -66,11 +76,10 @@ impl<'a> Outage<'a> {
 
     /// After a call that failed, before the next.
     pub(super) async fn wait(&mut self, error: &store::Error) {
-        let now = Instant::now();
         self.failed(error);
-        // Which process tries when differs by its own address space, which is all the jitter a handful of pumps needs.
-        let jitter = u64::from(now.elapsed().subsec_nanos() % 30);
-        tokio::time::sleep(Duration::from_millis((25 << self.tries) + jitter)).await;
+        let curve = Curve::Exponential { base_ms: 50, factor: 2.0, cap_ms: 1000 };
+        let pauses = RetryPolicy { curve, jitter: Jitter::Equal, ..RetryPolicy::default() };
+        tokio::time::sleep(pauses.delay(self.tries, None, self.voice.seed.wrapping_add(self.tries.into()))).await;
     }
 
     /// The same for one that has its own pace.
@@ -86,7 +95,7 @@ impl<'a> Outage<'a> {
         if speaks {
             tracing::error!(%error, what = self.what, "the store does not answer; trying on");
         }
-        self.tries = (self.tries + 1).min(5);
+        self.tries = self.tries.saturating_add(1);
     }
 
     /// After a call that was answered.

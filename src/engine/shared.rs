@@ -80,14 +80,14 @@ impl Instruments {
 
 impl Shared {
     pub(super) fn new(parts: super::Parts, settlements: mpsc::UnboundedSender<Item>) -> Self {
-        let holding = Arc::new(Holding::default());
+        let (holder, holding) = (HolderId::mint(), Arc::new(Holding::default()));
         holding.set_slots(&parts.config.slots);
         Self {
             store: parts.store,
             register: parts.register,
             metrics: parts.metrics,
             clock: parts.clock,
-            holder: HolderId::mint(),
+            holder,
             holding,
             stop: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -100,7 +100,7 @@ impl Shared {
             polled_at: AtomicI64::new(0),
             leasing: AtomicBool::new(false),
             leased: AtomicU64::new(0),
-            outage: Voice::default(),
+            outage: Voice::new(holder),
         }
     }
 

@@ -1,24 +1,27 @@
 //! Plays one history on a store and on the reference, and compares: every reply, and after every step every job and every
 //! counter. At its end the history is played out, so that a job which can never finish is noticed too.
 
+mod compare;
+mod operate;
+
 use super::{
     grants::Fairness,
     history::{End, Fresh, History, Nth, Operation, Queue, Settle, Unique},
-    reference::{RefAnswer, RefJob, Reference, Refusal},
+    reference::{RefAnswer, Reference, Refusal},
 };
 use crate::support::{Build as _, Daemon, LEASE, TestStore, WINDOW, at, json, name, work};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::Arc,
     time::Duration,
 };
 use windlass::{
     job::{
-        Applied, ErrorClass, HolderId, Job, JobError, JobId, Json, Lease, Name, NewJob, Nonce, OnDuplicate, QueueSettings, Settings,
-        Settlement, State, Timestamp, Transition, UniqueFor,
+        Applied, ErrorClass, HolderId, JobError, JobId, Lease, Name, NewJob, Nonce, OnDuplicate, QueueSettings, Settings, Settlement,
+        State, Transition, UniqueFor,
     },
-    store::{Actor, Cancelled, Error, Filter, LeaseRequest, Now, Retention},
+    store::{Actor, Error, LeaseRequest, Now},
 };
 
 type Verdict = Result<(), String>;
@@ -429,126 +432,6 @@ impl Player {
         Ok(())
     }
 
-    // ------------------------------------------------------------------ administration
-
-    /// Mostly one of those that the act is for, else any.
-    fn target(&self, which: Nth, fits: impl Fn(&RefJob) -> bool) -> Option<JobId> {
-        let fitting = self.reference.ids(|job| fits(job) && job.queue != "anchor");
-        if which.is_multiple_of(5) || fitting.is_empty() { pick(&self.known[1..], which / 5) } else { pick(&fitting, which / 5) }
-    }
-
-    async fn cancel(&mut self, which: Nth) -> Verdict {
-        let Some(id) = self.target(which, RefJob::is_live) else { return Ok(()) };
-        self.tell("target", &id);
-        let answer = self.store.cancel(id, "asked", &actor(), self.now()).await;
-        let expected: Result<Cancelled, Refusal> = self.reference.cancel(id, "asked");
-        agree("cancel", answer, expected)
-    }
-
-    async fn run_now(&mut self, which: Nth) -> Verdict {
-        let Some(id) = self.target(which, |job| matches!(job.state, State::Scheduled | State::Parked)) else { return Ok(()) };
-        self.tell("target", &id);
-        agree("run_now", self.store.run_now(id, &actor(), self.now()).await, self.reference.run_now(id))
-    }
-
-    async fn redrive(&mut self, which: Nth) -> Verdict {
-        let Some(id) = self.target(which, |job| job.state == State::Dead) else { return Ok(()) };
-        // Since when a redriven job is debounced is nobody's promise.
-        let debounced = self.reference.find(id).and_then(|job| job.unique.as_ref()).is_some_and(|(key, _)| key.starts_with(['d', 's']));
-        if debounced {
-            return Ok(());
-        }
-        self.tell("target", &id);
-        agree("redrive", self.store.redrive(id, &actor(), self.now()).await, self.reference.redrive(id))
-    }
-
-    async fn purge(&mut self, which: Nth) -> Verdict {
-        let Some(id) = self.target(which, |job| job.state == State::Dead) else { return Ok(()) };
-        self.tell("target", &id);
-        agree("purge", self.store.purge(id, &actor(), self.now()).await, self.reference.purge(id))
-    }
-
-    async fn unpark(&mut self, which: Nth) -> Verdict {
-        let Some(token) = pick(&self.tokens, which) else { return Ok(()) };
-        agree("unpark", self.store.unpark(&token, None, self.now()).await, self.reference.unpark(&token))
-    }
-
-    async fn learn_kind(&mut self) -> Verdict {
-        self.reference.kinds.insert(name("strange"));
-        let kinds: Vec<Name> = self.reference.kinds.iter().cloned().collect();
-        let woken = works("unpark_kinds", self.store.unpark_kinds(&kinds, self.now()).await)?;
-        same("woken", woken, self.reference.unpark_kinds(&kinds))
-    }
-
-    async fn pause(&mut self, queue: u8, pause: bool) -> Verdict {
-        let queue = name(QUEUES[usize::from(queue)]);
-        if pause {
-            self.reference.paused.insert(queue.clone());
-            works("pause", self.store.pause(&queue, "maintenance", &actor(), self.now()).await)
-        } else {
-            self.reference.paused.remove(&queue);
-            works("resume", self.store.resume(&queue, &actor(), self.now()).await)
-        }
-    }
-
-    async fn prune(&mut self, dead: bool) -> Verdict {
-        let retention = Retention { finished_hours: 1, dead_hours: u64::from(dead) };
-        let pruned = works("prune", self.store.prune(retention, 1000, self.now()).await)?;
-        let mut kept = HashSet::new();
-        if self.store.name() == "postgres" {
-            // It forgets a whole partition at a time, and so keeps some longer.
-            for id in self.reference.finished_before(retention) {
-                if works("get", self.store.get(id).await)?.is_some() {
-                    kept.insert(id);
-                }
-            }
-        }
-        same("pruned", pruned.jobs, self.reference.prune(retention, &kept))
-    }
-
-    // ------------------------------------------------------------------ comparing
-
-    async fn compare(&self) -> Verdict {
-        let page = works("list", self.store.list(&Filter::default(), None, 1000).await)?;
-        same("one page holds all", page.next.is_none(), true)?;
-        let ids: BTreeSet<JobId> = page.items.iter().map(|job| job.id).collect();
-        same("jobs", ids, self.reference.jobs.iter().map(|job| job.id).collect())?;
-        for job in &page.items {
-            let expected = self.reference.find(job.id).ok_or("a job came out of nowhere")?;
-            self.compare_job(job, expected)?;
-        }
-        self.compare_queues().await
-    }
-
-    fn compare_job(&self, job: &Job, expected: &RefJob) -> Verdict {
-        let shown = Shown::of_store(job);
-        same(&format!("job {}", job.id), shown, Shown::of_reference(expected))?;
-        let any_outcome = |n: usize| expected.attempts.get(n).is_some_and(|(_, outcome)| outcome.is_none());
-        let outcomes: Vec<_> = job.attempts.iter().enumerate().map(|(n, a)| (a.number, (!any_outcome(n)).then_some(a.outcome))).collect();
-        same(&format!("attempts of {}", job.id), outcomes, expected.attempts.clone())?;
-        let reason_is_right = match &job.reason {
-            None => expected.reasons.is_empty(),
-            Some(reason) => self.reference.may_say(expected, reason),
-        };
-        if reason_is_right { Ok(()) } else { Err(format!("reason of {}: {:?} is none of {:?}", job.id, job.reason, expected.reasons)) }
-    }
-
-    async fn compare_queues(&self) -> Verdict {
-        let mut expected: BTreeMap<(String, State), u64> = BTreeMap::new();
-        for job in &self.reference.jobs {
-            *expected.entry((job.queue.to_string(), job.state)).or_default() += 1;
-        }
-        let (mut counted, mut paused) = (BTreeMap::new(), BTreeSet::new());
-        for status in works("queues", self.store.queues(self.now()).await)? {
-            counted.extend(status.jobs.iter().filter(|(_, n)| **n > 0).map(|(state, n)| ((status.name.clone(), *state), *n)));
-            if status.paused.is_some() {
-                paused.insert(name(&status.name));
-            }
-        }
-        same("jobs per queue and state", counted, expected)?;
-        same("paused queues", paused, self.reference.paused.clone())
-    }
-
     // ------------------------------------------------------------------ the end
 
     /// Lets everything happen that is left to happen. Every job must reach a final state, in the steps that were compared so far.
@@ -634,63 +517,5 @@ fn agree<T: PartialEq + Debug>(what: &str, answer: windlass::store::Result<T>, e
         (Ok(answer), Ok(expected)) if answer == expected => Ok(()),
         (Err(error), Err(refusal)) if refused(error) == Some(*refusal) => Ok(()),
         _ => Err(format!("{what}: the store says {answer:?}, the reference {expected:?}")),
-    }
-}
-
-/// What both sides must say of a job, word for word.
-#[derive(Debug, PartialEq)]
-struct Shown {
-    place: (Name, Option<Name>, Name, u8),
-    state: State,
-    attempt: (u32, u32),
-    /// When due; of a parked job the end of the park. What it was for a final job nobody asks.
-    run_at: Option<Timestamp>,
-    times: (Timestamp, Option<Timestamp>, Option<Timestamp>),
-    key: (Option<Name>, bool, Option<Name>),
-    deaths: u32,
-    holder: Option<HolderId>,
-    payload: Json,
-    result: Option<Json>,
-    checkpoint: Option<Json>,
-    parent: Option<JobId>,
-}
-
-impl Shown {
-    fn of_store(job: &Job) -> Self {
-        Self {
-            place: (job.queue.clone(), job.tenant.clone(), job.kind.clone(), job.priority),
-            state: job.state,
-            attempt: (job.attempt, job.max_attempts),
-            run_at: (!job.state.is_final()).then_some(job.run_at),
-            times: (job.created_at, job.expires_at, job.finished_at),
-            key: (job.concurrency_key.clone(), job.ordered, job.unique_key.clone()),
-            deaths: job.deaths,
-            holder: job.holder,
-            payload: job.payload.clone(),
-            result: job.result.clone(),
-            checkpoint: job.checkpoint.clone().filter(|_| !job.state.is_final()),
-            parent: job.extra.parent,
-        }
-    }
-
-    fn of_reference(job: &RefJob) -> Self {
-        let running = u32::from(job.state == State::Running);
-        Self {
-            place: (job.queue.clone(), job.tenant.clone(), job.kind.clone(), job.priority),
-            state: job.state,
-            attempt: (job.attempt + running, job.max_attempts),
-            run_at: match job.state {
-                State::Parked => Some(job.park_until),
-                state => (!state.is_final()).then_some(job.run_at),
-            },
-            times: (job.created_at, job.expires_at, job.finished_at),
-            key: (job.key.clone(), job.ordered, job.unique.as_ref().map(|(key, _)| key.clone())),
-            deaths: job.deaths,
-            holder: job.lease.as_ref().map(|own| own.holder),
-            payload: job.payload.clone(),
-            result: job.result.clone(),
-            checkpoint: job.checkpoint.clone().filter(|_| job.is_live()),
-            parent: job.parent,
-        }
     }
 }

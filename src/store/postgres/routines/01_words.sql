@@ -11,7 +11,7 @@ END $$;
 -- `p_now` in tests, the server's clock otherwise; microseconds since 1970.
 CREATE OR REPLACE FUNCTION {v}.clock(p_now bigint) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
-  SELECT coalesce(p_now, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+  SELECT coalesce(p_now, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)
 $$;
 
 -- The microseconds of an RFC 3339 time, or NULL where the text is none or leaves the years 0 to 9999.

@@ -403,14 +403,14 @@ BEGIN
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
 END $$;
 
--- Gates of keys that nobody uses any more, some from a random one on.
+-- Gates of keys that nobody uses any more, some from another one on at each instant.
 CREATE OR REPLACE FUNCTION {v}.prune_gates(p_limit integer, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_from bigint;
   v_queue text;
 BEGIN
-  SELECT min(gate) - p_limit + (random() * (max(gate) - min(gate) + p_limit))::bigint INTO v_from FROM windlass.gates;
+  SELECT min(gate) - p_limit + p_now % (max(gate) - min(gate) + p_limit + 1) INTO v_from FROM windlass.gates;
   FOR v_queue IN SELECT DISTINCT g.queue FROM (SELECT queue FROM windlass.gates WHERE gate >= v_from ORDER BY gate LIMIT p_limit) g LOOP
     -- A gate belongs to whoever holds its queue, and what is told but not taken in may name it.
     PERFORM {v}.catch_up(v_queue, p_now);

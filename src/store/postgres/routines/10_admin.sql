@@ -293,8 +293,9 @@ BEGIN
   -- Whoever binds a role to a tenant, or does this, is waited for before anything is read.
   PERFORM FROM windlass.installation FOR UPDATE;
   DELETE FROM windlass.doors;
-  INSERT INTO windlass.doors (kind, queue, priority, max_attempts, timeout_ms, payload_bytes, seed, unfair, bound)
-  SELECT k.kind, k.queue, k.priority, k.max_attempts, k.timeout_ms, i.payload_bytes, i.seed, ARRAY(SELECT queue FROM windlass.rules WHERE NOT fair), i.bound
+  INSERT INTO windlass.doors (kind, queue, priority, max_attempts, timeout_ms, payload_bytes, seed, unfair, bound, line)
+  SELECT k.kind, k.queue, k.priority, k.max_attempts, k.timeout_ms, i.payload_bytes, i.seed, ARRAY(SELECT queue FROM windlass.rules WHERE NOT fair), i.bound,
+    {v}.line_of(k.queue, k.priority, '')
   FROM windlass.kinds k CROSS JOIN windlass.installation i;
 END $$;
 

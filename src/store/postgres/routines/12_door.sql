@@ -19,52 +19,54 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 #variable_conflict use_variable
 DECLARE
   v_payload text := payload;
-  v_tenant text := nullif(current_setting('windlass.tenant', true), '');
+  v_now bigint := {v}.clock(NULL);
+  v_says_more boolean := options <> '{}' OR concat(current_setting('windlass.tenant', true), current_setting('request.jwt.claims', true)) <> '';
+  v_tenant text;
+  v_given_queue text;
+  v_given_priority smallint;
+  v_door text := nullif(kind, '');
+  v_fits boolean;
   v_queue text;
   v_priority smallint;
-  v_plain boolean;
-  v_now bigint := {v}.clock(NULL);
-  v_seq bigint;
-  v_door text := kind;
-  v_its_queue text;
+  v_timeout_ms bigint;
+  v_max_attempts integer;
+  v_unfair text[];
   v_line bigint;
+  v_seq bigint;
   v_id uuid;
 BEGIN
-  -- What a call costs in another program's transaction is functions, statements and tables. So most jobs, which are plain, are
-  -- written by one small statement, and those that are not found good are looked at more closely.
-  IF current_setting('request.jwt.claims', true) <> '' THEN
-    -- Whose token it is has to be read first.
-    v_plain := false;
-  ELSIF options = '{}' THEN
-    v_plain := true;
-  ELSIF {v}.are_few(options, v_tenant) THEN
-    v_plain := true;
-    v_queue := options ->> 'queue';
-    v_priority := options ->> 'priority';
+  -- What a call costs in another program's transaction is statements, tables and functions, each of which is looked up anew. So
+  -- a plain job, as most are, takes one look and one statement that writes, and whatever is not found good a closer look.
+  IF v_says_more THEN
+    v_tenant := nullif(current_setting('windlass.tenant', true), '');
+    IF current_setting('request.jwt.claims', true) <> '' OR {v}.is_name(v_tenant) IS false OR NOT {v}.are_few(options, v_tenant) THEN
+      RETURN {v}.look_at_envelope({v}.envelope_of(kind, payload, options));
+    END IF;
+    v_given_queue := options ->> 'queue';
+    v_given_priority := options ->> 'priority';
     v_tenant := coalesce(v_tenant, options ->> 'tenant');
   END IF;
-  IF v_plain THEN
+  LOOP
     -- The transaction has its number before the job has its own.
-    v_seq := CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END;
-    LOOP
-      INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
-      SELECT v_seq, hashtextextended(coalesce(v_queue, d.queue) || ' ' || coalesce(v_priority, d.priority) || ' '
-          || CASE WHEN v_tenant IS NULL OR coalesce(v_queue, d.queue) = ANY (d.unfair) THEN '' ELSE v_tenant END, d.seed),
-        v_seq, v_now, v_now, d.timeout_ms, 0, d.max_attempts, coalesce(v_priority, d.priority), 0, false, false,
-        {v}.mint(v_now), kind, coalesce(v_queue, d.queue), v_tenant, v_payload
-      FROM windlass.doors d
-      WHERE d.kind = v_door AND NOT d.bound AND octet_length(v_payload) <= d.payload_bytes
-        AND {v}.is_flat(v_payload) AND (v_door <> '' OR {v}.is_name(kind)) AND (v_tenant IS NULL OR {v}.is_name(v_tenant))
-      RETURNING id, queue, line INTO v_id, v_its_queue, v_line;
-      EXIT WHEN v_id IS NOT NULL OR v_door = '';
-      -- A kind without settings of its own.
-      v_door := '';
-    END LOOP;
-  END IF;
-  IF v_id IS NULL THEN
+    SELECT NOT d.bound AND octet_length(v_payload) <= d.payload_bytes AND {v}.is_flat(v_payload), coalesce(v_given_queue, d.queue),
+      coalesce(v_given_priority, d.priority), d.timeout_ms, d.max_attempts, d.unfair, d.line,
+      CASE WHEN pg_current_xact_id() IS NOT NULL THEN nextval('windlass.numbers') << 10 END, {v}.mint(v_now)
+    INTO v_fits, v_queue, v_priority, v_timeout_ms, v_max_attempts, v_unfair, v_line, v_seq, v_id
+    FROM windlass.doors d WHERE d.kind = v_door;
+    EXIT WHEN FOUND;
+    -- A kind without settings of its own goes through the door of all those.
+    EXIT WHEN v_door = '' OR {v}.is_name(kind) IS NOT true;
+    v_door := '';
+  END LOOP;
+  IF v_fits IS NOT true THEN
     RETURN {v}.look_at_envelope({v}.envelope_of(kind, payload, options));
+  ELSIF v_says_more OR v_line IS NULL THEN
+    v_line := {v}.line_of(v_queue, v_priority, CASE WHEN v_queue = ANY (v_unfair) THEN '' ELSE coalesce(v_tenant, '') END);
   END IF;
-  INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (v_its_queue, 'l', 2, 1, v_line, v_seq, v_seq);
+  WITH job AS (
+    INSERT INTO windlass.jobs (seq, line, pos, created_at, run_at, timeout_ms, attempt, max_attempts, priority, deaths, special, ordered, id, kind, queue, tenant, payload)
+    VALUES (v_seq, v_line, v_seq, v_now, v_now, v_timeout_ms, 0, v_max_attempts, v_priority, 0, false, false, v_id, kind, v_queue, v_tenant, v_payload))
+  INSERT INTO windlass.events (queue, what, come, jobs, line, first, last) VALUES (v_queue, 'l', 2, 1, v_line, v_seq, v_seq);
   IF NOT {v}.keep_awake() THEN
     PERFORM {v}.wake();
   END IF;
