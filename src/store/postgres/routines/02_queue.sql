@@ -77,7 +77,10 @@ BEGIN
     SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
   END IF;
   -- Were the last of many taken for a part, the snapshot would stay, and every later look would pass them all again.
-  p_more := coalesce(cardinality(v_events) >= 5000, false) AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmin(q.seen)));
+  p_more := false;
+  IF cardinality(v_events) >= 5000 THEN
+    p_more := EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmin(q.seen)));
+  END IF;
   IF v_events IS NULL THEN
     RETURN;
   ELSIF NOT p_more THEN

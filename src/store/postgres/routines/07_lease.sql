@@ -132,8 +132,10 @@ BEGIN
       v_due := least(v_due, r.p_opens);
     END IF;
     v_due := least(v_due, q.due);
-    IF {v}.save_queue(q, o) AND v_slow AND EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid = pg_current_xact_id()) THEN
-      v_more := 1;
+    IF {v}.save_queue(q, o) AND v_slow THEN
+      IF EXISTS (SELECT FROM windlass.events WHERE queue = q.queue AND xid = pg_current_xact_id()) THEN
+        v_more := 1;
+      END IF;
     END IF;
     IF c.granted + v_answered >= 10000 THEN
       v_more := 1;
