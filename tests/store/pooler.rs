@@ -91,3 +91,34 @@ async fn a_daemon_behind_a_pooler_polls_and_with_a_direct_connection_beside_it_s
         store.close().await;
     }
 }
+
+#[tokio::test]
+async fn a_pooler_that_comes_between_is_noticed_and_nothing_is_lost() {
+    if !TestStore::is_wanted("postgres") {
+        return;
+    }
+    let (pooler, database) = (Pooler::start_in("session").await, postgres_server().await.fresh().await);
+    let store = open(&pooler.url(&database), Config { light_sleep_ms: 0, ..Config::default() }).await;
+    let daemon = Daemon::new();
+    let mut wakes = store.wakes();
+    // With sessions of its own the daemon sleeps, and its statements are prepared.
+    while !somebody_sleeps(&database).await {
+        wakes.borrow_and_update();
+        daemon.lease(&*store, 1, None).await;
+    }
+    let enqueue = async || {
+        let jobs = (0..50).map(|_| work()).collect();
+        store.enqueue(jobs, None).await.expect("the store takes the jobs").into_iter().map(|answer| answer.id).collect::<BTreeSet<JobId>>()
+    };
+    let mut wanted = enqueue().await;
+    let mut got = work_off(&*store).await;
+    pooler.share_sessions();
+    for _ in 0..20 {
+        wanted.extend(enqueue().await);
+        let (one, two) = tokio::join!(work_off(&*store), work_off(&*store));
+        got.extend([one, two].concat());
+    }
+    got.extend(work_off(&*store).await);
+    assert_eq!(got.len(), wanted.len(), "none twice");
+    assert_eq!(got.into_iter().collect::<BTreeSet<_>>(), wanted);
+}

@@ -1,4 +1,4 @@
-//! A PgBouncer in transaction mode before the throw-away Postgres, gone with its value.
+//! A PgBouncer before the throw-away Postgres, gone with its value.
 
 use super::{
     postgres::{free_port, server, somebody},
@@ -14,18 +14,23 @@ use tokio_postgres::NoTls;
 pub struct Pooler {
     port: u16,
     process: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Pooler {
-    /// Few sessions of the server for many of its clients, so that hardly two transactions of one client meet the same one.
+    /// In transaction mode. Few sessions of the server for many of its clients, so that hardly two transactions of one client
+    /// meet the same one.
     pub async fn start() -> Self {
+        Self::start_in("transaction").await
+    }
+
+    pub async fn start_in(mode: &str) -> Self {
         let pgbouncer = program("pgbouncer", || on_path("pgbouncer"));
         let (port, server) = (free_port(), server().await);
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-            auth_type = any\npool_mode = transaction\ndefault_pool_size = 6\nmax_client_conn = 200\nlogfile = {}/log\n",
+            auth_type = any\npool_mode = {mode}\ndefault_pool_size = 6\nmax_client_conn = 200\nlogfile = {}/log\n",
             server.port,
             folder.path().display()
         );
@@ -40,7 +45,7 @@ impl Pooler {
             command.uid(user).gid(group);
         }
         let process = command.spawn().expect("PgBouncer starts");
-        let pooler = Self { port, process, _folder: folder };
+        let pooler = Self { port, process, folder };
         let answers = async {
             while tokio_postgres::connect(&pooler.url("postgres"), NoTls).await.is_err() {
                 tokio::task::yield_now().await;
@@ -48,6 +53,15 @@ impl Pooler {
         };
         tokio::time::timeout(Duration::from_secs(20), answers).await.expect("PgBouncer answers");
         pooler
+    }
+
+    /// From session mode to transaction mode, under everybody's feet.
+    pub fn share_sessions(&self) {
+        let file = self.folder.path().join("pgbouncer.ini");
+        let settings = std::fs::read_to_string(&file).expect("it was written");
+        std::fs::write(&file, settings.replace("pool_mode = session", "pool_mode = transaction")).expect("a file can be written");
+        let done = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status();
+        assert!(done.expect("kill runs").success());
     }
 
     pub fn url(&self, database: &str) -> String {

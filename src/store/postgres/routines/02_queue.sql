@@ -36,12 +36,14 @@ BEGIN
 END $$;
 
 -- What is not taken in yet, of a queue that may have no row: other transactions than those that the last holder saw, and its own.
--- Each by its number in the index: behind a transaction that lasts stand many that were taken in and are not vacuumed.
+-- Each transaction by its number in the index, one after the other (the planner may look for a list of them by reading all that is
+-- between): behind a transaction that lasts stand many that were taken in and are not vacuumed.
 CREATE OR REPLACE FUNCTION {v}.told(q windlass.queues, p_queue text) RETURNS SETOF windlass.events
 LANGUAGE sql STABLE SET enable_bitmapscan = off SET enable_seqscan = off AS $$
   SELECT * FROM windlass.events WHERE queue = p_queue AND xid >= coalesce(pg_snapshot_xmax(q.seen), '0')
-  UNION ALL SELECT * FROM windlass.events
-  WHERE queue = p_queue AND xid < pg_snapshot_xmax(q.seen) AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(q.seen) UNION ALL SELECT q.own))
+  UNION ALL SELECT e.* FROM (SELECT pg_snapshot_xip(q.seen) UNION SELECT q.own) x (xid)
+    CROSS JOIN LATERAL (SELECT * FROM windlass.events WHERE queue = p_queue AND xid = x.xid OFFSET 0) e
+  WHERE x.xid < pg_snapshot_xmax(q.seen)
 $$;
 
 -- Takes in the events of all transactions that ended since the queue was last read, each exactly once: those that began
@@ -71,8 +73,9 @@ BEGIN
         SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = q.own
         UNION (
           SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid >= pg_snapshot_xmax(q.seen)
-          UNION ALL SELECT ctid FROM windlass.events
-          WHERE queue = q.queue AND xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(q.seen) x WHERE pg_visible_in_snapshot(x, pg_current_snapshot()))) LIMIT 5000)))
+          UNION ALL SELECT e.ctid FROM pg_snapshot_xip(q.seen) x
+            CROSS JOIN LATERAL (SELECT ctid FROM windlass.events WHERE queue = q.queue AND xid = x OFFSET 0) e
+          WHERE pg_visible_in_snapshot(x, pg_current_snapshot()) LIMIT 5000)))
       RETURNING *)
     SELECT array_agg(g ORDER BY g.first, g.id), pg_current_snapshot(), bool_and(g.what IN ('l', 'c')) INTO v_events, v_seen, v_plain FROM gone g;
   END IF;

@@ -425,7 +425,11 @@ BEGIN
     p_queue := {v}.moved(p_queue, 2::smallint, 3::smallint, v_granted);
   END IF;
   IF v_odd IS NOT NULL THEN
-    FOR j IN DELETE FROM windlass.jobs WHERE line = l.line AND seq = ANY (v_odd) AND NOT special RETURNING * LOOP
+    FOR j IN
+      DELETE FROM windlass.jobs WHERE ctid = ANY (ARRAY(
+        SELECT j.place FROM unnest(v_odd) s (seq)
+        CROSS JOIN LATERAL (SELECT ctid AS place FROM windlass.jobs WHERE line = l.line AND seq = s.seq AND NOT special OFFSET 0) j)) RETURNING *
+    LOOP
       p_queue := {v}.not_granted(p_queue, j, c);
     END LOOP;
   END IF;

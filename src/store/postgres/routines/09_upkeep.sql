@@ -198,8 +198,10 @@ BEGIN
     v_died := coalesce(c.holder = ANY (p_dead), false);
     DELETE FROM windlass.claims WHERE epoch = c.epoch;
     FOR j IN
-      DELETE FROM windlass.jobs WHERE c.ids IS NULL AND line = c.line AND seq = ANY (c.seqs) AND NOT special
-        OR id = ANY (c.ids) AND seq = ANY (c.seqs) RETURNING *
+      DELETE FROM windlass.jobs WHERE ctid = ANY (ARRAY(
+        SELECT j.place FROM unnest(c.seqs, c.ids) s (seq, id) CROSS JOIN LATERAL (
+          SELECT ctid AS place FROM windlass.jobs WHERE c.ids IS NULL AND line = c.line AND seq = s.seq AND NOT special
+          UNION ALL SELECT ctid FROM windlass.jobs WHERE id = s.id AND seq = s.seq) j)) RETURNING *
     LOOP
       v_left := v_left - 1;
       j.attempts := {v}.with_record(j.attempts, json_build_object('number', j.attempt + 1, 'started_at', {v}.rfc3339(c.granted_at), 'ended_at', {v}.rfc3339(v_now),
@@ -276,7 +278,8 @@ BEGIN
   -- Claims of which nothing runs any more; those granted a moment ago are left alone.
   DELETE FROM windlass.claims c WHERE c.holder = p_holder AND NOT EXISTS (
     SELECT FROM windlass.jobs j WHERE j.id = ANY (c.ids)) AND NOT EXISTS (
-    SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = ANY (c.seqs) AND NOT j.special);
+    SELECT FROM unnest(c.seqs) s (seq) CROSS JOIN LATERAL (
+      SELECT FROM windlass.jobs WHERE c.ids IS NULL AND line = c.line AND seq = s.seq AND NOT special OFFSET 0) j);
 END $$;
 
 -- Partitions of history cover an hour each where jobs are kept two days at most, and a day each otherwise; so a job is kept
