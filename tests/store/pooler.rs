@@ -1,7 +1,7 @@
 //! Through PgBouncer in transaction mode: every statement may meet another session of the server.
 
 use crate::support::{Build as _, Daemon, Pooler, TestStore, ids, postgres_server, work};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use windlass::{
     clock::Clock,
     job::{JobId, Settlement, Transition},
@@ -102,10 +102,13 @@ async fn a_pooler_that_comes_between_is_noticed_and_nothing_is_lost() {
     let daemon = Daemon::new();
     let mut wakes = store.wakes();
     // With sessions of its own the daemon sleeps, and its statements are prepared.
-    while !somebody_sleeps(&database).await {
-        wakes.borrow_and_update();
-        daemon.lease(&*store, 1, None).await;
-    }
+    let falls_asleep = async {
+        while !somebody_sleeps(&database).await {
+            wakes.borrow_and_update();
+            daemon.lease(&*store, 1, None).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), falls_asleep).await.expect("the daemon sleeps");
     let enqueue = async || {
         let jobs = (0..50).map(|_| work()).collect();
         store.enqueue(jobs, None).await.expect("the store takes the jobs").into_iter().map(|answer| answer.id).collect::<BTreeSet<JobId>>()

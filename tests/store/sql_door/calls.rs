@@ -48,6 +48,19 @@ async fn what_the_kind_is_configured_with_fills_what_was_left_out() {
 }
 
 #[tokio::test]
+async fn a_kind_s_line_is_the_same_by_its_door_by_its_options_and_where_an_older_release_wrote_the_door() {
+    let Some((store, producer)) = door().await else { return };
+    enqueue(&producer, "{}").await;
+    enqueue(&producer, r#"{"queue": "default"}"#).await;
+    let forgotten = store.connection().await.execute("UPDATE windlass.doors SET line = NULL", &[]).await.expect("a superuser may");
+    assert_ne!(forgotten, 0);
+    enqueue(&producer, "{}").await;
+    let lines = "SELECT count(*), count(DISTINCT line) FROM windlass.jobs";
+    let row = store.connection().await.query_one(lines, &[]).await.expect("a count");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (3, 1));
+}
+
+#[tokio::test]
 async fn every_sort_of_fault_has_its_sqlstate_its_sentence_and_its_place() {
     let Some((store, producer)) = door().await else { return };
     let table = [
