@@ -13,6 +13,7 @@ mod limits;
 mod listing;
 mod migrations;
 mod model;
+mod pinned;
 mod pooler;
 mod postgres;
 mod rescue;

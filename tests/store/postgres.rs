@@ -228,6 +228,19 @@ async fn gates_of_keys_that_nobody_uses_are_forgotten() {
     store.assert_sound().await;
 }
 
+#[tokio::test]
+async fn claims_whose_holder_has_no_row_are_taken_back_after_the_next_pruning() {
+    let Some(store) = store().await else { return };
+    let (client, daemon) = (producer(&store).await, Daemon::new());
+    let jobs = store.put(vec![work()], now(0)).await;
+    daemon.lease(&*store, 1, now(0)).await;
+    say(&client, "DELETE FROM windlass.holders").await;
+    store.prune(windlass::store::Retention::default(), 100, now(2)).await.unwrap();
+    assert_eq!(store.reap(now(14)).await.unwrap().requeued, 0, "its lease lasts");
+    assert_eq!(store.reap(now(16)).await.unwrap().requeued, 1);
+    assert_eq!(ids(&Daemon::new().lease(&*store, 1, now(17)).await), jobs);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn job_that_is_committed_while_its_line_is_read_is_leased_once() {
     let Some(store) = TestStore::open_beside_others().await else { return };

@@ -20,6 +20,7 @@ on_every_store![
     expired_holder_casts_no_suspicion,
     cancel_request_outlives_its_holder,
     goodbye_leaves_nothing_to_reap,
+    what_a_holder_forgot_when_it_left_is_taken_back_without_suspicion,
     restart_takes_leases_back_at_once,
     restart_refuses_settlements_of_the_former_life,
     restart_keeps_everything_else,
@@ -171,6 +172,18 @@ async fn goodbye_leaves_nothing_to_reap(store: &mut TestStore) {
     store.goodbye(daemon.holder).await.unwrap();
     assert_eq!(store.reap(now(100)).await.unwrap(), Reaped::default());
     store.goodbye(daemon.holder).await.unwrap();
+}
+
+/// As when the answer of its last lease call was lost.
+async fn what_a_holder_forgot_when_it_left_is_taken_back_without_suspicion(store: &mut TestStore) {
+    let daemon = Daemon::new();
+    let jobs = store.put(vec![work(), work()], now(0)).await;
+    daemon.lease(&**store, 2, now(0)).await;
+    beat(store, &daemon, &[], now(5)).await;
+    store.goodbye(daemon.holder).await.unwrap();
+    assert_eq!(store.reap(now(14)).await.unwrap(), Reaped::default(), "its lease lasts");
+    assert_eq!(store.reap(now(16)).await.unwrap(), Reaped { requeued: 2, suspects: 0, poisoned: 0 });
+    assert_eq!(ids(&Daemon::new().lease(&**store, 2, now(17)).await), jobs);
 }
 
 async fn restart_takes_leases_back_at_once(store: &mut TestStore) {

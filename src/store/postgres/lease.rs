@@ -1,4 +1,4 @@
-//! Granting, and keeping what was granted: lease calls, heartbeats, and the count of leases that each claim still has.
+//! Granting, and keeping what was granted: lease calls and heartbeats.
 
 use super::{
     PostgresStore,
@@ -10,18 +10,14 @@ use crate::{
     job::{HolderId, JobId, Lease, Leased, Name, Nonce, Timestamp},
     store::{Beat, LeaseReply, LeaseRequest, Progress, Result},
 };
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 const LEASE: &str = "SELECT * FROM windlass_v1.lease($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const LEASED_BY: &str =
     "SELECT r.* FROM windlass_v1.read_claims(ARRAY(SELECT epoch FROM windlass.claims WHERE nonce = $1 ORDER BY epoch)) r";
-const BEAT: &str = "SELECT p_lost, p_cancel, p_strays::text FROM windlass_v1.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const BEAT: &str = "SELECT p_lost, p_cancel, p_strays::text FROM windlass_v1.beat($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const QUARANTINE: &str = "SELECT windlass_v1.quarantine($1, $2, $3)";
 
 /// What a lease call says beyond its jobs.
@@ -39,46 +35,6 @@ enum Again {
     Now,
     /// Another daemon was busy.
     Soon,
-}
-
-/// How many leases of each claim are not ended yet, and the claims that have none left: the next settlement drops those.
-#[derive(Default)]
-pub(super) struct Open(Mutex<Claims>);
-
-#[derive(Default)]
-struct Claims {
-    left: HashMap<i64, usize>,
-    over: Vec<i64>,
-}
-
-impl Open {
-    fn claims(&self) -> MutexGuard<'_, Claims> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn granted(&self, jobs: &[Leased]) {
-        let mut claims = self.claims();
-        for leased in jobs {
-            *claims.left.entry(leased.lease.epoch).or_default() += 1;
-        }
-    }
-
-    pub(super) fn ended(&self, leases: impl Iterator<Item = Lease>) {
-        let mut claims = self.claims();
-        for lease in leases {
-            let Some(left) = claims.left.get_mut(&lease.epoch) else { continue };
-            *left -= 1;
-            if *left == 0 {
-                claims.left.remove(&lease.epoch);
-                claims.over.push(lease.epoch);
-            }
-        }
-    }
-
-    /// The claims that are over. Those that nobody drops now are dropped by the next heartbeat.
-    pub(super) fn take_over(&self) -> Vec<i64> {
-        std::mem::take(&mut self.claims().over)
-    }
 }
 
 impl PostgresStore {
@@ -103,6 +59,7 @@ impl PostgresStore {
         let bytes = i64::try_from(request.max_bytes).unwrap_or(i64::MAX);
         let lease = i64::try_from(request.lease.as_micros()).unwrap_or(i64::MAX);
         let params = params![request.holder.0, request.nonce.0, queues, wants, kinds, bytes, lease, self.node.clone(), now.map(|t| t.0)];
+        let asking = self.claims.ask();
         let mut rows = self.lanes.lease.rows(Effect::Writes, LEASE, params).await?;
         let mut reply = LeaseReply::default();
         let mut again = Again::No;
@@ -116,7 +73,7 @@ impl PostgresStore {
         if reply.jobs.len() < rows.len() {
             again = Again::Now;
         }
-        self.open.granted(&reply.jobs);
+        asking.answered(&reply.jobs);
         Ok((reply, again))
     }
 
@@ -139,7 +96,7 @@ impl PostgresStore {
     pub(super) async fn leased_under(&self, nonce: Nonce) -> Result<Vec<Leased>> {
         let rows = self.lanes.lease.rows(Effect::Reads, LEASED_BY, params![nonce.0]).await?;
         let jobs = self.read_granted(&rows, None).await?;
-        self.open.granted(&jobs);
+        self.claims.granted(&jobs);
         Ok(jobs)
     }
 
@@ -151,6 +108,7 @@ impl PostgresStore {
         progress: Vec<Progress>,
         now: Option<Timestamp>,
     ) -> Result<Beat> {
+        let look = self.claims.look();
         let lease_us = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
         let params = params![
             holder.0,
@@ -163,6 +121,7 @@ impl PostgresStore {
             progress.iter().map(|report| Text(report.value.clone())).collect::<Vec<_>>(),
             self.node.clone(),
             now.map(|t| t.0),
+            look.from,
         ];
         let row = self.lanes.settle.one(Effect::Writes, BEAT, params).await?;
         let named = |column: usize| -> Vec<Lease> {
@@ -171,6 +130,7 @@ impl PostgresStore {
         };
         let strays: Option<&str> = row.get(2);
         let strays: Vec<Stray> = strays.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        self.claims.looked(look, strays.iter().map(|stray| stray.epoch));
         Ok(Beat { lost: named(0), cancel: named(1), strays: strays.into_iter().map(Stray::lease).collect() })
     }
 }

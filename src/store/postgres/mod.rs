@@ -2,6 +2,7 @@
 //! step in the database, in a transaction of its own.
 
 mod admin;
+mod claims;
 mod connection;
 mod enqueue;
 mod error;
@@ -27,10 +28,10 @@ use crate::{
     },
 };
 use async_trait::async_trait;
+use claims::Claims;
 use connection::Lanes;
 use enqueue::Desk;
 use error::Effect;
-use lease::Open;
 use params::params;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub struct PostgresStore {
     clock: Clock,
     wakes: Wakes,
     calls: Calls,
-    open: Open,
+    claims: Claims,
     /// The place where no other daemon can be; see `windlass.holders`.
     node: Option<String>,
     stop: CancellationToken,
@@ -95,7 +96,7 @@ impl PostgresStore {
             Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
             _ => None,
         };
-        let store = Self { lanes, desk, clock, wakes, calls, open: Open::default(), node, stop };
+        let store = Self { lanes, desk, clock, wakes, calls, claims: Claims::default(), node, stop };
         store.check_migrated().await?;
         store.take_back().await?;
         if matches!(role, Role::Daemon { .. }) {
@@ -217,7 +218,8 @@ impl Store for PostgresStore {
     }
 
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
-        let statement = "DELETE FROM windlass.holders h WHERE holder = $1";
+        // The row goes when nothing is left to take back: a lease call whose answer was lost may have granted something.
+        let statement = "UPDATE windlass.holders SET until = 0, node = NULL WHERE holder = $1";
         self.lanes.settle.rows(Effect::Writes, statement, params![holder.0]).await.map(drop)
     }
 

@@ -51,7 +51,7 @@ impl PostgresStore {
             plain.iter().map(of).map(|s| s.started_at.0).collect::<Vec<i64>>(),
             results.iter().any(Option::is_some).then_some(results),
             other.iter().map(of).map(|s| Text(object(s))).collect::<Vec<_>>(),
-            self.open.take_over(),
+            self.claims.take_over(),
             now.map(|t| t.0),
         ];
         let row = self.lanes.settle.one(Effect::Writes, SETTLE, params).await?;
@@ -67,7 +67,7 @@ impl PostgresStore {
         }
         self.tell_again(&batch, &mut answers).await?;
         let over = |answer: &Applied| *answer == Applied::Applied;
-        self.open.ended(batch.iter().zip(&answers).filter(|(_, answer)| over(answer)).map(|(s, _)| s.lease));
+        self.claims.ended(batch.iter().zip(&answers).filter(|(_, answer)| over(answer)).map(|(s, _)| s.lease));
         Ok(answers)
     }
 

@@ -48,6 +48,7 @@ DECLARE
   v_want bigint;
   v_plain bigint;
   v_answered bigint := 0;
+  v_lone bigint := 0;
   v_last {v}.granted;
   l windlass.lines;
   v_rules windlass.rules;
@@ -69,6 +70,16 @@ BEGIN
       CONTINUE;
     END IF;
     q := {v}.read_queue(p_queues[i]);
+    IF 0 = ALL (q.lined) AND q.due > v_now AND q.seen::text LIKE '%:' THEN
+      v_last := {v}.lease_lone(q, p_holder, p_nonce, p_kinds, c.bytes, p_lease_us, v_now);
+      IF v_last.id IS NOT NULL THEN
+        RETURN NEXT v_last;
+        v_lone := v_lone + 1;
+        v_due := least(v_due, q.due);
+        c.bytes := c.bytes - octet_length(v_last.payload);
+        CONTINUE;
+      END IF;
+    END IF;
     o := q;
     r := {v}.account(q, v_now);
     q := r.q;
@@ -137,7 +148,7 @@ BEGIN
         v_more := 1;
       END IF;
     END IF;
-    IF c.granted + v_answered >= 10000 THEN
+    IF c.granted + v_answered + v_lone >= 10000 THEN
       v_more := 1;
       EXIT;
     END IF;
@@ -152,9 +163,49 @@ BEGIN
   IF c.granted > 0 THEN
     RETURN QUERY SELECT * FROM {v}.read_claims(c.epochs);
   END IF;
+  v_last := NULL;
   v_last.granted_at := nullif(v_due, 9223372036854775807);
   v_last.ord := v_more;
   RETURN NEXT v_last;
+END $$;
+
+-- Most jobs come alone, to a daemon that waits for them: one look at all that speaks for it, and one statement that grants it.
+-- `q` is a queue in which nothing stands and nobody was under way when it was last read. Anything else than one plain job of a
+-- holder that is known, and nothing happens.
+CREATE OR REPLACE FUNCTION {v}.lease_lone(q windlass.queues, p_holder uuid, p_nonce uuid, p_kinds text[], p_bytes bigint, p_lease_us bigint, p_now bigint) RETURNS {v}.granted
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  f record;
+  g {v}.granted;
+  v_vtime bigint;
+BEGIN
+  SELECT e.place, pg_current_snapshot() AS seen, l.line, l.n, l.priority, l.lane, l.vtime, u.rules, j.seq, j.tid, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt,
+    j.max_attempts, j.timeout_ms, j.created_at, j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint
+  INTO f
+  FROM (
+    SELECT count(*) AS events, min(line) AS line, min(first) AS seq, min(ctid) AS place, bool_and(what = 'l' AND jobs = 1 AND gone IS NULL AND at IS NULL) AS plain
+    FROM (SELECT ctid, * FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmax(q.seen)) LIMIT 2) t) e
+  CROSS JOIN LATERAL (SELECT * FROM windlass.lines WHERE line = e.line ORDER BY n DESC LIMIT 1) l
+  CROSS JOIN LATERAL (SELECT *, ctid AS tid FROM windlass.jobs WHERE line = e.line AND seq = e.seq AND NOT special OFFSET 0) j
+  CROSS JOIN LATERAL (SELECT r AS rules, r.* FROM windlass.rules r WHERE queue IN (q.queue, '') ORDER BY queue DESC LIMIT 1) u
+  WHERE e.events = 1 AND e.plain AND l.waiting = 0 AND l.cursor < e.seq AND NOT l.closed AND j.kind = ANY (p_kinds) AND octet_length(j.payload) <= p_bytes
+    AND (j.expires_at IS NULL OR j.expires_at > p_now OR j.attempts IS NOT NULL) AND u.concurrency IS NULL AND u.rate_interval IS NULL AND u.tenant_concurrency IS NULL
+    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND NOT EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's')
+    AND EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder);
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  v_vtime := greatest(f.vtime, q.clocks[f.priority + 1]);
+  WITH told AS (DELETE FROM windlass.events WHERE ctid = f.place),
+    claim AS (
+      INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), p_nonce, p_holder, q.queue, f.line, p_now, p_now + p_lease_us, false, ARRAY[f.seq], NULL, ARRAY[f.tid])
+      RETURNING epoch),
+    moved AS (UPDATE windlass.lines SET n = n + 1, cursor = f.seq, vtime = v_vtime + {v}.step(f.rules, f.lane) WHERE line = f.line AND n = f.n)
+  UPDATE windlass.queues SET n = n + 1, seen = f.seen, own = pg_current_xact_id(), jobs[3] = jobs[3] + 1, clocks[f.priority + 1] = v_vtime
+  FROM claim WHERE queue = q.queue AND n = q.n RETURNING claim.epoch INTO g.epoch;
+  g := (g.epoch, 1, p_now, f.id, f.kind, f.queue, f.tenant, f.payload, f.attempt, f.max_attempts, f.timeout_ms, f.created_at, f.run_at, f.expires_at, f.concurrency_key,
+    f.extra, f.checkpoint, p_nonce);
+  RETURN g;
 END $$;
 
 -- The only line of its priority in which anybody stands, if nobody in it stands before its cursor.

@@ -177,7 +177,7 @@ $$;
 
 -- Takes back what holders hold whose time ran out. They may be paused or cut off, so nothing speaks against their jobs.
 CREATE OR REPLACE FUNCTION {v}.reap(p_now bigint, p_dead uuid[], p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
   v_left integer := 1000;
@@ -190,9 +190,10 @@ BEGIN
   p_suspects := 0;
   p_poisoned := 0;
   FOR c IN
-    SELECT c.* FROM windlass.claims c LEFT JOIN windlass.holders h ON h.holder = c.holder
-    WHERE greatest(c.until, coalesce(h.until, c.until)) < v_now OR c.holder = ANY (p_dead)
-    ORDER BY c.epoch FOR UPDATE OF c SKIP LOCKED
+    -- By holder, and there is none most of the time: in the order of claims all those would be passed that ended and are not vacuumed.
+    SELECT c.* FROM windlass.holders h CROSS JOIN LATERAL (
+      SELECT * FROM windlass.claims WHERE holder = h.holder AND (until < v_now OR h.holder = ANY (p_dead)) ORDER BY epoch FOR UPDATE SKIP LOCKED) c
+    WHERE h.until < v_now OR h.holder = ANY (p_dead)
   LOOP
     EXIT WHEN v_left <= 0;
     v_died := coalesce(c.holder = ANY (p_dead), false);
@@ -229,7 +230,7 @@ BEGIN
       END IF;
     END LOOP;
   END LOOP;
-  DELETE FROM windlass.holders h WHERE h.until < v_now AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder);
+  DELETE FROM windlass.holders h WHERE h.until < v_now AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder OFFSET 0);
   PERFORM {v}.catch_up_told(v_now);
   IF p_requeued > 0 THEN
     PERFORM {v}.wake();
@@ -254,11 +255,13 @@ BEGIN
 END $$;
 
 -- Renews all leases of a holder, and tells which of those it names are lost, which are to be cancelled, and which it forgot.
-CREATE OR REPLACE FUNCTION {v}.beat(p_holder uuid, p_lease_us bigint, p_epochs bigint[], p_ords integer[], p_ids uuid[], p_progress uuid[], p_progress_epochs bigint[], p_values text[], p_node text, p_now bigint,
+-- Below the epoch `p_since` it knows of none that are not over but those it names.
+CREATE OR REPLACE FUNCTION {v}.beat(p_holder uuid, p_lease_us bigint, p_epochs bigint[], p_ords integer[], p_ids uuid[], p_progress uuid[], p_progress_epochs bigint[], p_values text[], p_node text, p_now bigint, p_since bigint,
   OUT p_lost integer[], OUT p_cancel integer[], OUT p_strays json)
-LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
+  v_since bigint := least(p_since, (SELECT min(epoch) FROM unnest(p_epochs) epoch));
 BEGIN
   INSERT INTO windlass.holders VALUES (p_holder, v_now + p_lease_us, p_node) ON CONFLICT (holder) DO UPDATE SET until = excluded.until;
   INSERT INTO windlass.progress SELECT p.id, p.epoch, p.value FROM unnest(p_progress, p_progress_epochs, p_values) p (id, epoch, value)
@@ -269,14 +272,14 @@ BEGIN
     JOIN LATERAL (
       SELECT p.id FROM windlass.jobs p WHERE c.ids IS NULL AND p.line = c.line AND p.seq = s.seq AND NOT p.special
       UNION ALL SELECT p.id FROM windlass.jobs p WHERE c.ids IS NOT NULL AND p.id = c.ids[s.ord] AND p.seq = s.seq) j ON true
-    WHERE c.holder = p_holder),
+    WHERE c.holder = p_holder AND c.epoch >= v_since),
   held AS MATERIALIZED (SELECT * FROM unnest(p_epochs, p_ords, p_ids) WITH ORDINALITY h (epoch, ord, id, n))
   SELECT (SELECT array_agg(h.n) FROM held h LEFT JOIN live l ON l.epoch = h.epoch AND l.ord = h.ord AND l.id = h.id WHERE l.id IS NULL),
     (SELECT array_agg(h.n) FROM held h JOIN live l ON l.epoch = h.epoch AND l.ord = h.ord AND l.id = h.id JOIN windlass.cancels x ON x.id = l.id AND x.epoch = l.epoch),
     (SELECT json_agg(f) FROM (SELECT l.* FROM live l LEFT JOIN held h ON h.epoch = l.epoch AND h.ord = l.ord WHERE h.n IS NULL ORDER BY l.epoch, l.ord LIMIT 100) f)
   INTO p_lost, p_cancel, p_strays;
   -- Claims of which nothing runs any more; those granted a moment ago are left alone.
-  DELETE FROM windlass.claims c WHERE c.holder = p_holder AND NOT EXISTS (
+  DELETE FROM windlass.claims c WHERE c.holder = p_holder AND c.epoch >= v_since AND NOT EXISTS (
     SELECT FROM windlass.jobs j WHERE j.id = ANY (c.ids)) AND NOT EXISTS (
     SELECT FROM unnest(c.seqs) s (seq) CROSS JOIN LATERAL (
       SELECT FROM windlass.jobs WHERE c.ids IS NULL AND line = c.line AND seq = s.seq AND NOT special OFFSET 0) j);
@@ -402,6 +405,9 @@ BEGIN
   GET DIAGNOSTICS v_n = ROW_COUNT;
   p_more := p_more OR v_n = p_limit;
   PERFORM {v}.prune_gates(p_limit, v_now);
+  -- Whoever leases or beats has a row. One that went while its last lease call was on its way is made anew: `reap` goes by them.
+  INSERT INTO windlass.holders
+  SELECT c.holder, max(c.until) FROM windlass.claims c WHERE NOT EXISTS (SELECT FROM windlass.holders h WHERE h.holder = c.holder) GROUP BY 1 ON CONFLICT DO NOTHING;
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
 END $$;
@@ -426,23 +432,27 @@ BEGIN
   END LOOP;
 END $$;
 
--- What this session's first jobs would have to plan is planned: one is enqueued, leased and completed, and none of it stays.
+-- What this session's first jobs would have to plan is planned: two are enqueued, leased and completed, and none of it stays.
 CREATE OR REPLACE FUNCTION {v}.warm() RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_queue text := 'warm:' || gen_random_uuid();
   v_nonce uuid := gen_random_uuid();
-  v_id uuid := {v}.mint({v}.clock(NULL));
+  v_id uuid;
   r record;
 BEGIN
-  PERFORM {v}.enqueue_alike(ARRAY[v_id], ARRAY['null'], 'warm', v_queue, NULL, NULL, NULL, NULL, v_id, v_id, NULL);
-  -- Twice, for the second finds nothing.
+  -- The first makes its line, the second comes alone.
   FOR i IN 1 .. 2 LOOP
-    SELECT * INTO r FROM {v}.lease(v_nonce, v_nonce, ARRAY[v_queue], ARRAY[1], ARRAY['warm'], 1000, 1000000, NULL, NULL) WHERE id IS NOT NULL;
-    IF FOUND THEN
-      PERFORM {v}.complete(ARRAY[r.epoch], ARRAY[v_nonce], ARRAY[1], ARRAY[1], ARRAY[r.ord], ARRAY[r.id], ARRAY[r.granted_at], NULL, NULL);
-      PERFORM {v}.drop_claims(ARRAY[r.epoch]);
-    END IF;
+    v_id := {v}.mint({v}.clock(NULL));
+    PERFORM {v}.enqueue_alike(ARRAY[v_id], ARRAY['null'], 'warm', v_queue, NULL, NULL, NULL, NULL, v_id, v_id, NULL);
+    -- Twice, for the second call finds nothing.
+    FOR n IN 1 .. 2 LOOP
+      SELECT * INTO r FROM {v}.lease(v_nonce, v_nonce, ARRAY[v_queue], ARRAY[1], ARRAY['warm'], 1000, 1000000, NULL, NULL) WHERE id IS NOT NULL;
+      IF FOUND THEN
+        PERFORM {v}.complete(ARRAY[r.epoch], ARRAY[v_nonce], ARRAY[1], ARRAY[1], ARRAY[r.ord], ARRAY[r.id], ARRAY[r.granted_at], NULL, NULL);
+        PERFORM {v}.drop_claims(ARRAY[r.epoch]);
+      END IF;
+    END LOOP;
   END LOOP;
   RAISE EXCEPTION USING ERRCODE = 'WLC00';
 EXCEPTION WHEN SQLSTATE 'WLC00' THEN
