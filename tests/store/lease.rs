@@ -29,6 +29,13 @@ on_every_store![
     paused_queue_grants_nothing_until_it_is_resumed,
     job_of_an_unknown_kind_is_parked_and_lets_others_pass,
     unknown_kind_waits_for_somebody_who_knows_it,
+    lone_job_is_granted_whole,
+    lone_job_of_a_paused_queue_waits,
+    lone_job_that_expired_does_not_start,
+    lone_job_of_an_unknown_kind_is_parked,
+    lone_job_of_a_full_queue_waits,
+    lone_job_of_a_full_tenant_waits,
+    lone_job_before_another_in_its_line_keeps_its_place,
     unknown_kind_nobody_learns_ends_dead,
     expired_job_is_never_granted,
     expired_job_of_a_kind_that_says_so_is_dead,
@@ -238,6 +245,97 @@ async fn unknown_kind_waits_for_somebody_who_knows_it(store: &mut TestStore) {
     assert_eq!(store.states(&[strange, stranger]).await, [State::Queued, State::Parked]);
     assert_eq!(store.unpark_kinds(&names(&["stranger"]), now(2)).await.unwrap(), 0);
     assert_eq!(ids(&Daemon::knowing(&["stranger"]).lease(&**store, 5, now(3)).await), [strange]);
+}
+
+/// A daemon that has worked in its queue and waits: what comes next comes alone.
+async fn waiting_daemon(store: &TestStore) -> Daemon {
+    let daemon = Daemon::new();
+    for _ in 0..2 {
+        store.put(vec![work(), work().tenant("t")], now(0)).await;
+        store.complete(&daemon.lease(&**store, 5, now(0)).await, now(0)).await;
+        assert_eq!(ids(&daemon.lease(&**store, 5, now(0)).await), []);
+    }
+    daemon
+}
+
+async fn lone_job_is_granted_whole(store: &mut TestStore) {
+    let daemon = waiting_daemon(store).await;
+    for (n, job) in
+        [work(), work().tenant("t").payload("[1, 2]"), work().kind("other").tags(&["a"]).max_attempts(3)].into_iter().enumerate()
+    {
+        let at_once = now(10 + i64::try_from(n).unwrap());
+        let id = store.put_one(job.clone(), at_once).await;
+        let leased = daemon.lease_one(&**store, at_once).await;
+        let stored = store.job(id).await;
+        assert_eq!((leased.job.id, &leased.job.kind, &leased.job.tenant, &leased.job.payload), (id, &job.kind, &job.tenant, &job.payload));
+        assert_eq!((leased.job.attempt, leased.job.max_attempts, leased.job.timeout_ms), (1, stored.max_attempts, stored.timeout_ms));
+        assert_eq!(leased.job.extra.clone().map(|extra| extra.tags).unwrap_or_default(), job.extra.tags);
+        assert_eq!((stored.state, stored.holder), (State::Running, Some(daemon.holder)));
+        assert_eq!(ids(&store.leased_by(leased.lease.nonce).await.unwrap()), [id]);
+        store.end(&leased, Transition::Complete, at_once).await;
+        assert_eq!(store.state(id).await, State::Completed);
+    }
+}
+
+async fn lone_job_of_a_paused_queue_waits(store: &mut TestStore) {
+    let daemon = waiting_daemon(store).await;
+    store.pause(&name("default"), "upgrade", &Actor::new("cli:ann"), now(1)).await.unwrap();
+    let id = store.put_one(work(), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
+    store.resume(&name("default"), &Actor::new("cli:ann"), now(3)).await.unwrap();
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(3)).await), [id]);
+}
+
+async fn lone_job_that_expired_does_not_start(store: &mut TestStore) {
+    let daemon = waiting_daemon(store).await;
+    let id = store.put_one(work().expires_at(at(5)), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(6)).await), []);
+    assert_eq!(store.state(id).await, State::Cancelled);
+}
+
+async fn lone_job_of_an_unknown_kind_is_parked(store: &mut TestStore) {
+    let daemon = waiting_daemon(store).await;
+    let id = store.put_one(work().kind("stranger"), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
+    assert_eq!(store.state(id).await, State::Parked);
+}
+
+async fn lone_job_of_a_full_queue_waits(store: &mut TestStore) {
+    store
+        .configure_with(|all| _ = all.queues.insert(name("default"), QueueSettings { concurrency: Some(2), ..QueueSettings::default() }))
+        .await;
+    let daemon = waiting_daemon(store).await;
+    let running = [store.put_one(work(), now(1)).await, store.put_one(work(), now(1)).await];
+    let first = daemon.lease(&**store, 5, now(1)).await;
+    assert_eq!(ids(&first), running);
+    let id = store.put_one(work(), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
+    store.complete(&first, now(3)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(3)).await), [id]);
+}
+
+async fn lone_job_of_a_full_tenant_waits(store: &mut TestStore) {
+    let settings = QueueSettings { tenant_concurrency: Some(1), ..QueueSettings::default() };
+    store.configure_with(|all| _ = all.queues.insert(name("default"), settings)).await;
+    let daemon = waiting_daemon(store).await;
+    store.drain(&daemon, "default", now(0)).await;
+    store.put_one(work().tenant("t"), now(1)).await;
+    let first = daemon.lease_one(&**store, now(1)).await;
+    let id = store.put_one(work().tenant("t"), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
+    store.complete(&[first], now(3)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 5, now(3)).await), [id]);
+}
+
+/// It was given back before the other came.
+async fn lone_job_before_another_in_its_line_keeps_its_place(store: &mut TestStore) {
+    let daemon = waiting_daemon(store).await;
+    let first = store.put_one(work(), now(1)).await;
+    let held = daemon.lease_one(&**store, now(1)).await;
+    store.end(&held, Transition::Release, now(2)).await;
+    let second = store.put_one(work(), now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 1, now(3)).await), [first]);
+    assert_eq!(ids(&daemon.lease(&**store, 1, now(3)).await), [second]);
 }
 
 async fn unknown_kind_nobody_learns_ends_dead(store: &mut TestStore) {

@@ -48,7 +48,13 @@ DECLARE
   v_want bigint;
   v_plain bigint;
   v_answered bigint := 0;
-  v_lone bigint := 0;
+  v_lones bigint := 0;
+  v_events bigint;
+  v_lone boolean;
+  v_place tid;
+  v_line bigint;
+  v_seq bigint;
+  v_seen pg_snapshot;
   v_last {v}.granted;
   l windlass.lines;
   v_rules windlass.rules;
@@ -70,13 +76,21 @@ BEGIN
       CONTINUE;
     END IF;
     q := {v}.read_queue(p_queues[i]);
-    IF 0 = ALL (q.lined) AND q.due > v_now AND q.seen::text LIKE '%:' THEN
-      v_last := {v}.lease_lone(q, p_holder, p_nonce, p_kinds, c.bytes, p_lease_us, v_now);
-      IF v_last.id IS NOT NULL THEN
-        RETURN NEXT v_last;
-        v_lone := v_lone + 1;
+    IF q.jobs[2] = 0 AND 0 = ALL (q.lined) AND q.due > v_now AND q.seen::text LIKE '%:' THEN
+      -- Nothing waits, and nobody was under way when that was seen: most often nothing came, or one job.
+      SELECT count(*), bool_and(what = 'l' AND jobs = 1 AND gone IS NULL AND at IS NULL), min(ctid), min(line), min(first), pg_current_snapshot()
+      INTO v_events, v_lone, v_place, v_line, v_seq, v_seen
+      FROM (SELECT ctid, what, jobs, gone, at, line, first FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmax(q.seen)) LIMIT 2) t;
+      IF v_events = 1 AND v_lone THEN
+        v_last := {v}.lease_lone(q, c, v_place, v_line, v_seq, v_seen);
+      END IF;
+      IF v_events = 0 OR v_last.id IS NOT NULL THEN
         v_due := least(v_due, q.due);
+        CONTINUE WHEN v_events = 0;
+        RETURN NEXT v_last;
+        v_lones := v_lones + 1;
         c.bytes := c.bytes - octet_length(v_last.payload);
+        v_last := NULL;
         CONTINUE;
       END IF;
     END IF;
@@ -148,7 +162,7 @@ BEGIN
         v_more := 1;
       END IF;
     END IF;
-    IF c.granted + v_answered + v_lone >= 10000 THEN
+    IF c.granted + v_answered + v_lones >= 10000 THEN
       v_more := 1;
       EXIT;
     END IF;
@@ -156,56 +170,54 @@ BEGIN
   IF c.bytes <= 0 OR c.looks <= 0 THEN
     v_more := 1;
   END IF;
-  PERFORM {v}.catch_up_told(v_now);
-  IF c.granted + v_answered > 0 AND NOT EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder) THEN
-    INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
+  IF current_setting('windlass.told', true) <> '' THEN
+    PERFORM {v}.catch_up_told(v_now);
+  END IF;
+  IF c.granted + v_answered > 0 THEN
+    IF NOT EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder) THEN
+      INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
+    END IF;
   END IF;
   IF c.granted > 0 THEN
     RETURN QUERY SELECT * FROM {v}.read_claims(c.epochs);
   END IF;
-  v_last := NULL;
   v_last.granted_at := nullif(v_due, 9223372036854775807);
   v_last.ord := v_more;
   RETURN NEXT v_last;
 END $$;
 
 -- Most jobs come alone, to a daemon that waits for them: one look at all that speaks for it, and one statement that grants it.
--- `q` is a queue in which nothing stands and nobody was under way when it was last read. Anything else than one plain job of a
--- holder that is known, and nothing happens.
-CREATE OR REPLACE FUNCTION {v}.lease_lone(q windlass.queues, p_holder uuid, p_nonce uuid, p_kinds text[], p_bytes bigint, p_lease_us bigint, p_now bigint) RETURNS {v}.granted
+-- The only event that queue `q` was told since, at `p_place`, is that job `p_seq` stands in line `p_line`. Where more would have to
+-- be looked at, nothing happens.
+CREATE OR REPLACE FUNCTION {v}.lease_lone(q windlass.queues, c {v}.call, p_place tid, p_line bigint, p_seq bigint, p_seen pg_snapshot) RETURNS {v}.granted
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   f record;
-  g {v}.granted;
+  v_epoch bigint;
   v_vtime bigint;
 BEGIN
-  SELECT e.place, pg_current_snapshot() AS seen, l.line, l.n, l.priority, l.lane, l.vtime, u.rules, j.seq, j.tid, j.id, j.kind, j.queue, j.tenant, j.payload, j.attempt,
-    j.max_attempts, j.timeout_ms, j.created_at, j.run_at, j.expires_at, j.concurrency_key, j.extra, j.checkpoint
+  SELECT l.n, l.priority, l.vtime, j.ctid AS tid, j.id, j.kind, j.tenant, j.payload, j.attempt, j.max_attempts, j.timeout_ms, j.created_at, j.run_at, j.expires_at,
+    j.concurrency_key, j.extra, j.checkpoint, (
+      SELECT CASE WHEN r.concurrency IS NULL AND r.rate_interval IS NULL AND r.tenant_concurrency IS NULL THEN {v}.step(r, l.lane) END
+      FROM windlass.rules r WHERE r.queue IN (q.queue, '') ORDER BY r.queue DESC LIMIT 1) AS step
   INTO f
-  FROM (
-    SELECT count(*) AS events, min(line) AS line, min(first) AS seq, min(ctid) AS place, bool_and(what = 'l' AND jobs = 1 AND gone IS NULL AND at IS NULL) AS plain
-    FROM (SELECT ctid, * FROM windlass.events WHERE queue = q.queue AND xid >= least(q.own, pg_snapshot_xmax(q.seen)) LIMIT 2) t) e
-  CROSS JOIN LATERAL (SELECT * FROM windlass.lines WHERE line = e.line ORDER BY n DESC LIMIT 1) l
-  CROSS JOIN LATERAL (SELECT *, ctid AS tid FROM windlass.jobs WHERE line = e.line AND seq = e.seq AND NOT special OFFSET 0) j
-  CROSS JOIN LATERAL (SELECT r AS rules, r.* FROM windlass.rules r WHERE queue IN (q.queue, '') ORDER BY queue DESC LIMIT 1) u
-  WHERE e.events = 1 AND e.plain AND l.waiting = 0 AND l.cursor < e.seq AND NOT l.closed AND j.kind = ANY (p_kinds) AND octet_length(j.payload) <= p_bytes
-    AND (j.expires_at IS NULL OR j.expires_at > p_now OR j.attempts IS NOT NULL) AND u.concurrency IS NULL AND u.rate_interval IS NULL AND u.tenant_concurrency IS NULL
-    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND NOT EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's')
-    AND EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder);
-  IF NOT FOUND THEN
+  FROM windlass.lines l JOIN windlass.jobs j ON j.line = p_line AND j.seq = p_seq AND NOT j.special
+  WHERE l.line = p_line AND l.n = (SELECT max(n) FROM windlass.lines WHERE line = p_line) AND l.waiting = 0 AND l.cursor < p_seq AND NOT l.closed
+    AND j.kind = ANY (c.kinds) AND octet_length(j.payload) <= c.bytes AND (j.expires_at IS NULL OR j.expires_at > c.now OR j.attempts IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND EXISTS (SELECT FROM windlass.holders WHERE holder = c.holder);
+  IF f.step IS NULL THEN
     RETURN NULL;
   END IF;
   v_vtime := greatest(f.vtime, q.clocks[f.priority + 1]);
-  WITH told AS (DELETE FROM windlass.events WHERE ctid = f.place),
-    claim AS (
-      INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), p_nonce, p_holder, q.queue, f.line, p_now, p_now + p_lease_us, false, ARRAY[f.seq], NULL, ARRAY[f.tid])
-      RETURNING epoch),
-    moved AS (UPDATE windlass.lines SET n = n + 1, cursor = f.seq, vtime = v_vtime + {v}.step(f.rules, f.lane) WHERE line = f.line AND n = f.n)
-  UPDATE windlass.queues SET n = n + 1, seen = f.seen, own = pg_current_xact_id(), jobs[3] = jobs[3] + 1, clocks[f.priority + 1] = v_vtime
-  FROM claim WHERE queue = q.queue AND n = q.n RETURNING claim.epoch INTO g.epoch;
-  g := (g.epoch, 1, p_now, f.id, f.kind, f.queue, f.tenant, f.payload, f.attempt, f.max_attempts, f.timeout_ms, f.created_at, f.run_at, f.expires_at, f.concurrency_key,
-    f.extra, f.checkpoint, p_nonce);
-  RETURN g;
+  WITH told AS (DELETE FROM windlass.events WHERE ctid = p_place),
+    moved AS (UPDATE windlass.lines SET n = n + 1, cursor = p_seq, vtime = v_vtime + f.step WHERE line = p_line AND n = f.n),
+    saved AS (
+      UPDATE windlass.queues SET n = n + 1, seen = p_seen, own = pg_current_xact_id(), jobs[3] = jobs[3] + 1, clocks[f.priority + 1] = v_vtime
+      WHERE queue = q.queue AND n = q.n)
+  INSERT INTO windlass.claims VALUES (nextval('windlass.epochs'), c.nonce, c.holder, q.queue, p_line, c.now, c.until, false, ARRAY[p_seq], NULL, ARRAY[f.tid])
+  RETURNING epoch INTO v_epoch;
+  RETURN (v_epoch, 1, c.now, f.id, f.kind, q.queue, f.tenant, f.payload, f.attempt, f.max_attempts, f.timeout_ms, f.created_at, f.run_at, f.expires_at, f.concurrency_key,
+    f.extra, f.checkpoint, c.nonce);
 END $$;
 
 -- The only line of its priority in which anybody stands, if nobody in it stands before its cursor.
