@@ -11,7 +11,8 @@
 //! * `blocked jobs=1000000 pairs=5`: what others cost with that many behind one blocked key.
 //! * `commits n=1000 lanes=8`: the start of jobs whose transactions stay open for 50 ms to 5 s while the daemon falls asleep.
 //! * `upgrade old=PATH secs=60`: an older `windlass` binary and this one together under load, while this one migrates, a later
-//!   release adds to the busiest table and takes away again; then back to the older one. Such a binary is had by
+//!   release adds to the busiest table and takes away again; then back to the older one. It is a binary whose routines are of
+//!   another release (`RELEASE` in `install.rs`), and is had by
 //!   `git worktree add ../older COMMIT && cargo build --release --manifest-path ../older/Cargo.toml`.
 //!
 //! Each prints one JSON line a measurement, and last the medians of the ratios.
