@@ -7,8 +7,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Heartbeats for which a lease call whose answer was lost may still commit: a statement outlives its deadline by less.
+/// Heartbeats for which a lease call whose answer was lost keeps the next ones looking at what it may have granted.
 const LOST_FOR: u32 = 12;
+/// Every so many heartbeats one looks at all claims: a call may commit later still, and after a failover that lost something
+/// epochs go back.
+const ALL_EVERY: u32 = 120;
 
 #[derive(Default)]
 pub(super) struct Claims(Mutex<State>);
@@ -23,6 +26,7 @@ struct State {
     calls: Vec<Call>,
     /// What the next heartbeat looks at begins here.
     since: i64,
+    beats: u32,
 }
 
 /// A lease call whose answer is not there.
@@ -38,6 +42,11 @@ impl State {
     fn floor(&self) -> i64 {
         let left = self.left.keys().next().copied();
         self.calls.iter().map(|call| call.from).chain(left).fold(self.highest + 1, i64::min)
+    }
+
+    fn grant(&mut self, epoch: i64) {
+        *self.left.entry(epoch).or_default() += 1;
+        self.highest = self.highest.max(epoch);
     }
 }
 
@@ -89,8 +98,7 @@ impl Claims {
     pub(super) fn granted(&self, jobs: &[Leased]) {
         let mut state = self.state();
         for leased in jobs {
-            *state.left.entry(leased.lease.epoch).or_default() += 1;
-            state.highest = state.highest.max(leased.lease.epoch);
+            state.grant(leased.lease.epoch);
         }
     }
 
@@ -114,13 +122,15 @@ impl Claims {
     /// A heartbeat begins; it looks at everything that was not over when the last one that succeeded began.
     pub(super) fn look(&self) -> Look {
         let state = self.state();
-        Look { from: state.since, next: state.floor() }
+        let looks_at_all = state.beats.is_multiple_of(ALL_EVERY);
+        Look { from: if looks_at_all { 0 } else { state.since }, next: state.floor() }
     }
 
     /// It succeeded, and found claims that nobody here knew of.
     pub(super) fn looked(&self, look: Look, strays: impl Iterator<Item = i64>) {
         let mut state = self.state();
         state.since = strays.fold(look.next, i64::min);
+        state.beats = state.beats.wrapping_add(1);
         state.calls.retain_mut(|call| match &mut call.lost_for {
             Some(beats) => {
                 *beats -= 1;
@@ -141,10 +151,8 @@ mod tests {
     }
 
     fn granted(claims: &Claims, epochs: &[i64]) {
-        let mut state = claims.state();
         for epoch in epochs {
-            *state.left.entry(*epoch).or_default() += 1;
-            state.highest = state.highest.max(*epoch);
+            claims.state().grant(*epoch);
         }
     }
 
@@ -198,6 +206,15 @@ mod tests {
         }
         beat(&claims, &[]);
         assert_eq!(beat(&claims, &[]), 10);
+    }
+
+    #[test]
+    fn now_and_then_all_claims_are_looked_at() {
+        let claims = Claims::default();
+        granted(&claims, &[5]);
+        claims.ended([lease(5)].into_iter());
+        let begins: Vec<i64> = (0..=ALL_EVERY).map(|_| beat(&claims, &[])).collect();
+        assert_eq!((begins[1], begins[ALL_EVERY as usize - 1], begins[ALL_EVERY as usize]), (6, 6, 0));
     }
 
     #[test]
