@@ -1,7 +1,7 @@
 //! What only Postgres brings: transactions of others that commit late, hold horizons, or come by the hundred thousand; and
 //! several daemons on one database.
 
-use crate::support::{Build as _, Daemon, TestStore, ids, now, work};
+use crate::support::{Build as _, Daemon, TestStore, at, ids, now, work};
 use std::collections::BTreeSet;
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -229,16 +229,30 @@ async fn gates_of_keys_that_nobody_uses_are_forgotten() {
 }
 
 #[tokio::test]
-async fn claims_whose_holder_has_no_row_are_taken_back_after_the_next_pruning() {
+async fn lease_call_that_commits_after_its_holder_left_is_taken_back() {
     let Some(store) = store().await else { return };
     let (client, daemon) = (producer(&store).await, Daemon::new());
-    let jobs = store.put(vec![work()], now(0)).await;
-    daemon.lease(&*store, 1, now(0)).await;
-    say(&client, "DELETE FROM windlass.holders").await;
-    store.prune(windlass::store::Retention::default(), 100, now(2)).await.unwrap();
-    assert_eq!(store.reap(now(14)).await.unwrap().requeued, 0, "its lease lasts");
-    assert_eq!(store.reap(now(16)).await.unwrap().requeued, 1);
-    assert_eq!(ids(&Daemon::new().lease(&*store, 1, now(17)).await), jobs);
+    store.heartbeat(daemon.holder, std::time::Duration::from_secs(15), Vec::new(), Vec::new(), now(0)).await.unwrap();
+    let late = store.put(vec![work()], now(1)).await;
+    say(&client, "BEGIN").await;
+    let lease = format!(
+        "SELECT windlass_v1.lease('{}', gen_random_uuid(), '{{default}}', '{{1}}', '{{work}}', 1000000, 15000000, NULL, {})",
+        daemon.holder.0,
+        at(2).0
+    );
+    say(&client, &lease).await;
+    store.goodbye(daemon.holder).await.unwrap();
+    store.reap(now(3)).await.unwrap();
+    say(&client, "COMMIT").await;
+    assert_eq!(store.job(late[0]).await.state, State::Running);
+    assert_eq!(store.reap(now(30)).await.unwrap().requeued, 0, "nothing is known of it yet");
+    store.reap(now(64)).await.unwrap();
+    assert_eq!(store.reap(now(65)).await.unwrap().requeued, 1);
+    assert_eq!(ids(&Daemon::new().lease(&*store, 1, now(66)).await), late);
+    store.reap(now(200)).await.unwrap();
+    store.reap(now(300)).await.unwrap();
+    let rows = client.query("SELECT holder::text, until, node FROM windlass.holders", &[]).await.unwrap();
+    assert!(rows.is_empty(), "and then they are forgotten: {rows:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -174,8 +174,8 @@ BEGIN
     PERFORM {v}.catch_up_told(v_now);
   END IF;
   IF c.granted + v_answered > 0 THEN
-    IF NOT EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder) THEN
-      INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT FROM windlass.holders WHERE holder = p_holder AND until >= 0) THEN
+      INSERT INTO windlass.holders VALUES (p_holder, v_now, p_node) ON CONFLICT (holder) DO UPDATE SET until = excluded.until, node = excluded.node;
     END IF;
   END IF;
   IF c.granted > 0 THEN
@@ -204,7 +204,7 @@ BEGIN
   FROM windlass.lines l JOIN windlass.jobs j ON j.line = p_line AND j.seq = p_seq AND NOT j.special
   WHERE l.line = p_line AND l.n = (SELECT max(n) FROM windlass.lines WHERE line = p_line) AND l.waiting = 0 AND l.cursor < p_seq AND NOT l.closed
     AND j.kind = ANY (c.kinds) AND octet_length(j.payload) <= c.bytes AND (j.expires_at IS NULL OR j.expires_at > c.now OR j.attempts IS NOT NULL)
-    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND EXISTS (SELECT FROM windlass.holders WHERE holder = c.holder);
+    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND EXISTS (SELECT FROM windlass.holders WHERE holder = c.holder AND until >= 0);
   IF f.step IS NULL THEN
     RETURN NULL;
   END IF;

@@ -193,7 +193,7 @@ BEGIN
     -- By holder, and there is none most of the time: in the order of claims all those would be passed that ended and are not vacuumed.
     SELECT c.* FROM windlass.holders h CROSS JOIN LATERAL (
       SELECT * FROM windlass.claims WHERE holder = h.holder AND (until < v_now OR h.holder = ANY (p_dead)) ORDER BY epoch FOR UPDATE SKIP LOCKED) c
-    WHERE h.until < v_now OR h.holder = ANY (p_dead)
+    WHERE h.until BETWEEN 0 AND v_now - 1 OR h.holder = ANY (p_dead)
   LOOP
     EXIT WHEN v_left <= 0;
     v_died := coalesce(c.holder = ANY (p_dead), false);
@@ -230,7 +230,13 @@ BEGIN
       END IF;
     END LOOP;
   END LOOP;
-  DELETE FROM windlass.holders h WHERE h.until < v_now AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder OFFSET 0);
+  -- One that holds nothing is forgotten in two steps, for its last lease call may be on its way: it is noted since when (below 0),
+  -- and looked at again when any such call must have ended.
+  UPDATE windlass.holders h SET until = 0 WHERE h.until < 0 AND h.until > 60000000 - v_now
+    AND EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder OFFSET 0);
+  DELETE FROM windlass.holders WHERE until < 0 AND until > 60000000 - v_now;
+  UPDATE windlass.holders h SET until = -v_now WHERE h.until BETWEEN 0 AND v_now - 1
+    AND NOT EXISTS (SELECT FROM windlass.claims c WHERE c.holder = h.holder OFFSET 0);
   PERFORM {v}.catch_up_told(v_now);
   IF p_requeued > 0 THEN
     PERFORM {v}.wake();
@@ -250,7 +256,7 @@ BEGIN
   p_poisoned := r.p_poisoned;
   p_more := EXISTS (SELECT FROM windlass.claims WHERE holder = ANY (v_dead));
   IF NOT p_more THEN
-    DELETE FROM windlass.holders WHERE holder = ANY (v_dead);
+    UPDATE windlass.holders SET until = -{v}.clock(p_now), node = NULL WHERE holder = ANY (v_dead);
   END IF;
 END $$;
 
@@ -405,9 +411,6 @@ BEGIN
   GET DIAGNOSTICS v_n = ROW_COUNT;
   p_more := p_more OR v_n = p_limit;
   PERFORM {v}.prune_gates(p_limit, v_now);
-  -- Whoever leases or beats has a row. One that went while its last lease call was on its way is made anew: `reap` goes by them.
-  INSERT INTO windlass.holders
-  SELECT c.holder, max(c.until) FROM windlass.claims c WHERE NOT EXISTS (SELECT FROM windlass.holders h WHERE h.holder = c.holder) GROUP BY 1 ON CONFLICT DO NOTHING;
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);
 END $$;
