@@ -61,6 +61,7 @@ pub struct Store {
     pub url: String,
     pub sqlite: store::sqlite::Config,
     pub postgres: store::postgres::Config,
+    pub redis: store::redis::Config,
 }
 
 impl Config {
@@ -72,7 +73,12 @@ impl Config {
 
     #[must_use]
     pub fn store_options(&self) -> store::Options {
-        store::Options { sqlite: self.store.sqlite.clone(), postgres: self.store.postgres.clone(), clock: Clock::System }
+        store::Options {
+            sqlite: self.store.sqlite.clone(),
+            postgres: self.store.postgres.clone(),
+            redis: self.store.redis.clone(),
+            clock: Clock::System,
+        }
     }
 
     /// What every door of this installation lets in.

@@ -10,6 +10,7 @@
 mod error;
 mod instrumented;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 mod wakes;
 mod words;
@@ -393,10 +394,11 @@ pub enum Role {
 pub struct Options {
     pub sqlite: sqlite::Config,
     pub postgres: postgres::Config,
+    pub redis: redis::Config,
     pub clock: crate::clock::Clock,
 }
 
-/// Opens the store that `url` names: `sqlite:windlass.db`, `postgres://…`.
+/// Opens the store that `url` names: `sqlite:windlass.db`, `postgres://…`, `redis://…`.
 ///
 /// # Errors
 /// `Refused` when the URL names no store this program has, or the store must not be used like this; otherwise the driver's.
@@ -404,9 +406,12 @@ pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(std::sync::Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?));
     }
+    if url.starts_with("redis://") {
+        return Ok(std::sync::Arc::new(redis::RedisStore::open(url, role, options.redis, options.clock).await?));
+    }
     let Some(path) = sqlite_path(url) else {
         let scheme = url.split(':').next().unwrap_or_default();
-        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE or postgres://…")));
+        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, postgres://… or redis://…")));
     };
     if path.as_os_str().is_empty() {
         return Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()));

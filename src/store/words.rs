@@ -50,3 +50,12 @@ pub(super) fn extra_text(extra: &Extra) -> Option<String> {
 pub(super) fn ms(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)
 }
+
+/// What this machine calls itself.
+pub(super) fn hostname() -> String {
+    let mut name = [0_u8; 256];
+    // SAFETY: the buffer is as long as it is said to be.
+    let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } == 0;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    if done { String::from_utf8_lossy(&name[..end]).into_owned() } else { "localhost".into() }
+}

@@ -6,6 +6,7 @@ mod jobs;
 mod pooler;
 mod postgres;
 mod programs;
+mod redis;
 mod report;
 mod stores;
 

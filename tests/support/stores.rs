@@ -1,7 +1,7 @@
 //! Throw-away stores, by name. Every conformance function runs once on each; `WINDLASS_TEST_STORES=sqlite,…` leaves others
 //! out, and the closing lines of the run say so.
 
-use super::{Daemon, at, ids, note, postgres};
+use super::{Daemon, at, ids, note, postgres, redis};
 use std::{
     collections::BTreeMap,
     ops::Deref,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use windlass::{
     clock::Clock,
     job::{Applied, Job, JobId, Leased, Name, NewJob, Settings, Settlement, State, Transition},
-    store::{self, Durability, Filter, Now, Options, QueueStatus, Role, Store, postgres::PostgresStore, sqlite},
+    store::{self, Durability, Filter, Now, Options, QueueStatus, Role, Store, postgres::PostgresStore, redis::RedisStore, sqlite},
 };
 
 /// Makes one test of each named function and store: `store::lease::sqlite::oldest_due_job_is_leased_first`.
@@ -21,6 +21,7 @@ macro_rules! on_every_store {
     ($($function:ident),+ $(,)?) => {
         $crate::support::on_every_store!(in sqlite: $($function)+);
         $crate::support::on_every_store!(in postgres: $($function)+);
+        $crate::support::on_every_store!(in redis: $($function)+);
     };
     (in $store:ident: $($function:ident)+) => {
         mod $store {
@@ -40,7 +41,7 @@ macro_rules! on_every_store {
 pub(crate) use on_every_store;
 
 /// The stores that this package can be tested on.
-const KNOWN: [&str; 2] = ["sqlite", "postgres"];
+const KNOWN: [&str; 3] = ["sqlite", "postgres", "redis"];
 
 /// Whether `WINDLASS_TEST_STORES` lets tests run on store `name`.
 ///
@@ -70,6 +71,8 @@ pub struct TestStore {
     directory: TempDir,
     /// The database, of a Postgres store; None for a file.
     database: Option<String>,
+    /// What the keys of a Redis store begin with.
+    prefix: Option<String>,
     /// Whether the database may serve another test.
     again: bool,
     /// The store's clock, for calls that are given no instant; it only moves when a test moves it.
@@ -125,6 +128,9 @@ impl TestStore {
         if name == "postgres" {
             (store.database, store.again) = (Some(postgres::server().await.emptied().await), true);
         }
+        if name == "redis" {
+            store.prefix = Some(redis::server().await.fresh());
+        }
         store.reopen().await;
         store
     }
@@ -134,12 +140,15 @@ impl TestStore {
         if name == "postgres" {
             store.database = Some(postgres::server().await.fresh().await);
         }
+        if name == "redis" {
+            store.prefix = Some(redis::server().await.fresh());
+        }
         store.reopen().await;
         store
     }
 
     fn at(name: &'static str, directory: TempDir) -> Self {
-        Self { name, store: None, directory, database: None, again: false, clock: Clock::manual(at(0)), damaged: false }
+        Self { name, store: None, directory, database: None, prefix: None, again: false, clock: Clock::manual(at(0)), damaged: false }
     }
 
     /// Closes the store of a test that has waited for all it began.
@@ -159,9 +168,10 @@ impl TestStore {
     }
 
     async fn reopen(&mut self) {
-        self.store = Some(match &self.database {
-            Some(database) => open_postgres(&postgres::server().await.url(database), self.clock.clone()).await,
-            None => open_sqlite(&self.sqlite_file(), self.clock.clone()).await,
+        self.store = Some(match (&self.database, &self.prefix) {
+            (Some(database), _) => open_postgres(&postgres::server().await.url(database), self.clock.clone()).await,
+            (_, Some(prefix)) => open_redis(prefix, self.clock.clone()).await,
+            (None, None) => open_sqlite(&self.sqlite_file(), self.clock.clone()).await,
         });
     }
 
@@ -197,6 +207,9 @@ impl TestStore {
 
     /// Breaks a live row by hand. `false`: the store does not let it happen.
     pub async fn break_row(&self, id: JobId, column: &str, value: Broken) -> bool {
+        if let Some(prefix) = &self.prefix {
+            return break_redis(prefix, id, column, value).await;
+        }
         let Some(database) = &self.database else {
             let file = rusqlite::Connection::open(self.sqlite_file()).expect("the file can be opened beside the store");
             file.busy_timeout(std::time::Duration::from_secs(10)).expect("a timeout can be set");
@@ -233,6 +246,47 @@ impl TestStore {
     pub fn expect_damage(&mut self) {
         self.damaged = true;
     }
+}
+
+/// A job of the default queue, with one thing about it changed.
+async fn break_redis(prefix: &str, id: JobId, column: &str, value: Broken) -> bool {
+    const SCRIPT: &str = r#"
+        local blob, name, value = redis.call('HGET', KEYS[1], ARGV[1]), ARGV[2], ARGV[3]
+        local kind = blob:byte(11)
+        local length = struct.unpack('>I4', blob, 12 + kind)
+        local head, payload = cmsgpack.unpack(blob:sub(16 + kind, 15 + kind + length)), blob:sub(16 + kind + length)
+        local state, words = blob:sub(2, 2), blob:sub(12, 11 + kind)
+        if name == 'kind' then words = value
+        elseif name == 'payload' then payload = value
+        elseif name == 'state' then state = value:sub(1, 1)
+        elseif name == 'extra' then head.tags = { value }
+        elseif name == 'attempts' then head.attempts = { value }
+        else head[name] = tonumber(value) or value end
+        local packed = cmsgpack.pack(head)
+        redis.call('HSET', KEYS[1], ARGV[1], blob:sub(1, 1) .. state .. blob:sub(3, 10) .. string.char(#words) .. words ..
+            struct.pack('>I4', #packed) .. packed .. payload)"#;
+    let value = match value {
+        Broken::Text(text) => text.to_owned(),
+        Broken::Number(number) => number.to_string(),
+        // An id is the name of its field, and there is no other.
+        Broken::Bytes(_) => return false,
+    };
+    if column == "queue" {
+        // It is in the name of the key.
+        return false;
+    }
+    let mut connection = redis::server().await.connect().await;
+    let mut call = ::redis::cmd("EVAL");
+    call.arg(SCRIPT).arg(1).arg(format!("{prefix}:{{default}}:jobs")).arg(id.0.as_bytes()).arg(column).arg(value);
+    call.query_async::<()>(&mut connection).await.expect("the job can be broken");
+    true
+}
+
+async fn open_redis(prefix: &str, clock: Clock) -> Arc<dyn Store> {
+    let control = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+    let config = store::redis::Config { prefix: prefix.to_owned(), accept: vec![store::redis::Risk::NoPersistence], ..Default::default() };
+    let store = RedisStore::open(&redis::server().await.url(), Role::Daemon { control }, config, clock).await;
+    Arc::new(store.expect("the store opens"))
 }
 
 /// It looks for nothing while it sleeps, so that a wake-up that is lost shows.

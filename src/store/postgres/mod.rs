@@ -24,7 +24,7 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes, words::hostname,
     },
 };
 use async_trait::async_trait;
@@ -183,14 +183,6 @@ fn durability(synchronous_commit: &str, on_disk: bool, has_standbys: bool) -> Du
         "on" | "remote_apply" | "remote_write" if has_standbys => Durability::Replicated,
         _ => Durability::Strict,
     }
-}
-
-fn hostname() -> String {
-    let mut name = [0_u8; 256];
-    // SAFETY: the buffer is as long as it is said to be.
-    let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } == 0;
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    if done { String::from_utf8_lossy(&name[..end]).into_owned() } else { "localhost".into() }
 }
 
 fn count(value: i64) -> u64 {

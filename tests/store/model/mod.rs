@@ -25,6 +25,7 @@ fn cases(store: &str) -> u32 {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("WINDLASS_MODEL_CASES is `{text}`; it takes a number")),
         // A step on a server takes twenty times as long as one in this process.
         Err(_) if store == "postgres" => CASES / 32,
+        Err(_) if store == "redis" => CASES / 8,
         Err(_) => CASES,
     }
 }
@@ -37,6 +38,11 @@ fn sqlite_agrees_with_the_reference() {
 #[test]
 fn postgres_agrees_with_the_reference() {
     agrees_with_the_reference("postgres");
+}
+
+#[test]
+fn redis_agrees_with_the_reference() {
+    agrees_with_the_reference("redis");
 }
 
 fn agrees_with_the_reference(store: &'static str) {

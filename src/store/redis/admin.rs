@@ -1,0 +1,314 @@
+//! What people and programs ask for beside the flow: acts on one job, configuration, import, schedules.
+
+use super::{
+    RedisStore,
+    asked::{self, Asked},
+    connection::function,
+    enqueue::instant,
+    error::{Effect, odd},
+    reply, rows,
+};
+use crate::{
+    job::{
+        JobId, Json, Name, Settings, Timestamp,
+        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason, plan},
+    },
+    store::{Actor, Cancelled, Error, Exported, Pause, Result},
+};
+use redis::{Cmd, Value};
+use uuid::Uuid;
+
+/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
+const STEPS: usize = 10;
+
+/// The audit row of an act: its field and what it says.
+fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
+    let row = serde_json::json!({"at": Timestamp::default(), "actor": actor.name, "action": action, "object": object, "detail": detail});
+    call.arg(actor.op_id.as_bytes()).arg(row.to_string());
+}
+
+impl RedisStore {
+    /// An act on one job; answers what the library said beside `ok`.
+    async fn act(
+        &self,
+        name: &str,
+        id: JobId,
+        detail: Option<&str>,
+        actor: &Actor,
+        now: Option<Timestamp>,
+        only: &str,
+    ) -> Result<Vec<Value>> {
+        let queue = self.queue_with(id).await?;
+        let mut call = function(name, &[self.base(&queue)]);
+        call.arg(instant(now)).arg(id.0.as_bytes());
+        if let Some(detail) = detail {
+            call.arg(detail);
+        }
+        audit(&mut call, actor, name, &id.to_string(), detail);
+        let mut said = reply::list(self.server.ask(Effect::Writes, &call).await?)?.into_iter();
+        let Some(word) = said.next() else { return odd("a word") };
+        match reply::text(word)?.as_str() {
+            "missing" => Err(Error::NotFound { what: format!("job {id}") }),
+            "not_allowed" => {
+                let state = said.next().map(reply::text).transpose()?.unwrap_or_default();
+                Err(Error::NotAllowed(format!("job {id} is {state}; only {only}")))
+            }
+            "duplicate" => {
+                let holder = said.next().map(reply::id).transpose()?.unwrap_or(id);
+                Err(Error::Duplicate { index: 0, holder })
+            }
+            word => {
+                self.wakes.work();
+                Ok(vec![Value::SimpleString(word.to_owned())])
+            }
+        }
+    }
+
+    pub(super) async fn cancel_job(&self, id: JobId, reason: &str, actor: &Actor, now: Option<Timestamp>) -> Result<Cancelled> {
+        let said = self.act("cancel", id, Some(reason), actor, now, "").await?;
+        Ok(match said.into_iter().next().map(reply::text).transpose()?.as_deref() {
+            Some("now") => Cancelled::Now,
+            Some("asked") => {
+                self.wakes.cancel();
+                Cancelled::Asked
+            }
+            _ => Cancelled::AlreadyFinal,
+        })
+    }
+
+    pub(super) async fn make_due(&self, id: JobId, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+        self.act("run_now", id, None, actor, now, "a scheduled or parked job can be made due").await.map(drop)
+    }
+
+    pub(super) async fn redrive_job(&self, id: JobId, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+        self.act("redrive", id, None, actor, now, "a dead job can be redriven").await.map(drop)
+    }
+
+    pub(super) async fn purge_job(&self, id: JobId, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+        self.act("purge", id, None, actor, now, "a dead job can be purged").await.map(drop)
+    }
+
+    /// The queue is not known by the token: all are asked.
+    pub(super) async fn unpark_by(&self, token: &str, answer: Option<&Json>, now: Option<Timestamp>) -> Result<JobId> {
+        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
+        let calls: Vec<Cmd> = queues
+            .iter()
+            .map(|queue| {
+                let mut call = function("unpark", &[self.base(queue)]);
+                call.arg(instant(now)).arg(token).arg(answer.map(Json::as_str).unwrap_or_default());
+                call
+            })
+            .collect();
+        for told in self.server.ask_each(Effect::Writes, &calls).await? {
+            let mut said = reply::list(told)?.into_iter();
+            if let (Some(word), Some(id)) = (said.next(), said.next())
+                && reply::text(word)? == "ok"
+            {
+                self.wakes.work();
+                return reply::id(id);
+            }
+        }
+        Err(Error::NotFound { what: "a job parked with this token".into() })
+    }
+
+    pub(super) async fn wake_kinds(&self, kinds: &[Name], now: Option<Timestamp>) -> Result<u64> {
+        let kinds: Vec<&str> = kinds.iter().map(Name::as_str).collect();
+        let told = self.on_all_queues("unpark_kinds", |call| _ = call.arg(instant(now)).arg(&kinds)).await?;
+        let woken = told.into_iter().map(reply::count).sum::<Result<u64>>()?;
+        if woken > 0 {
+            self.wakes.work();
+        }
+        Ok(woken)
+    }
+
+    pub(super) async fn pause_queue(&self, queue: &Name, reason: &str, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+        let at = match now {
+            Some(now) => now,
+            None => self.server_time().await?,
+        };
+        let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned() });
+        let mut call = function("pause", &[self.base(queue)]);
+        call.arg(instant(now)).arg(row.as_str());
+        audit(&mut call, actor, "pause", queue, Some(reason));
+        self.server.ask::<()>(Effect::Writes, &call).await
+    }
+
+    pub(super) async fn resume_queue(&self, queue: &Name, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+        let mut call = function("resume", &[self.base(queue)]);
+        call.arg(instant(now));
+        audit(&mut call, actor, "resume", queue, None);
+        self.server.ask::<()>(Effect::Writes, &call).await?;
+        self.wakes.work();
+        Ok(())
+    }
+
+    pub(super) async fn write_settings(&self, settings: &Settings) -> Result<()> {
+        let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(settings).as_str()).clone();
+        self.server.ask::<()>(Effect::Writes, &put).await?;
+        self.know_settings(settings.clone());
+        self.on_all_queues("configured", |call| _ = call.arg("")).await?;
+        self.wakes.work();
+        Ok(())
+    }
+
+    pub(super) async fn import_jobs(&self, jobs: &[Exported], now: Option<Timestamp>) -> Result<u64> {
+        let at = match now {
+            Some(now) => now,
+            None => self.server_time().await?,
+        };
+        let calls: Vec<Cmd> = jobs
+            .iter()
+            .map(|exported| {
+                let job = &exported.job;
+                let mut call = function("import", &[self.base(&job.queue)]);
+                call.arg(instant(now)).arg(job.id.0.as_bytes()).arg(rows::imported(exported, at)).arg(job.payload.as_str());
+                call
+            })
+            .collect();
+        let new = self.server.ask_each(Effect::Writes, &calls).await?.into_iter().map(reply::count).sum::<Result<u64>>()?;
+        self.wakes.work();
+        Ok(new)
+    }
+
+    // ------------------------------------------------------------------ schedules
+
+    async fn schedule_row(&self, name: &Name) -> Result<Option<ScheduleState>> {
+        let call = redis::cmd("HGET").arg(format!("{}:schedules", self.common())).arg(name.as_str()).clone();
+        let row: Option<Vec<u8>> = self.server.ask(Effect::Reads, &call).await?;
+        Ok(row.and_then(|row| schedule(&row).ok()))
+    }
+
+    pub(super) async fn write_schedule(&self, schedule: &Schedule, now: Option<Timestamp>) -> Result<()> {
+        let at = match now {
+            Some(now) => now,
+            None => self.server_time().await?,
+        };
+        let text = Json::of(schedule);
+        loop {
+            let old = self.schedule_row(&schedule.name).await?;
+            let is_same_rule = old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule);
+            let generation = old.as_ref().map_or(0, |old| old.generation);
+            if let Some(old) = old.filter(|_| !is_same_rule) {
+                self.close_generation(old, at).await?;
+            }
+            let mut call = function("put_schedule", &[self.common()]);
+            call.arg(instant(now)).arg(schedule.name.as_str()).arg(text.as_str()).arg(generation).arg(i64::from(is_same_rule));
+            // Unless somebody else has put it meanwhile.
+            if self.server.ask::<i64>(Effect::Writes, &call).await? == 1 {
+                self.wakes.work();
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).
+    async fn close_generation(&self, mut old: ScheduleState, now: Timestamp) -> Result<()> {
+        for _ in 0..STEPS {
+            let planned = std::panic::catch_unwind(|| {
+                let timetable = old.schedule.check().ok()?;
+                plan(&old, &timetable, now).ok().flatten()
+            });
+            let Ok(Some(plan)) = planned else { return Ok(()) };
+            let (through, more) = (plan.through, plan.more);
+            self.fire_plan(&old, plan, Some(now)).await?;
+            old.last = through;
+            if !more {
+                return Ok(());
+            }
+        }
+        tracing::warn!(schedule = %old.schedule.name, through = %old.last, "the rule changed; the instants since of the former one are not recorded");
+        Ok(())
+    }
+
+    pub(super) async fn fire_plan(&self, state: &ScheduleState, plan: Plan, now: Option<Timestamp>) -> Result<bool> {
+        let mut call = function("fire", &[self.common()]);
+        call.arg(instant(now)).arg(state.schedule.name.as_str()).arg(state.generation).arg(state.last.0).arg(plan.through.0);
+        match plan.skipped {
+            Some(run) => call.arg(run.from.0).arg(run.through.0).arg(run.count).arg(run.reason.as_str()),
+            None => call.arg("").arg("").arg("").arg(""),
+        };
+        let settings = self.known_settings().await?;
+        for due in &plan.jobs {
+            let job = &due.job;
+            let queue = job.queue.clone().unwrap_or_else(|| settings.kind(&job.kind).queue);
+            call.arg(due.due.0).arg(queue.as_str()).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
+        }
+        let fired = self.server.ask::<i64>(Effect::Writes, &call).await? == 1;
+        self.wakes.work();
+        Ok(fired)
+    }
+
+    pub(super) async fn all_schedules(&self) -> Result<Vec<ScheduleState>> {
+        let call = redis::cmd("HVALS").arg(format!("{}:schedules", self.common())).clone();
+        let rows: Vec<Vec<u8>> = self.server.ask(Effect::Reads, &call).await?;
+        let mut states = Vec::with_capacity(rows.len());
+        for row in rows {
+            match schedule(&row) {
+                Ok(state) => states.push(state),
+                Err(error) => tracing::error!(error, "a stored schedule cannot be read; put it again"),
+            }
+        }
+        states.sort_by(|a, b| a.schedule.name.cmp(&b.schedule.name));
+        Ok(states)
+    }
+
+    pub(super) async fn drop_schedule(&self, name: &Name, actor: &Actor) -> Result<()> {
+        let mut call = function("delete_schedule", &[self.common()]);
+        call.arg("").arg(name.as_str());
+        audit(&mut call, actor, "delete_schedule", name, None);
+        self.touched_schedule(name, &call).await
+    }
+
+    pub(super) async fn hold_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()> {
+        let mut call = function("pause_schedule", &[self.common()]);
+        call.arg("").arg(name.as_str()).arg(i64::from(paused));
+        audit(&mut call, actor, if paused { "pause_schedule" } else { "resume_schedule" }, name, None);
+        self.touched_schedule(name, &call).await
+    }
+
+    async fn touched_schedule(&self, name: &Name, call: &Cmd) -> Result<()> {
+        match self.server.ask::<i64>(Effect::Writes, call).await? {
+            0 => Err(Error::NotFound { what: format!("schedule {name}") }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn past_occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+        let call = redis::cmd("ZRANGE").arg(format!("{}:occurrences", self.common())).arg(0).arg(-1).clone();
+        let rows: Vec<Vec<u8>> = self.server.ask(Effect::Reads, &call).await?;
+        let of_it = rows.iter().filter_map(|row| occurrence(row)).filter(|(of, _)| of == name.as_str());
+        Ok(of_it.map(|(_, occurrence)| occurrence).take(limit).collect())
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<i64> {
+    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes)
+}
+
+/// paused, generation, last, the schedule.
+fn schedule(row: &[u8]) -> std::result::Result<ScheduleState, String> {
+    let short = || "cut short".to_owned();
+    Ok(ScheduleState {
+        schedule: serde_json::from_slice(row.get(17..).ok_or_else(short)?).map_err(|e| e.to_string())?,
+        generation: number(row, 1).ok_or_else(short)?,
+        last: Timestamp(number(row, 9).ok_or_else(short)?),
+        paused: row.first() == Some(&b'1'),
+    })
+}
+
+/// due, generation, name; then `j` and the job, or `s`, through, count and reason.
+fn occurrence(row: &[u8]) -> Option<(String, Occurrence)> {
+    let due = Timestamp(number(row, 0)?);
+    let length = usize::from(*row.get(16)?);
+    let name = String::from_utf8(row.get(17..17 + length)?.to_vec()).ok()?;
+    let fate = row.get(17 + length..)?;
+    let fate = match fate.first()? {
+        b'j' => Fate::Job { id: JobId(Uuid::from_slice(&fate[1..]).ok()?) },
+        _ => Fate::Skipped {
+            through: Timestamp(number(fate, 1)?),
+            count: u64::try_from(number(fate, 9)?).ok()?,
+            reason: std::str::from_utf8(&fate[17..]).ok().and_then(SkipReason::parse).unwrap_or(SkipReason::Missed),
+        },
+    };
+    Some((name, Occurrence { due, fate }))
+}

@@ -1,0 +1,117 @@
+//! What a write survives on this server, by the server's own settings; and which settings we do not put up with unless told to.
+
+use super::{Config, connection::Server, error::Effect};
+use crate::store::{Durability, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A risk that the configuration may accept by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    /// Without an append-only file a restart forgets minutes of acknowledged jobs, or all of them.
+    NoPersistence,
+    /// A full server throws away keys of its own choice: jobs, leases, whole queues.
+    Eviction,
+}
+
+impl Risk {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::NoPersistence => "no_persistence",
+            Self::Eviction => "eviction",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::NoPersistence => {
+                "this Redis keeps no append-only file, so a restart loses acknowledged jobs; set `appendonly yes` (and `appendfsync always` \
+                to lose none)"
+            }
+            Self::Eviction => "this Redis may evict keys when its memory is full, and jobs with them; set `maxmemory-policy noeviction`",
+        }
+    }
+}
+
+/// What `INFO` and `CONFIG` say, as far as they say anything.
+pub(super) struct Settings {
+    pub(super) version: String,
+    pub(super) durability: Durability,
+    risks: Vec<Risk>,
+}
+
+pub(super) async fn read(server: &Server) -> Result<Settings> {
+    let mut info = BTreeMap::new();
+    for section in ["server", "persistence", "memory"] {
+        let text: String = server.ask(Effect::Reads, redis::cmd("INFO").arg(section)).await?;
+        info.extend(text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())));
+    }
+    // Hosted servers often refuse this; then `everysec`, which is the default, is what may be counted on.
+    let fsync = server.ask::<BTreeMap<String, String>>(Effect::Reads, redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
+    let fsync = fsync.ok().and_then(|values| values.into_values().next()).unwrap_or_default();
+    Ok(judge(&info, &fsync))
+}
+
+fn judge(info: &BTreeMap<String, String>, fsync: &str) -> Settings {
+    let of = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
+    let has_log = of("aof_enabled") == "1";
+    let may_evict = of("maxmemory") != "0" && !["", "noeviction"].contains(&of("maxmemory_policy"));
+    let risks = [(!has_log, Risk::NoPersistence), (may_evict, Risk::Eviction)];
+    Settings {
+        version: of("redis_version").to_owned(),
+        durability: if has_log && fsync == "always" { Durability::Strict } else { Durability::Relaxed },
+        risks: risks.into_iter().filter(|(is_there, _)| *is_there).map(|(_, risk)| risk).collect(),
+    }
+}
+
+/// # Errors
+/// `Refused` when the server's settings would lose jobs and the configuration does not accept that by name.
+pub(super) async fn check(server: &Server, config: &Config) -> Result<()> {
+    let settings = read(server).await?;
+    match settings.risks.iter().find(|risk| !config.accept.contains(risk)) {
+        Some(risk) => {
+            let (remedy, name) = (risk.remedy(), risk.name());
+            Err(Error::Refused(format!("{remedy}, or accept the loss with `store.redis.accept = [\"{name}\"]`")))
+        }
+        None => {
+            if settings.durability == Durability::Relaxed {
+                tracing::warn!(
+                    "by its settings this Redis may lose about a second of what it acknowledged; durability is relaxed (`appendfsync always` makes it strict)"
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)], fsync: &str) -> Settings {
+        judge(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), fsync)
+    }
+
+    #[test]
+    fn only_an_append_only_file_that_is_always_synced_is_strict() {
+        let log = [("aof_enabled", "1"), ("maxmemory", "0"), ("maxmemory_policy", "noeviction")];
+        assert_eq!(settings(&log, "always").durability, Durability::Strict);
+        for fsync in ["everysec", "no", ""] {
+            let relaxed = settings(&log, fsync);
+            assert_eq!((relaxed.durability, relaxed.risks), (Durability::Relaxed, vec![]));
+        }
+        let none = settings(&[("aof_enabled", "0"), ("maxmemory", "0")], "always");
+        assert_eq!((none.durability, none.risks), (Durability::Relaxed, vec![Risk::NoPersistence]));
+    }
+
+    #[test]
+    fn policy_that_evicts_is_a_risk_where_memory_is_bounded() {
+        let with =
+            |maxmemory, policy| settings(&[("aof_enabled", "1"), ("maxmemory", maxmemory), ("maxmemory_policy", policy)], "always").risks;
+        assert_eq!(with("1000000", "allkeys-lru"), [Risk::Eviction]);
+        assert_eq!(with("1000000", "volatile-ttl"), [Risk::Eviction]);
+        assert_eq!(with("1000000", "noeviction"), []);
+        assert_eq!(with("0", "allkeys-lru"), []);
+    }
+}

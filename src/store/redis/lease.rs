@@ -1,0 +1,194 @@
+//! Granting, and keeping what was granted: lease calls and heartbeats.
+
+use super::{
+    RedisStore,
+    connection::function,
+    enqueue::instant,
+    error::{Effect, odd},
+    reply, rows,
+};
+use crate::{
+    job::{HolderId, JobId, Lease, Leased, Name, Nonce, Timestamp},
+    store::{Beat, LeaseReply, LeaseRequest, Progress, Result},
+};
+use redis::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Forgotten leases that a heartbeat tells of at most.
+const STRAYS: usize = 100;
+
+/// What a heartbeat says of a lease.
+const LOST: i64 = 1;
+const CANCEL: i64 = 2;
+
+/// A lease's `row`: the number of its queue, and its place in its claim.
+pub(super) const fn row(queue: i64, place: i64) -> i64 {
+    queue << 32 | place
+}
+
+pub(super) const fn queue_of(row: i64) -> i64 {
+    row >> 32
+}
+
+pub(super) const fn place_of(row: i64) -> i64 {
+    row & 0xffff_ffff
+}
+
+impl RedisStore {
+    pub(super) async fn lease_jobs(&self, request: LeaseRequest, now: Option<Timestamp>) -> Result<LeaseReply> {
+        let asked: Vec<&(Name, usize)> = request.queues.iter().filter(|(_, n)| *n > 0).collect();
+        if asked.is_empty() {
+            return Ok(LeaseReply::default());
+        }
+        let keys: Vec<String> = asked.iter().map(|(queue, _)| self.base(queue)).collect();
+        self.leases_from(asked.iter().map(|(queue, _)| queue));
+        let mut call = function("lease", &keys);
+        call.arg(instant(now))
+            .arg(request.holder.0.as_bytes())
+            .arg(request.nonce.0.as_bytes())
+            .arg(self.node.as_deref().unwrap_or_default());
+        call.arg(u64::try_from(request.lease.as_micros()).unwrap_or(u64::MAX)).arg(request.max_bytes);
+        for (_, n) in &asked {
+            call.arg(*n);
+        }
+        for kind in request.kinds.iter() {
+            call.arg(kind.as_str());
+        }
+        let [spans, jobs, due, more, at] = reply::fixed(self.server.ask(Effect::Writes, &call).await?)?;
+        let granted_at = Timestamp(reply::number(at)?);
+        let mut spans = reply::list(spans)?.into_iter();
+        let mut jobs = reply::list(jobs)?.into_iter();
+        let mut leased = Vec::with_capacity(jobs.len() / 2);
+        let mut damaged = false;
+        for (queue, _) in asked {
+            let (Some(epoch), Some(count)) = (spans.next(), spans.next()) else { return odd("a span a queue") };
+            let (epoch, count) = (reply::number(epoch)?, reply::number(count)?);
+            if count == 0 {
+                continue;
+            }
+            let number = self.queue_number(queue).await?;
+            for place in 0..count {
+                let (Some(id), Some(blob)) = (jobs.next(), jobs.next()) else { return odd("the jobs it counts") };
+                let id = reply::id(id)?;
+                let lease = Lease { job: id, epoch, nonce: request.nonce, row: row(number, place), granted_at };
+                match rows::leased(id, queue, &reply::bytes(blob)?) {
+                    Ok(job) => leased.push(Leased { lease, job }),
+                    Err(reason) => {
+                        damaged = true;
+                        self.quarantine(queue, lease, &reason, now).await?;
+                    }
+                }
+            }
+        }
+        let more = reply::number(more)? == 1 || (leased.is_empty() && damaged);
+        Ok(LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more })
+    }
+
+    /// A job that cannot be read is out of everybody's way.
+    async fn quarantine(&self, queue: &Name, lease: Lease, reason: &str, now: Option<Timestamp>) -> Result<()> {
+        tracing::error!(id = %lease.job, reason, "a job cannot be read; it is quarantined");
+        let mut call = function("quarantine", &[self.base(queue)]);
+        call.arg(instant(now)).arg(lease.job.0.as_bytes()).arg(lease.epoch).arg(place_of(lease.row)).arg(reason);
+        self.server.ask(Effect::Writes, &call).await
+    }
+
+    pub(super) async fn leased_under(&self, nonce: Nonce) -> Result<Vec<Leased>> {
+        let queues = self.all_queues().await?;
+        let calls: Vec<_> =
+            queues.keys().map(|queue| function("leased_by", &[self.base(queue)]).arg("").arg(nonce.0.as_bytes()).clone()).collect();
+        let mut leased = Vec::new();
+        for ((queue, number), found) in queues.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+            for job in reply::list(found)? {
+                let [epoch, place, id, blob, at] = reply::fixed(job)?;
+                let (id, granted_at) = (reply::id(id)?, Timestamp(reply::number(at)?));
+                let lease = Lease { job: id, epoch: reply::number(epoch)?, nonce, row: row(*number, reply::number(place)?), granted_at };
+                // One that cannot be read stays leased to a holder that does not know of it; its heartbeat gives it back.
+                if let Ok(job) = rows::leased(id, queue, &reply::bytes(blob)?) {
+                    leased.push(Leased { lease, job });
+                }
+            }
+        }
+        Ok(leased)
+    }
+
+    pub(super) async fn beat(
+        &self,
+        holder: HolderId,
+        lease: Duration,
+        held: &[Lease],
+        progress: &[Progress],
+        now: Option<Timestamp>,
+    ) -> Result<Beat> {
+        let numbers = self.queues_by_number().await?;
+        let mut shards: BTreeMap<Name, (Vec<usize>, Vec<&Progress>)> =
+            self.leased_from().into_iter().map(|queue| (queue, Default::default())).collect();
+        for (index, lease) in held.iter().enumerate() {
+            if let Some(queue) = numbers.get(&queue_of(lease.row)) {
+                shards.entry(queue.clone()).or_default().0.push(index);
+            }
+        }
+        for report in progress {
+            if let Some(queue) = numbers.get(&queue_of(report.lease.row)) {
+                shards.entry(queue.clone()).or_default().1.push(report);
+            }
+        }
+        let lease_us = u64::try_from(lease.as_micros()).unwrap_or(u64::MAX);
+        let calls: Vec<_> = shards
+            .iter()
+            .map(|(queue, (held_here, progress))| {
+                let mut call = function("beat", &[self.base(queue)]);
+                call.arg(instant(now))
+                    .arg(holder.0.as_bytes())
+                    .arg(self.node.as_deref().unwrap_or_default())
+                    .arg(lease_us)
+                    .arg(held_here.len());
+                for &index in held_here {
+                    let lease = &held[index];
+                    call.arg(lease.epoch).arg(place_of(lease.row)).arg(lease.job.0.as_bytes());
+                }
+                for report in progress {
+                    call.arg(report.lease.job.0.as_bytes()).arg(report.lease.epoch).arg(report.value.as_str());
+                }
+                call
+            })
+            .collect();
+        let mut beat = Beat::default();
+        let mut verdicts_of = vec![LOST; held.len()];
+        for ((queue, (held_here, _)), told) in shards.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
+            let [verdicts, strays] = reply::fixed(told)?;
+            for (&index, verdict) in held_here.iter().zip(reply::list(verdicts)?) {
+                verdicts_of[index] = reply::number(verdict)?;
+            }
+            let strays = reply::list(strays)?;
+            if strays.is_empty() {
+                continue;
+            }
+            let number = self.queue_number(queue).await?;
+            let mut strays = strays.into_iter();
+            while beat.strays.len() < STRAYS
+                && let (Some(epoch), Some(place), Some(id), Some(nonce), Some(at)) =
+                    (strays.next(), strays.next(), strays.next(), strays.next(), strays.next())
+            {
+                beat.strays.push(stray(number, [epoch, place, id, nonce, at])?);
+            }
+        }
+        for (lease, verdict) in held.iter().zip(verdicts_of) {
+            match verdict {
+                LOST => beat.lost.push(*lease),
+                CANCEL => beat.cancel.push(*lease),
+                _ => {}
+            }
+        }
+        Ok(beat)
+    }
+}
+
+fn stray(queue: i64, [epoch, place, id, nonce, at]: [Value; 5]) -> Result<Lease> {
+    Ok(Lease {
+        job: JobId(reply::uuid(id)?),
+        epoch: reply::number(epoch)?,
+        nonce: Nonce(reply::uuid(nonce)?),
+        row: row(queue, reply::number(place)?),
+        granted_at: Timestamp(reply::number(at)?),
+    })
+}

@@ -1,0 +1,463 @@
+//! The store on Redis. Every step is one call of a function of our library, which does the step on the server, where nothing
+//! comes between. A queue's keys carry its name as their tag, so that they live together in a cluster too.
+
+mod admin;
+mod asked;
+mod connection;
+mod durability;
+mod enqueue;
+mod error;
+mod lease;
+mod library;
+mod read;
+mod reply;
+mod rows;
+mod settle;
+mod told;
+mod wake;
+
+pub use durability::Risk;
+
+use crate::{
+    clock::Clock,
+    job::{
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        schedule::{Occurrence, Plan, Schedule, ScheduleState},
+    },
+    store::{
+        Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
+        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes, words::hostname,
+    },
+};
+use async_trait::async_trait;
+use connection::{Server, function};
+use enqueue::instant;
+use error::Effect;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wake::Listener;
+
+/// Times a process may die under a job that ran as the only suspect before the job is dead (contract 1).
+const DEATHS: u32 = 3;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What the names of all keys begin with.
+    pub prefix: String,
+    /// Milliseconds that a call may take before it answers `Unavailable`.
+    pub timeout_ms: u64,
+    /// Settings of the server that may lose jobs, and are put up with.
+    pub accept: Vec<Risk>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { prefix: "windlass".into(), timeout_ms: 10_000, accept: Vec::new() }
+    }
+}
+
+pub struct RedisStore {
+    server: Server,
+    prefix: String,
+    clock: Clock,
+    wakes: Wakes,
+    /// The place where no other daemon can be.
+    node: Option<String>,
+    known: Mutex<Known>,
+    stop: CancellationToken,
+}
+
+/// What the store needs not ask for again.
+#[derive(Default)]
+struct Known {
+    settings: Option<Settings>,
+    /// By its number.
+    queues: Arc<BTreeMap<i64, Name>>,
+    leased_from: BTreeSet<Name>,
+}
+
+impl RedisStore {
+    /// Connects to the server that `url` names.
+    ///
+    /// # Errors
+    /// `Refused` when the URL cannot be read, or the server lacks our functions; `Unavailable` when it does not answer.
+    pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
+        let (wakes, stop) = (Wakes::new(), CancellationToken::new());
+        let server = Server::new(url, &config, stop.clone())?;
+        durability::check(&server, &config).await?;
+        library::check(&server).await?;
+        let node = match &role {
+            Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
+            _ => None,
+        };
+        if matches!(role, Role::Daemon { .. }) {
+            let channel = format!("{}:wake", config.prefix);
+            let listener = Listener { client: server.client.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
+            tokio::spawn(listener.run());
+        }
+        let store = Self { server, prefix: config.prefix, clock, wakes, node, known: Mutex::default(), stop };
+        store.take_back().await?;
+        Ok(store)
+    }
+
+    /// Loads our functions into the server that `url` names.
+    ///
+    /// # Errors
+    /// As those of [`RedisStore::open`].
+    pub async fn migrate(url: &str, config: &Config) -> Result<()> {
+        library::load(&Server::new(url, config, CancellationToken::new())?).await
+    }
+
+    /// Whether the server that `url` names has them as they are in this program.
+    ///
+    /// # Errors
+    /// As those of [`RedisStore::open`].
+    pub async fn is_migrated(url: &str, config: &Config) -> Result<bool> {
+        library::is_loaded(&Server::new(url, config, CancellationToken::new())?).await
+    }
+
+    fn base(&self, queue: &Name) -> String {
+        format!("{}:{{{queue}}}", self.prefix)
+    }
+
+    /// Of what belongs to no queue.
+    fn common(&self) -> String {
+        format!("{}:{{_}}", self.prefix)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know_settings(&self, settings: Settings) {
+        self.known().settings = Some(settings);
+    }
+
+    async fn known_settings(&self) -> Result<Settings> {
+        let known = self.known().settings.clone();
+        match known {
+            Some(settings) => Ok(settings),
+            None => {
+                let settings = self.read_settings().await?;
+                self.know_settings(settings.clone());
+                Ok(settings)
+            }
+        }
+    }
+
+    async fn read_settings(&self) -> Result<Settings> {
+        let call = redis::cmd("GET").arg(format!("{}:settings", self.common())).clone();
+        let text: Option<String> = self.server.ask(Effect::Reads, &call).await?;
+        text.map_or_else(
+            || Ok(Settings::default()),
+            |text| serde_json::from_str(&text).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}"))),
+        )
+    }
+
+    /// All queues that ever had a job, with their numbers.
+    async fn all_queues(&self) -> Result<BTreeMap<Name, i64>> {
+        let call = redis::cmd("HGETALL").arg(format!("{}:queues", self.common())).clone();
+        let rows: Vec<(String, i64)> = self.server.ask(Effect::Reads, &call).await?;
+        let queues: BTreeMap<Name, i64> =
+            rows.into_iter().filter_map(|(name, number)| Name::new(&name).ok().map(|name| (name, number))).collect();
+        self.known().queues = Arc::new(queues.iter().map(|(name, number)| (*number, name.clone())).collect());
+        Ok(queues)
+    }
+
+    async fn queues_by_number(&self) -> Result<Arc<BTreeMap<i64, Name>>> {
+        let known = Arc::clone(&self.known().queues);
+        if known.is_empty() {
+            self.all_queues().await?;
+            return Ok(Arc::clone(&self.known().queues));
+        }
+        Ok(known)
+    }
+
+    async fn queue_number(&self, queue: &Name) -> Result<i64> {
+        let known = self.known().queues.iter().find(|(_, name)| *name == queue).map(|(number, _)| *number);
+        match known {
+            Some(number) => Ok(number),
+            None => {
+                let queues = self.all_queues().await?;
+                queues.get(queue).copied().map_or_else(|| error::odd("the queue's number"), Ok)
+            }
+        }
+    }
+
+    fn leases_from<'q>(&self, queues: impl Iterator<Item = &'q Name>) {
+        let mut known = self.known();
+        for queue in queues {
+            if !known.leased_from.contains(queue) {
+                known.leased_from.insert(queue.clone());
+            }
+        }
+    }
+
+    fn leased_from(&self) -> Vec<Name> {
+        self.known().leased_from.iter().cloned().collect()
+    }
+
+    /// The answers of all queues to the same call.
+    async fn on_all_queues(&self, name: &str, arguments: impl Fn(&mut redis::Cmd)) -> Result<Vec<redis::Value>> {
+        let calls: Vec<redis::Cmd> = self
+            .all_queues()
+            .await?
+            .keys()
+            .map(|queue| {
+                let mut call = function(name, &[self.base(queue)]);
+                arguments(&mut call);
+                call
+            })
+            .collect();
+        self.server.ask_each(Effect::Writes, &calls).await
+    }
+
+    /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
+    async fn take_back(&self) -> Result<()> {
+        let Some(node) = &self.node else { return Ok(()) };
+        loop {
+            let (reaped, more) = self.reap_as(node, self.now_or(None)).await?;
+            if reaped != Reaped::default() {
+                tracing::warn!(requeued = reaped.requeued, poisoned = reaped.poisoned, "took back the leases of a daemon that died");
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `node`: whose holders are dead, if anybody's.
+    async fn reap_as(&self, node: &str, now: Option<Timestamp>) -> Result<(Reaped, bool)> {
+        let (mut reaped, mut more) = (Reaped::default(), false);
+        for told in self.on_all_queues("reap", |call| _ = call.arg(instant(now)).arg(node).arg(DEATHS)).await? {
+            let [requeued, suspects, poisoned, is_more] = reply::fixed(told)?;
+            reaped.requeued += reply::count(requeued)?;
+            reaped.suspects += reply::count(suspects)?;
+            reaped.poisoned += reply::count(poisoned)?;
+            more |= reply::number(is_more)? == 1;
+        }
+        Ok((reaped, more))
+    }
+
+    async fn server_time(&self) -> Result<Timestamp> {
+        let (seconds, micros): (i64, i64) = self.server.ask(Effect::Reads, &redis::cmd("TIME")).await?;
+        Ok(Timestamp(seconds * 1_000_000 + micros))
+    }
+
+    /// The server's clock decides, but where a test moves time by hand.
+    fn now_or(&self, now: Now) -> Option<Timestamp> {
+        now.or_else(|| match &self.clock {
+            Clock::System => None,
+            clock @ Clock::Manual(_) => Some(clock.now()),
+        })
+    }
+
+    async fn instant_or_now(&self, now: Now) -> Result<Timestamp> {
+        match self.now_or(now) {
+            Some(now) => Ok(now),
+            None => self.server_time().await,
+        }
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>> {
+        self.enqueue_jobs(jobs, self.now_or(now)).await
+    }
+
+    async fn lease(&self, request: LeaseRequest, now: Now) -> Result<LeaseReply> {
+        self.lease_jobs(request, self.now_or(now)).await
+    }
+
+    async fn leased_by(&self, nonce: Nonce) -> Result<Vec<Leased>> {
+        self.leased_under(nonce).await
+    }
+
+    async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat> {
+        self.beat(holder, lease, &held, &progress, self.now_or(now)).await
+    }
+
+    async fn goodbye(&self, holder: HolderId) -> Result<()> {
+        let now = self.now_or(None);
+        self.on_all_queues("goodbye", |call| _ = call.arg(instant(now)).arg(holder.0.as_bytes())).await.map(drop)
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
+        let answers = self.settle_batch(&batch, self.now_or(now)).await?;
+        self.wakes.work();
+        Ok(answers)
+    }
+
+    async fn advance(&self, now: Now) -> Result<Advanced> {
+        let now = self.now_or(now);
+        let mut advanced = Advanced::default();
+        for told in self.on_all_queues("advance", |call| _ = call.arg(instant(now))).await? {
+            let [due, admitted, expired, parks, more, next_due] = reply::fixed(told)?;
+            advanced.due += reply::count(due)?;
+            advanced.admitted += reply::count(admitted)?;
+            advanced.expired += reply::count(expired)?;
+            advanced.park_expired += reply::count(parks)?;
+            advanced.more |= reply::number(more)? == 1;
+            advanced.next_due = [advanced.next_due, reply::maybe_time(next_due)?].into_iter().flatten().min();
+        }
+        if advanced.due + advanced.admitted > 0 {
+            self.wakes.work();
+        }
+        Ok(advanced)
+    }
+
+    async fn reap(&self, now: Now) -> Result<Reaped> {
+        let (reaped, _) = self.reap_as("", self.now_or(now)).await?;
+        if reaped.requeued > 0 {
+            self.wakes.work();
+        }
+        Ok(reaped)
+    }
+
+    async fn prune(&self, retention: Retention, limit: usize, now: Now) -> Result<Pruned> {
+        let now = self.instant_or_now(now).await?;
+        // A settlement can be asked about for an hour, whatever the retention (contract 3).
+        let before = |hours: u64| now.minus(Duration::from_secs(hours.max(1).saturating_mul(3600)));
+        let finished = before(retention.finished_hours);
+        let dead = if retention.dead_hours == 0 { 0 } else { before(retention.dead_hours).0 };
+        let mut pruned = Pruned::default();
+        let told = self.on_all_queues("prune", |call| _ = call.arg(now.0).arg(finished.0).arg(dead).arg(limit)).await?;
+        for told in told {
+            let [jobs, more] = reply::fixed(told)?;
+            pruned.jobs += reply::count(jobs)?;
+            pruned.more |= reply::number(more)? == 1;
+        }
+        let call = function("prune_common", &[self.common()]).arg(now.0).arg(limit).arg(finished.0).clone();
+        pruned.more |= self.server.ask::<i64>(Effect::Writes, &call).await? == 1;
+        Ok(pruned)
+    }
+
+    async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {
+        self.cancel_job(id, reason, actor, self.now_or(now)).await
+    }
+
+    async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.make_due(id, actor, self.now_or(now)).await
+    }
+
+    async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.redrive_job(id, actor, self.now_or(now)).await
+    }
+
+    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
+        self.unpark_by(token, answer.as_ref(), self.now_or(now)).await
+    }
+
+    async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
+        self.wake_kinds(kinds, self.now_or(now)).await
+    }
+
+    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        self.pause_queue(queue, reason, actor, self.now_or(now)).await
+    }
+
+    async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
+        self.resume_queue(queue, actor, self.now_or(now)).await
+    }
+
+    async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.purge_job(id, actor, self.now_or(now)).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        self.get_job(id).await
+    }
+
+    async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+        self.list_jobs(filter, cursor, limit.min(1000)).await
+    }
+
+    async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
+        self.queue_statuses(self.instant_or_now(now).await?).await
+    }
+
+    async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {
+        self.quarantine_rows(limit).await
+    }
+
+    async fn record(&self, tenant: Option<&Name>, collection: &Name, key: &str) -> Result<Option<Json>> {
+        self.read_record(tenant, collection, key).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let settings = durability::read(&self.server).await?;
+        Ok(Health { store: "redis", version: settings.version, schema_version: 1, durability: settings.durability })
+    }
+
+    async fn settings(&self) -> Result<Settings> {
+        let settings = self.read_settings().await?;
+        self.know_settings(settings.clone());
+        Ok(settings)
+    }
+
+    async fn configure(&self, settings: &Settings) -> Result<()> {
+        self.write_settings(settings).await
+    }
+
+    async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
+        self.export_jobs(cursor, limit.min(1000)).await
+    }
+
+    async fn import(&self, jobs: Vec<Exported>, now: Now) -> Result<u64> {
+        self.import_jobs(&jobs, self.now_or(now)).await
+    }
+
+    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
+        self.write_schedule(schedule, self.now_or(now)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<ScheduleState>> {
+        self.all_schedules().await
+    }
+
+    async fn delete_schedule(&self, name: &Name, actor: &Actor) -> Result<()> {
+        self.drop_schedule(name, actor).await
+    }
+
+    async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()> {
+        self.hold_schedule(name, paused, actor).await
+    }
+
+    async fn fire(&self, state: &ScheduleState, plan: Plan, now: Now) -> Result<bool> {
+        self.fire_plan(state, plan, self.now_or(now)).await
+    }
+
+    async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
+        self.past_occurrences(name, limit).await
+    }
+
+    fn wakes(&self) -> watch::Receiver<u64> {
+        self.wakes.on_work()
+    }
+
+    fn cancels(&self) -> watch::Receiver<u64> {
+        self.wakes.on_cancel()
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.instant_or_now(None).await
+    }
+
+    async fn close(&self) {
+        self.stop.cancel();
+    }
+}

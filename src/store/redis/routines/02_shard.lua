@@ -1,0 +1,218 @@
+-- A shard in one call: opened with what most calls look at, closed with what they changed.
+
+local DEFAULT_KIND = { queue = 'default', priority = 5, max_attempts = 5, timeout_ms = 300000, on_expire = 'cancel', park_for_ms = 604800000 }
+local DEFAULT_QUEUE = { key_concurrency = 1, fair = true, tenant_weights = {}, on_head = 'block' }
+-- The settings last read, so that they are decoded once a change and not once a call.
+local known = { text = '{}', settings = { queues = {}, kinds = {} } }
+
+local Shard = {}
+Shard.__index = function(s, name)
+  local of = Shard[name]
+  if of ~= nil then
+    return of
+  end
+  -- Any other name is a key: `s.jobs` is `<base>:jobs`.
+  local key = s.base .. ':' .. name
+  rawset(s, name, key)
+  return key
+end
+
+-- Those that the call has to do with.
+local opened = {}
+
+function W.begin(keys, now)
+  opened = {}
+  for _, base in ipairs(keys) do
+    W.at(base, now)
+  end
+  return opened[keys[1]]
+end
+
+function W.at(base, now)
+  local s = opened[base]
+  if not s then
+    s = W.open(base, now)
+    opened[base] = s
+  end
+  return s
+end
+
+-- The shard of a queue beside `s`, where one call may touch both.
+function W.beside(s, queue)
+  return W.at(s.prefix .. ':{' .. queue .. '}', s.now)
+end
+
+-- One may wake another.
+function W.finish()
+  local is_dirty = true
+  while is_dirty do
+    is_dirty = false
+    for _, s in pairs(opened) do
+      is_dirty = is_dirty or next(s.refills) ~= nil
+      W.close(s)
+    end
+  end
+end
+
+function W.open(base, now)
+  local s = setmetatable({ base = base, now = now, moved = {}, lanes = {}, gates = {}, refills = {}, work = false, cancelled = false }, Shard)
+  rawset(s, 'prefix', string.match(base, '^(.*):{') or base)
+  rawset(s, 'queue', string.match(base, '{(.*)}$'))
+  return s
+end
+
+-- Lets in who may come, at all gates of which somebody left.
+function W.refill_all(s)
+  while next(s.refills) do
+    local keys = s.refills
+    s.refills = {}
+    for key in pairs(keys) do
+      W.refill(s, key)
+    end
+  end
+end
+
+-- Everything that a call leaves for its end.
+function W.close(s)
+  W.refill_all(s)
+  for state, jobs in pairs(s.moved) do
+    if jobs ~= 0 then
+      call('HINCRBY', s.base, state, jobs)
+    end
+  end
+  for lane, jobs in pairs(s.lanes) do
+    if jobs ~= 0 and call('HINCRBY', s.slots, lane, jobs) <= 0 then
+      call('HDEL', s.slots, lane)
+    end
+  end
+  s.moved, s.lanes = {}, {}
+  if s.work and call('HDEL', s.base, 'asleep') == 1 then
+    call('PUBLISH', s.prefix .. ':' .. CHANNEL, 'work')
+  end
+  if s.cancelled then
+    call('PUBLISH', s.prefix .. ':' .. CHANNEL, 'cancel')
+  end
+end
+
+-- Gives a queue its number, by which a lease tells where it is from.
+function W.enrol(prefix, queue)
+  local common = prefix .. ':{_}'
+  local number = call('HGET', common .. ':queues', queue)
+  if not number then
+    number = call('HINCRBY', common, 'queues', 1)
+    call('HSET', common .. ':queues', queue, number)
+  end
+  return number
+end
+
+-- Where holders are that run a suspect: none runs two, whatever their queues.
+function Shard.alone_in(s)
+  return (ONE and s.prefix .. ':{_}' or s.base) .. ':alone'
+end
+
+-- A queue is known from its first job on.
+function Shard.enrol(s)
+  if ONE and call('HSETNX', s.base, 'known', 1) == 1 then
+    W.enrol(s.prefix, s.queue)
+  end
+end
+
+function Shard.count(s, state, jobs)
+  s.moved[state] = (s.moved[state] or 0) + jobs
+end
+
+function Shard.move(s, from, to)
+  s:count(from, -1)
+  s:count(to, 1)
+end
+
+-- So many more jobs of the lane run, or fewer.
+function Shard.run(s, lane, jobs)
+  if lane ~= '' then
+    s.lanes[lane] = (s.lanes[lane] or 0) + jobs
+  end
+end
+
+function Shard.running_in(s, lane)
+  return tonumber(call('HGET', s.slots, lane) or 0) + (s.lanes[lane] or 0)
+end
+
+function Shard.running(s)
+  return tonumber(call('HGET', s.base, 'running') or 0) + (s.moved.running or 0)
+end
+
+function Shard.next_pos(s, n)
+  local first = call('HINCRBY', s.base, 'pos', n) - n + 1
+  if first == 1 then
+    s:enrol()
+  end
+  return first
+end
+
+local function settings_of(s)
+  if not rawget(s, 'set') then
+    local text = call('GET', s.settings)
+    if not text and ONE then
+      text = call('GET', s.prefix .. ':{_}:settings')
+    end
+    text = text or '{}'
+    if text ~= known.text then
+      local settings = cjson.decode(text)
+      settings.queues = settings.queues or {}
+      settings.kinds = settings.kinds or {}
+      known = { text = text, settings = settings }
+    end
+    rawset(s, 'set', known.settings)
+  end
+  return s.set
+end
+
+local function or_default(value, default)
+  if value == nil or value == cjson.null then
+    return default
+  end
+  return value
+end
+
+function Shard.kind(s, kind)
+  return settings_of(s).kinds[kind] or DEFAULT_KIND
+end
+
+function Shard.payload_bytes(s)
+  return settings_of(s).payload_bytes or 1048576
+end
+
+-- The queue's own rules, with nil for what is not limited.
+function Shard.rules(s)
+  if not rawget(s, 'rule') then
+    local of = settings_of(s).queues[s.queue] or DEFAULT_QUEUE
+    local function rate(r)
+      r = or_default(r, nil)
+      return r and { interval = max(math.ceil(1000000 / r.per_second), 1), burst = max(r.burst, 1) }
+    end
+    rawset(s, 'rule', {
+      concurrency = or_default(of.concurrency, nil), key_concurrency = max(or_default(of.key_concurrency, 1), 1), rate = rate(of.rate),
+      key_rate = rate(of.key_rate), tenant_concurrency = or_default(of.tenant_concurrency, nil), fair = or_default(of.fair, true),
+      weights = or_default(of.tenant_weights, {}), skip = of.on_head == 'skip',
+    })
+  end
+  return s.rule
+end
+
+-- GCRA: the theoretical arrival time moves on by one interval a start, and may run ahead of the clock by the burst.
+function W.rate_admits(rate, tat, now)
+  local ahead = rate.interval * (rate.burst - 1)
+  local base = max(tat, now)
+  if base > now + ahead then
+    return 0
+  end
+  return floor((now + ahead - base) / rate.interval) + 1
+end
+
+function W.rate_spend(rate, tat, now, starts)
+  return max(tat, now) + rate.interval * starts
+end
+
+function W.rate_opens(rate, tat)
+  return tat - rate.interval * (rate.burst - 1)
+end

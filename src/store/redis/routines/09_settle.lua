@@ -1,0 +1,238 @@
+-- The end of an attempt: fence, result, follow-ups, effects, usage and the job's next place, in one step.
+
+local APPLIED, BEFORE, LOST = 'a', 'b', 'l'
+local PLAIN = byte('c')
+
+-- The lease is not there: was it this very settlement that ended it?
+local function told_before(s, id, epoch, nonce)
+  local proof = nonce .. pack8(tonumber(epoch))
+  local ended = call('HGET', s.ends, id)
+  if ended and sub(ended, 34, 57) == proof then
+    return BEFORE
+  end
+  -- Whatever it became since.
+  local j = W.read_job(s, id)
+  return j and j.h.settled == W.hex(proof) and BEFORE or LOST
+end
+
+-- Places of a claim are over; the last one takes the claim with it.
+function W.drop_places(s, epoch, places)
+  if #places > 0 then
+    local key = s.base .. ':claim:' .. epoch
+    W.spread('HDEL', key, places)
+    if call('EXISTS', key) == 0 then
+      call('HDEL', s.claims, epoch)
+    end
+  end
+end
+
+-- What the lease held beside the job goes with it: slots, turns, the rights of a suspect.
+local function leave_run(s, item, to_final, is_released)
+  local flags, lane = byte(item.entry, 17), sub(item.entry, 19)
+  if lane ~= '' then
+    s:run(lane, -1)
+    W.reopen_lane(s, lane)
+  end
+  if has(flags, SUSPECT) then
+    call('HDEL', s:alone_in(), sub(item.claim, 1, 16))
+    s.work = true
+  end
+  if has(flags, KEYED) and not is_released then
+    W.gate_ends(s, item.job.h.key, item.id, to_final or s:rules().skip)
+  end
+end
+W.leave_run = leave_run
+
+local function write_beside(s, item, t)
+  local tenant = item.job.h.tenant or ''
+  local common = s.prefix .. ':{_}'
+  for n, usage in ipairs(t.usage or {}) do
+    call('HSET', s.usage, concat({ W.hex(item.id), ':', item.epoch, ':', n }), usage)
+  end
+  for _, e in ipairs(t.effects or {}) do
+    if e.put == 'record' then
+      local name = concat({ tenant, '\0', e.collection, '\0', e.key })
+      local old = call('HGET', common .. ':records', name)
+      local old_time = old and unpack8(old, 1) or 0
+      -- An older event never overwrites a newer one.
+      if not e.event_time or old_time == 0 or e.event_time >= old_time then
+        call('HSET', common .. ':records', name, concat({ pack8(e.event_time or 0), item.id, e.value }))
+      end
+    elseif e.put == 'send' then
+      call('HSET', common .. ':sends', concat({ tenant, '\0', e.channel, '\0', e.key }), item.id .. (e.provider_id or ''))
+    else
+      local name = tenant .. '\0' .. e.key
+      local till = W.plus_ms(s.now, e.ttl_ms)
+      call('HSET', common .. ':cache', name, pack8(till) .. e.value)
+      call('ZADD', common .. ':cached', till, name)
+    end
+  end
+  for _, n in ipairs(t.follow_ups or {}) do
+    W.follow_up(s, cmsgpack.unpack(W.unhex(n)), item.id, item.job.h.tenant, false)
+  end
+end
+
+local OUTCOMES = { r = 'retried', n = 'snoozed', p = 'parked', x = 'cancelled', d = 'dead', l = 'released' }
+
+-- Anything but a plain completion. `t`: what becomes of the job, as rows.rs packs it.
+local function settle_with_care(s, item, t)
+  local j = item.job
+  local flags = byte(item.entry, 17)
+  local asked = call('HGET', s.cancels, item.id)
+  local verdict, reason = t.verdict, t.reason
+  if asked then
+    call('HDEL', s.cancels, item.id)
+    -- Whoever asked said why; a run that was stopped for it can only say that it was.
+    if verdict ~= 'c' and verdict ~= 'd' then
+      verdict, reason = 'x', asked
+    end
+  end
+  call('HDEL', s.progress, item.id)
+  local proof = item.nonce .. pack8(tonumber(item.epoch))
+  local is_final = verdict == 'c' or verdict == 'x' or verdict == 'd'
+  if verdict ~= 'c' then
+    W.add_record(j, t.started_at, s.now, sub(item.claim, 1, 16), OUTCOMES[verdict], t.error, verdict == 'r' and t.till)
+    if verdict == 'r' or verdict == 'd' then
+      j.h.attempt = (j.h.attempt or 0) + 1
+    end
+    if t.checkpoint then
+      j.h.checkpoint, j.h.answer = t.checkpoint, nil
+    end
+    j.h.settled = W.hex(proof)
+  end
+  leave_run(s, item, is_final, verdict == 'l')
+  if is_final then
+    j.state = 'p'
+    W.write_job(s, j)
+    local holder = sub(item.claim, 1, 16)
+    W.bury(s, item.id, verdict, W.ended(verdict, s.now, t.started_at, holder .. item.nonce, tonumber(item.epoch), reason, t.result))
+    s:move('running', STATES[verdict])
+  elseif verdict == 'l' then
+    s:move('running', 'queued')
+    W.put_back(s, j)
+    if has(flags, KEYED) then
+      local g = W.gate(s, j.h.key)
+      call('SREM', g.run, j.id)
+      s.refills[j.h.key] = true
+    end
+  elseif verdict == 'p' then
+    s:move('running', 'parked')
+    W.park(s, j, reason, t.till, t.token)
+  else
+    s:move('running', 'scheduled')
+    W.schedule(s, j, t.till)
+  end
+  write_beside(s, item, t)
+  if is_final then
+    W.after_end(s, j, verdict)
+  end
+end
+
+-- Those that come back first, all of them, before any gate lets others in.
+local function settle_others(s, items)
+  local others = {}
+  for _, item in ipairs(items) do
+    item.job = W.read_job(s, item.id)
+    local verdict = item.verdict
+    if not item.job then
+      s:count('running', -1)
+    elseif byte(verdict, 1) == PLAIN then
+      item.t = { verdict = 'c', started_at = unpack8(verdict, 2), result = #verdict > 9 and sub(verdict, 10) or nil }
+      others[#others + 1] = item
+    else
+      item.t = cmsgpack.unpack(sub(verdict, 2))
+      if item.t.verdict == 'l' then
+        settle_with_care(s, item, item.t)
+      else
+        others[#others + 1] = item
+      end
+    end
+  end
+  for _, item in ipairs(others) do
+    settle_with_care(s, item, item.t)
+  end
+end
+
+-- The settlements of one claim: place, id and verdict of each, from `from` on. Plain completions are written at once; `b.later`
+-- gets the others. Answers a letter for each.
+local function settle_claim(s, b, epoch, nonce, args, from, to)
+  local claim = call('HGET', s.claims, epoch)
+  local is_ours = claim and sub(claim, 17, 32) == nonce
+  local places = {}
+  for i = from, to, 3 do
+    places[#places + 1] = args[i]
+  end
+  local entries = is_ours and W.fields(s.base .. ':claim:' .. epoch, places)
+  local answers, gone, seen = b.answers, {}, {}
+  local before, after
+  if is_ours then
+    before, after = 'c' .. b.now8, concat({ sub(claim, 1, 16), nonce, pack8(tonumber(epoch)), '\0\0' })
+  end
+  for n = 1, #places do
+    local place, id, verdict = places[n], args[from + 3 * n - 2], args[from + 3 * n - 1]
+    local entry = entries and entries[n]
+    local at = #answers + 1
+    if not entry or sub(entry, 1, 16) ~= id then
+      answers[at] = told_before(s, id, epoch, nonce)
+    elseif seen[place] then
+      answers[at] = BEFORE
+    else
+      answers[at], seen[place], gone[#gone + 1] = APPLIED, true, place
+      if byte(verdict, 1) == PLAIN and byte(entry, 17) == 0 and not b.has_asks then
+        local ends = b.ends
+        local m = #ends
+        ends[m + 1], ends[m + 2] = id, concat({ before, sub(verdict, 2, 9), after, sub(verdict, 10) })
+        if #entry > 18 then
+          local lane = sub(entry, 19)
+          s:run(lane, -1)
+          if b.is_capped then
+            W.reopen_lane(s, lane)
+          end
+        end
+      else
+        b.later[#b.later + 1] = { epoch = epoch, nonce = nonce, id = id, verdict = verdict, entry = entry, claim = claim }
+      end
+    end
+  end
+  W.drop_places(s, epoch, gone)
+end
+
+-- The arguments from `from` on are, of each claim, its epoch, its nonce and the number of its settlements, and these: place, id and
+-- verdict. A verdict that begins with `c` is a plain completion: when it started, and its result; one that begins with `m` is a
+-- map that says more. Answers a letter for each.
+function W.settle(s, args, from)
+  local has_children = call('EXISTS', s.prefix .. ':{_}:waiting') == 1
+  local b = { answers = {}, ends = {}, later = {}, now8 = pack8(s.now), has_asks = call('EXISTS', s.cancels) == 1, is_capped = s:rules().tenant_concurrency }
+  local at = from
+  while at <= #args do
+    local last = at + 2 + 3 * tonumber(args[at + 2])
+    settle_claim(s, b, args[at], args[at + 1], args, at + 3, last)
+    at = last + 1
+  end
+  local plain = #b.ends / 2
+  if plain > 0 then
+    local ids = {}
+    for i = 1, plain do
+      ids[i] = b.ends[2 * i - 1]
+    end
+    W.spread('HSET', s.ends, b.ends, 2)
+    -- Those that ended together stand together.
+    call('RPUSH', s.fin, b.now8 .. concat(ids))
+    if call('EXISTS', s.progress) == 1 then
+      W.spread('HDEL', s.progress, ids)
+    end
+    s:count('running', -plain)
+    s:count('completed', plain)
+    if has_children then
+      for i = 1, plain do
+        W.tell_children(s, ids[i])
+      end
+    end
+  end
+  settle_others(s, b.later)
+  if s:rules().concurrency then
+    -- A slot of the queue's own limit came free.
+    s.work = true
+  end
+  return concat(b.answers)
+end

@@ -1,0 +1,212 @@
+-- What people and programs ask for beside the flow: cancel, run now, redrive, purge, pause. Each act leaves one audit row whose
+-- field is its `op_id`; the same act asked again changes nothing.
+
+-- Records the act. False: it was done before.
+local function audit(key, op)
+  return call('HSETNX', key, op.id, op.row) == 1
+end
+W.audit = audit
+
+local function no_such_job()
+  return { 'missing' }
+end
+
+local function not_allowed(state)
+  return { 'not_allowed', state }
+end
+
+function W.cancel(s, id, reason, op)
+  local state, j = W.state_of(s, id)
+  if not state then
+    return no_such_job()
+  end
+  local is_first = audit(s.audit, op)
+  if state == 'cancelled' and not is_first then
+    return { 'now' }
+  elseif not j then
+    return { 'final' }
+  elseif state == 'running' then
+    call('HSET', s.cancels, id, reason)
+    s.cancelled = true
+    return { 'asked' }
+  end
+  W.displace(s, j)
+  W.end_waiting(s, j, 'x', reason)
+  return { 'now' }
+end
+
+function W.run_now(s, id, op)
+  local state, j = W.state_of(s, id)
+  if not state then
+    return no_such_job()
+  elseif call('HEXISTS', s.audit, op.id) == 1 then
+    return { 'ok' }
+  elseif state ~= 'scheduled' and state ~= 'parked' then
+    return not_allowed(state)
+  end
+  audit(s.audit, op)
+  if state == 'scheduled' then
+    call('ZREM', s.due, id)
+  else
+    W.unpark_marks(s, j)
+  end
+  W.drop_parents(s, id)
+  j.h.run_at = s.now
+  W.let_go(s, j, state)
+  return { 'ok' }
+end
+
+-- The answer goes beside the checkpoint that the worker left.
+function W.unpark_by(s, token, answer)
+  local id = call('HGET', s.tokens, token)
+  local j = id and W.read_job(s, id)
+  if not j or j.state ~= 'p' then
+    return no_such_job()
+  end
+  if answer ~= '' then
+    local old = j.h.checkpoint
+    if not old then
+      j.h.checkpoint = '{"answer":' .. answer .. '}'
+    else
+      j.h.checkpoint, j.h.answer = old, answer
+    end
+  end
+  W.unpark(s, j)
+  return { 'ok', id }
+end
+
+function W.unpark_kinds(s, kinds)
+  local woken = 0
+  for _, kind in ipairs(kinds) do
+    for _, id in ipairs(call('SRANDMEMBER', s.base .. ':unknown:' .. kind, BATCH)) do
+      local j = W.read_job(s, id)
+      if j and j.state == 'p' then
+        W.unpark(s, j)
+        woken = woken + 1
+      else
+        call('SREM', s.base .. ':unknown:' .. kind, id)
+      end
+    end
+  end
+  return woken
+end
+
+-- A dead job gets up, its attempts counted anew; their records stay.
+function W.redrive(s, id, op)
+  local state = W.state_of(s, id)
+  if not state then
+    return no_such_job()
+  elseif call('HEXISTS', s.audit, op.id) == 1 then
+    return { 'ok' }
+  elseif state ~= 'dead' then
+    return not_allowed(state)
+  end
+  local j = W.read_job(s, id)
+  if not j then
+    return no_such_job()
+  end
+  if j.h.unique then
+    local other = W.unique_again(s, j)
+    if other then
+      return { 'duplicate', other }
+    end
+  end
+  audit(s.audit, op)
+  call('HDEL', s.ends, id)
+  call('ZREM', s.dead, id)
+  call('ZREM', s.died, id)
+  local h = j.h
+  h.attempt, h.deaths, h.expires_at, h.reason, h.run_at = nil, nil, nil, nil, s.now
+  j.pos = 0
+  W.let_go(s, j, 'dead')
+  return { 'ok' }
+end
+
+function W.purge(s, id, op)
+  local state = W.state_of(s, id)
+  if not state then
+    return no_such_job()
+  elseif call('HEXISTS', s.audit, op.id) == 1 then
+    return { 'ok' }
+  elseif state ~= 'dead' then
+    return not_allowed(state)
+  end
+  audit(s.audit, op)
+  for _, key in ipairs({ s.jobs, s.ends }) do
+    call('HDEL', key, id)
+  end
+  for _, key in ipairs({ s.ids, s.dead, s.died }) do
+    call('ZREM', key, id)
+  end
+  s:count('dead', -1)
+  return { 'ok' }
+end
+
+function W.pause(s, row, op)
+  if audit(s.audit, op) then
+    call('HSET', s.base, 'pause', row)
+    s:enrol()
+  end
+end
+
+function W.resume(s, op)
+  if audit(s.audit, op) then
+    call('HDEL', s.base, 'pause')
+    s.work = true
+  end
+end
+
+-- New rules: a cap may have been raised, so lanes that were shut look again.
+function W.configured(s)
+  for _, lane in ipairs(call('SMEMBERS', s.shut)) do
+    W.reopen_lane(s, lane)
+  end
+  s.work = true
+end
+
+-- Takes in what was exported elsewhere, as it stood there. Answers whether it was new.
+function W.import(s, id, n, payload)
+  if call('HEXISTS', s.jobs, id) == 1 then
+    return false
+  end
+  local j = { id = id, kind = n.kind, payload = payload, pos = 0, h = n.head, state = 'p' }
+  s:enrol()
+  if n.unique then
+    local name = (j.h.tenant or '') .. '\0' .. j.h.unique
+    call('HSETNX', s.uniques, name, concat({ n.unique.held, '1', pack8(n.unique.held == 'w' and s.now + n.unique.window or 0), pack8(s.now), id }))
+  end
+  call('ZADD', s.ids, 0, id)
+  W.set_lane(s, j)
+  if n.state == 'd' then
+    W.write_job(s, j)
+    call('HSET', s.ends, id, W.ended('d', n.finished_at, n.started_at, nil, nil, n.reason))
+    call('ZADD', s.dead, 0, id)
+    call('ZADD', s.died, n.finished_at, id)
+    s:count('dead', 1)
+  else
+    if j.h.expires_at and not j.h.attempts then
+      call('ZADD', s.expiries, j.h.expires_at, id)
+    end
+    if n.state == 's' then
+      s:count('scheduled', 1)
+      W.schedule(s, j, j.h.run_at)
+    elseif n.state == 'p' then
+      s:count('parked', 1)
+      W.park(s, j, n.reason, n.park_until, n.token)
+      if n.waits_for then
+        local after = j.h.after
+        j.h.after = n.waits_for  -- those that are open still
+        W.put_parents(s, j)
+        j.h.after = after
+        -- One may have ended here before its child came.
+        W.look_at_parents(s, j)
+      end
+    else
+      s:count('queued', 1)
+      W.let_go(s, j, 'queued')
+    end
+  end
+  -- Children that came before it stop reading it as missing.
+  W.tell_children(s, id)
+  return true
+end

@@ -1,0 +1,80 @@
+-- Schedules: a hash with a remembered last instant each. Whoever fires first wins; the others see that it has moved.
+--
+--   <prefix>:{_}:schedules     hash   name -> paused, generation, last, the schedule
+--   <prefix>:{_}:occurrences   zset   due -> name, generation, what became of it
+
+local function read(common, name)
+  local row = call('HGET', common .. ':schedules', name)
+  if row then
+    return { paused = sub(row, 1, 1), generation = unpack8(row, 2), last = unpack8(row, 10), text = sub(row, 18) }
+  end
+end
+
+local function write(common, name, x)
+  call('HSET', common .. ':schedules', name, concat({ x.paused, pack8(x.generation), pack8(x.last), x.text }))
+end
+
+-- Puts the schedule. If its generation is still the one that the caller saw, and `is_same_rule`, only its text changes.
+function W.put_schedule(common, name, text, seen, is_same_rule, now)
+  local old = read(common, name)
+  if (old and old.generation or 0) ~= seen then
+    return false
+  end
+  if old and is_same_rule then
+    old.text = text
+    write(common, name, old)
+  else
+    -- Numbers only grow, so a schedule that is deleted and made again is never taken for its former self.
+    write(common, name, { paused = '0', generation = call('HINCRBY', common, 'generation', 1), last = now, text = text })
+  end
+  return true
+end
+
+local function record(common, name, generation, due, fate)
+  call('ZADD', common .. ':occurrences', due, concat({ pack8(due), pack8(generation), char(#name), name, fate }))
+end
+
+-- Fires what is planned: `plan.skipped` and `plan.jobs`.
+function W.fire(common, name, plan)
+  local x = read(common, name)
+  if not x or x.generation ~= plan.generation or x.last ~= plan.last then
+    return false
+  end
+  x.last = plan.through
+  write(common, name, x)
+  local run = plan.skipped
+  if run then
+    record(common, name, plan.generation, run.from, concat({ 's', pack8(run.through), pack8(run.count), run.reason }))
+  end
+  for _, due in ipairs(plan.jobs) do
+    local s = due.shard
+    local refused = true
+    if not W.refusal({ { shard = s, id = due.id, n = due.n, index = 0 } }) then
+      local answers = {}
+      W.take_in({ s }, { 1, due.id, due.head, due.payload }, 1, answers)
+      refused = sub(answers[1], 1, 1) == '1'
+    end
+    record(common, name, plan.generation, due.due, refused and concat({ 's', pack8(due.due), pack8(1), 'duplicate' }) or 'j' .. due.id)
+  end
+  return true
+end
+
+function W.delete_schedule(common, name, op)
+  if not W.audit(common .. ':audit', op) then
+    return 1
+  end
+  return call('HDEL', common .. ':schedules', name)
+end
+
+function W.pause_schedule(common, name, paused, op)
+  if not W.audit(common .. ':audit', op) then
+    return 1
+  end
+  local x = read(common, name)
+  if not x then
+    return 0
+  end
+  x.paused = paused
+  write(common, name, x)
+  return 1
+end

@@ -1,0 +1,219 @@
+-- The functions, by the names that the driver calls them by. The keys are the bases of the shards; the first argument is the instant, or
+-- nothing for the server's clock.
+
+local F = {}
+
+local function op_of(args, at)
+  return { id = args[at], row = args[at + 1] }
+end
+
+-- Jobs whose ids a door minted, and that hold no key, are refused by nobody.
+local function may_be_refused(args)
+  local last
+  for k = 4, #args, 4 do
+    if args[k] ~= last then
+      last = args[k]
+      local n = cmsgpack.unpack(last)
+      if n.is_producers or n.idempotency_key or n.unique then
+        return true
+      end
+    end
+  end
+  return false
+end
+
+function F.enqueue(_, args, keys, now)
+  local shards, answers = {}, {}
+  for i, base in ipairs(keys) do
+    shards[i] = W.at(base, now)
+  end
+  -- Nothing is written if anything is refused.
+  if may_be_refused(args) then
+    local items = {}
+    for k = 2, #args, 4 do
+      items[#items + 1] = { index = #items, shard = shards[tonumber(args[k])], id = args[k + 1], n = cmsgpack.unpack(args[k + 2]) }
+    end
+    local refused = W.refusal(items)
+    if refused then
+      return redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) }))
+    end
+  end
+  W.take_in(shards, args, 2, answers)
+  return answers
+end
+
+function F.lease(_, args, keys, now)
+  local c = { holder = args[2], nonce = args[3], node = args[4], lease = tonumber(args[5]), bytes = tonumber(args[6]), kinds = {} }
+  local wants, shards = {}, {}
+  for i, base in ipairs(keys) do
+    wants[i], shards[i] = tonumber(args[6 + i]), W.at(base, now)
+  end
+  for i = 7 + #keys, #args do
+    c.kinds[args[i]] = true
+  end
+  return W.lease(shards, wants, c)
+end
+
+function F.quarantine(s, args)
+  W.quarantine_leased(s, args[2], args[3], args[4], args[5])
+end
+
+function F.leased_by(s, args)
+  return W.leased_by(s, args[2])
+end
+
+function F.beat(s, args)
+  local held, progress, at = {}, {}, 6
+  for i = 1, 3 * args[5] do
+    held[i] = args[at]
+    at = at + 1
+  end
+  for i = at, #args do
+    progress[#progress + 1] = args[i]
+  end
+  return W.beat(s, args[2], args[3], tonumber(args[4]), held, progress)
+end
+
+function F.goodbye(s, args)
+  W.goodbye(s, args[2])
+end
+
+function F.settle(s, args)
+  return W.settle(s, args, 2)
+end
+
+function F.advance(s)
+  local done = W.advance(s)
+  local due = W.next_due(s)
+  return { done.due, done.admitted, done.expired, done.parks, done.more and 1 or 0, due < huge and string.format('%.0f', due) or '' }
+end
+
+function F.reap(s, args)
+  local reaped = W.reap(s, args[2] ~= '' and W.holders_at(s, args[2]) or {}, tonumber(args[3]))
+  return { reaped.requeued, reaped.suspects, reaped.poisoned, reaped.more and 1 or 0 }
+end
+
+function F.prune(s, args)
+  local jobs, more = W.prune(s, tonumber(args[2]), tonumber(args[3]), tonumber(args[4]))
+  return { jobs, more and 1 or 0 }
+end
+
+function F.prune_common(s, args, _, now)
+  local more = W.prune_common(s.prefix, now, tonumber(args[2]))
+  local gone = call('ZREMRANGEBYSCORE', s.base .. ':occurrences', '-inf', '(' .. args[3])
+  return more and gone >= 0 and 1 or 0
+end
+
+function F.cancel(s, args)
+  return W.cancel(s, args[2], args[3], op_of(args, 4))
+end
+
+function F.run_now(s, args)
+  return W.run_now(s, args[2], op_of(args, 3))
+end
+
+function F.redrive(s, args)
+  return W.redrive(s, args[2], op_of(args, 3))
+end
+
+function F.purge(s, args)
+  return W.purge(s, args[2], op_of(args, 3))
+end
+
+function F.unpark(s, args)
+  return W.unpark_by(s, args[2], args[3])
+end
+
+function F.unpark_kinds(s, args)
+  local kinds = {}
+  for i = 2, #args do
+    kinds[i - 1] = args[i]
+  end
+  return W.unpark_kinds(s, kinds)
+end
+
+function F.pause(s, args)
+  W.pause(s, args[2], op_of(args, 3))
+end
+
+function F.resume(s, args)
+  W.resume(s, op_of(args, 2))
+end
+
+function F.configured(s)
+  W.configured(s)
+end
+
+function F.import(s, args)
+  return W.import(s, args[2], cmsgpack.unpack(args[3]), args[4]) and 1 or 0
+end
+
+function F.get(s, args)
+  return W.get(s, args[2])
+end
+
+function F.page(s, args)
+  return W.page(s, args[2], tonumber(args[3]), args[4] == 'dead', args[5] == 'up', tonumber(args[6]))
+end
+
+function F.beside_job(s, args)
+  return W.beside_job(s, args[2])
+end
+
+function F.status(s)
+  return W.status(s)
+end
+
+function F.enrol(s, args)
+  return W.enrol(s.prefix, args[2])
+end
+
+function F.put_schedule(s, args, _, now)
+  return W.put_schedule(s.base, args[2], args[3], tonumber(args[4]), args[5] == '1', now) and 1 or 0
+end
+
+function F.fire(s, args, _, now)
+  local plan = { generation = tonumber(args[3]), last = tonumber(args[4]), through = tonumber(args[5]), jobs = {} }
+  if args[6] ~= '' then
+    plan.skipped = { from = tonumber(args[6]), through = tonumber(args[7]), count = tonumber(args[8]), reason = args[9] }
+  end
+  for i = 10, #args, 5 do
+    plan.jobs[#plan.jobs + 1] = { due = tonumber(args[i]), shard = W.at(s.prefix .. ':{' .. args[i + 1] .. '}', now), id = args[i + 2],
+      head = args[i + 3], n = cmsgpack.unpack(args[i + 3]), payload = args[i + 4] }
+  end
+  return W.fire(s.base, args[2], plan) and 1 or 0
+end
+
+function F.delete_schedule(s, args)
+  return W.delete_schedule(s.base, args[2], op_of(args, 3))
+end
+
+function F.pause_schedule(s, args)
+  return W.pause_schedule(s.base, args[2], args[3], op_of(args, 4))
+end
+
+function F.call(name, keys, args)
+  local now = W.clock(args[1])
+  local s = W.begin(keys, now)
+  local reply = F[name](s, args, keys, now)
+  W.finish()
+  return reply
+end
+
+return F
+end
+
+local functions
+
+local function register(names, flags)
+  for name in names:gmatch('%S+') do
+    redis.register_function({ function_name = '{v}_' .. name, flags = flags, callback = function(keys, args)
+      functions = functions or library()
+      return functions.call(name, keys, args)
+    end })
+  end
+end
+
+register('enrol enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire get page beside_job status')
+-- What only makes room, or ends what runs, goes on when the memory is full.
+register('quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })

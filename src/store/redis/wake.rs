@@ -1,0 +1,50 @@
+//! Hears of work that others brought, and of requests to cancel. A lease call that found nothing leaves word that somebody sleeps,
+//! in the same step; whoever brings work then says so, once. Polling is the truth.
+
+use crate::store::wakes::Wakes;
+use futures_util::StreamExt as _;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+pub(super) struct Listener {
+    pub(super) client: redis::Client,
+    pub(super) channel: String,
+    pub(super) wakes: Wakes,
+    pub(super) stop: CancellationToken,
+}
+
+impl Listener {
+    /// Listens until told to stop, on a connection of its own.
+    pub(super) async fn run(self) {
+        let mut tries = 0_u32;
+        loop {
+            tokio::select! {
+                heard = self.listen() => match heard {
+                    Ok(()) => tries = 0,
+                    Err(reason) => tracing::debug!(%reason, "not listening to Redis; polling goes on"),
+                },
+                () = self.stop.cancelled() => return,
+            }
+            tries = (tries + 1).min(6);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(50 << tries)) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn listen(&self) -> redis::RedisResult<()> {
+        let mut subscription = self.client.get_async_pubsub().await?;
+        subscription.subscribe(&self.channel).await?;
+        // What came before it listened.
+        self.wakes.work();
+        let mut messages = subscription.on_message();
+        while let Some(message) = messages.next().await {
+            match message.get_payload_bytes() {
+                b"cancel" => self.wakes.cancel(),
+                _ => self.wakes.work(),
+            }
+        }
+        Ok(())
+    }
+}
