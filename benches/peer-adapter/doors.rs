@@ -7,6 +7,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::Value;
 use std::{
+    collections::HashMap,
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -127,6 +128,7 @@ async fn post(http: &reqwest::Client, body: String) {
 pub fn store(system: &str) -> String {
     match system {
         "sqlite" => format!("sqlite:{}/windlass.db", std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder")),
+        "redis-http" => std::env::var("BENCH_REDIS_URL").expect("BENCH_REDIS_URL names a server"),
         _ => std::env::var("BENCH_PG_URL").expect("BENCH_PG_URL names a database"),
     }
 }
@@ -149,10 +151,40 @@ pub async fn reset(system: &str) {
         }
         return;
     }
-    connect().await.batch_execute("DROP SCHEMA IF EXISTS windlass, windlass_v1 CASCADE").await.expect("the schema can be dropped");
+    if system == "redis-http" {
+        redis::cmd("FLUSHALL").query_async::<()>(&mut redis_server().await).await.expect("the server answers");
+    } else {
+        drop_tables().await;
+    }
     let done = Command::new(daemon::binary()).args(["migrate", "--store", &store(system)]).output().expect("it runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Daemon::start_as_door(&store(system)).await.stop().await;
+}
+
+async fn drop_tables() {
+    connect().await.batch_execute("DROP SCHEMA IF EXISTS windlass, windlass_v1 CASCADE").await.expect("the schema can be dropped");
+}
+
+async fn redis_server() -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(store("redis-http")).expect("the URL is one");
+    client.get_multiplexed_async_connection().await.expect("the server answers")
+}
+
+/// When each finished job started, and its payload. Both stand behind parts of known length; see `store/redis/rows.rs`.
+async fn redis_history() -> Vec<(i64, String)> {
+    let mut server = redis_server().await;
+    let key = |of: &str| format!("windlass:{{default}}:{of}");
+    let ends: Vec<(Vec<u8>, Vec<u8>)> = redis::cmd("HGETALL").arg(key("ends")).query_async(&mut server).await.expect("a hash");
+    let mut jobs: HashMap<Vec<u8>, Vec<u8>> = redis::cmd("HGETALL").arg(key("jobs")).query_async(&mut server).await.expect("a hash");
+    let each = ends.into_iter().filter_map(|(id, end)| {
+        let started: [u8; 8] = end.get(9..17)?.try_into().ok()?;
+        let job = jobs.remove(&id)?;
+        let head = 11 + usize::from(*job.get(10)?);
+        let length: [u8; 4] = job.get(head..head + 4)?.try_into().ok()?;
+        let payload = job.get(head + 4 + u32::from_be_bytes(length) as usize..)?;
+        Some((i64::from_be_bytes(started), String::from_utf8(payload.to_vec()).ok()?))
+    });
+    each.collect()
 }
 
 /// Milliseconds from the instant in each payload to the start of its handler.
@@ -163,6 +195,8 @@ pub async fn latencies(system: &str) -> Vec<f64> {
         let mut query = file.prepare("SELECT started_at, payload FROM history").expect("the table is there");
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
+    } else if system == "redis-http" {
+        redis_history().await
     } else {
         let rows = connect().await.query("SELECT started_at, payload FROM windlass.history", &[]).await.expect("rows");
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()

@@ -195,8 +195,12 @@ end
 function F.call(name, keys, args)
   local now = W.clock(args[1])
   local s = W.begin(keys, now)
-  local reply = F[name](s, args, keys, now)
+  -- Redis takes nothing back of a call that fails half way: what it has moved is counted all the same.
+  local ok, reply = pcall(F[name], s, args, keys, now)
   W.finish()
+  if not ok then
+    error(reply, 0)
+  end
   return reply
 end
 
