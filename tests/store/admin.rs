@@ -23,6 +23,7 @@ on_every_store![
     redrive_keeps_payload_checkpoint_and_history,
     redrive_is_refused_in_every_other_state,
     redrive_of_a_job_whose_key_is_taken_is_refused,
+    redrive_while_anothers_window_holds_the_key_is_refused,
     redrive_takes_the_key_again,
     redrive_goes_to_the_end_of_the_line,
     purged_dead_letter_is_gone,
@@ -231,6 +232,20 @@ async fn redrive_of_a_job_whose_key_is_taken_is_refused(store: &mut TestStore) {
     assert_eq!(store.drain(&Daemon::new(), "default", now(5)).await, [holder]);
     store.redrive(id, &actor(), now(6)).await.unwrap();
     assert_eq!(store.state(id).await, State::Queued, "once the holder is done");
+}
+
+async fn redrive_while_anothers_window_holds_the_key_is_refused(store: &mut TestStore) {
+    let keyed = || work().unique("k", crate::support::WINDOW, OnDuplicate::Return);
+    let id = store.put_one(keyed(), now(0)).await;
+    let leased = Daemon::new().lease_one(&**store, now(1)).await;
+    store.end(&leased, dead(), now(2)).await;
+    let holder = store.put_one(keyed(), now(700)).await;
+    assert_eq!(store.drain(&Daemon::new(), "default", now(701)).await, [holder]);
+    let refused = store.redrive(id, &actor(), now(702)).await.unwrap_err();
+    assert!(matches!(refused, Error::Duplicate { holder: named, .. } if named == holder), "{refused:?}");
+    assert_eq!(store.state(id).await, State::Dead);
+    store.redrive(id, &actor(), now(2_000)).await.unwrap();
+    assert_eq!(store.state(id).await, State::Queued, "once the window is over");
 }
 
 async fn redrive_takes_the_key_again(store: &mut TestStore) {

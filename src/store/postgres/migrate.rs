@@ -225,7 +225,7 @@ async fn build(client: &Client, change: &Change, index: &str, statement: &str) -
             Err(halt) => Err(halt),
         };
         match tried {
-            Ok(()) => return Ok(Some(change.step(true))),
+            Ok(was_left) => return Ok(was_left.then(|| change.step(true))),
             Err(halt) => patience.wait(halt).await?,
         }
     }
@@ -239,7 +239,12 @@ async fn take_turn(client: &Client) -> std::result::Result<(), Halt> {
     if row.get(0) { Ok(()) } else { Err(Halt::Locked("another program builds an index".into())) }
 }
 
-async fn try_to_build(client: &Client, change: &Change, index: &str, statement: &str) -> std::result::Result<(), Halt> {
+/// Answers whether it was left to do.
+async fn try_to_build(client: &Client, change: &Change, index: &str, statement: &str) -> std::result::Result<bool, Halt> {
+    if done(client).await?.contains(&change.number) {
+        // Somebody else has built it just before our turn.
+        return Ok(false);
+    }
     let find = "SELECT i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
         WHERE c.relnamespace = 'windlass'::regnamespace AND c.relname = $1";
     let is_whole: Option<bool> = client.query_opt(find, &[&index]).await.map_err(halt)?.map(|row| row.get(0));
@@ -252,7 +257,8 @@ async fn try_to_build(client: &Client, change: &Change, index: &str, statement: 
     begin(client).await?;
     act_for_owner(client).await?;
     note_done(client, change).await?;
-    commit(client).await
+    commit(client).await?;
+    Ok(true)
 }
 
 /// For statements that cannot stand in a transaction.

@@ -98,7 +98,7 @@ impl Tx<'_> {
         self.run(sql!("job_from_dead"), params![seq, id.0.as_bytes(), now.0])?;
         self.one(sql!("dead_drop"), [id.0.as_bytes()], |_| Ok(()))?;
         let Some(mut job) = self.waiting_seq(seq)? else { return Err(missing(id)) };
-        self.take_key_again(&job)?;
+        self.take_key_again(&job, now)?;
         if let Some(key) = self.one(sql!("job_key"), [seq], |row| row.get::<_, Option<String>>(0))?.flatten() {
             let key = self.name(&key).map_err(Error::Corrupt)?;
             job.gate = Some(self.gate_id(&job.queue, &key)?);
@@ -111,14 +111,16 @@ impl Tx<'_> {
         self.place(&waiter)
     }
 
-    /// A redriven job needs its unique key back.
-    fn take_key_again(&mut self, job: &Waiting) -> Result<()> {
+    /// A redriven job needs its unique key back: no other job may hold it, nor another's window.
+    fn take_key_again(&mut self, job: &Waiting, now: Timestamp) -> Result<()> {
         let held: Option<(Option<String>, Option<String>)> =
             self.one(sql!("job_unique_key"), [job.seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let Some((Some(key), word)) = held else { return Ok(()) };
         let tenant = job.tenant.as_deref().unwrap_or("");
-        let holder: Option<([u8; 16], bool)> =
-            self.one(sql!("unique_get"), (tenant, job.queue.as_str(), &key), |row| Ok((row.get(0)?, row.get(3)?)))?;
+        let holder: Option<([u8; 16], bool)> = self.one(sql!("unique_get"), (tenant, job.queue.as_str(), &key), |row| {
+            let in_window = row.get::<_, String>(1)? == "window" && row.get::<_, i64>(2)? > now.0;
+            Ok((row.get(0)?, row.get::<_, bool>(3)? || in_window))
+        })?;
         match holder {
             Some((holder, true)) if holder != *job.id.0.as_bytes() => {
                 Err(Error::Duplicate { index: 0, holder: super::lease::job_id(holder) })

@@ -212,7 +212,7 @@ BEGIN
     -- A window that passed is not opened again; a key held until the start is free once the job starts again.
     INSERT INTO windlass.uniques AS u VALUES (coalesce(j.tenant, ''), j.queue, j.unique_key, j.id, CASE j.unique_for WHEN 'started' THEN 'started' ELSE 'finished' END, 0, true, 0)
     ON CONFLICT (tenant, queue, key) DO UPDATE SET id = excluded.id, live = true, held = CASE WHEN u.held = 'window' THEN u.held ELSE excluded.held END
-      WHERE NOT u.live OR u.id = excluded.id;
+      WHERE u.id = excluded.id OR NOT u.live AND (u.held <> 'window' OR u.until <= v_now);
     IF NOT FOUND THEN
       SELECT * INTO h FROM windlass.uniques WHERE tenant = coalesce(j.tenant, '') AND queue = j.queue AND key = j.unique_key;
       PERFORM {v}.refuse('WLC02', format('the unique key is held by job %s', h.id), 0, h.id);

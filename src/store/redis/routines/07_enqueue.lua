@@ -78,7 +78,7 @@ function W.unique_again(s, j)
   local name = tenant_key(j.h, j.h.unique)
   local text = call('HGET', s.uniques, name)
   local u = text and unpack_unique(text)
-  if u and u.live and u.id ~= j.id then
+  if u and u.id ~= j.id and (u.live or u.held == 'w' and u.till > s.now) then
     return u.id
   end
   -- A window that passed is not opened again; a key held until the start is free once the job starts again.
