@@ -156,9 +156,12 @@ struct Deaths {
 impl Deaths {
     async fn kill(&mut self, daemon: &mut Daemon, server: &OwnPostgres) {
         let find = "SELECT holder::text FROM windlass.holders WHERE node LIKE '% ' || $1";
-        let rows = server.client().await.query(find, &[&daemon.address.to_string()]).await.expect("the holders");
+        let (client, address) = (server.client().await, daemon.address.to_string());
+        let mut rows = client.query(find, &[&address]).await.expect("the holders");
         daemon.kill();
         let now = Clock::System.now();
+        // One whose first lease was granted meanwhile.
+        rows.extend(client.query(find, &[&address]).await.expect("the holders"));
         self.holders.extend(rows.iter().map(|row| (row.get(0), now)));
     }
 
