@@ -21,9 +21,9 @@ use uuid::Uuid;
 /// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
 const STEPS: usize = 10;
 
-/// The audit row of an act: its field and what it says.
+/// The audit row of an act: its field, and what it says beside the instant.
 fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
-    let row = serde_json::json!({"at": Timestamp::default(), "actor": actor.name, "action": action, "object": object, "detail": detail});
+    let row = serde_json::json!({"actor": actor.name, "action": action, "object": object, "detail": detail});
     call.arg(actor.op_id.as_bytes()).arg(row.to_string());
 }
 
@@ -274,10 +274,10 @@ impl RedisStore {
     }
 
     pub(super) async fn past_occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
-        let call = redis::cmd("ZRANGE").arg(format!("{}:occurrences", self.common())).arg(0).arg(-1).clone();
+        let Some(last) = limit.checked_sub(1) else { return Ok(Vec::new()) };
+        let call = redis::cmd("ZRANGE").arg(format!("{}:occurrences:{name}", self.common())).arg(0).arg(last).clone();
         let rows: Vec<Vec<u8>> = self.server.ask(Effect::Reads, &call).await?;
-        let of_it = rows.iter().filter_map(|row| occurrence(row)).filter(|(of, _)| of == name.as_str());
-        Ok(of_it.map(|(_, occurrence)| occurrence).take(limit).collect())
+        Ok(rows.iter().filter_map(|row| occurrence(row)).collect())
     }
 }
 
@@ -296,12 +296,10 @@ fn schedule(row: &[u8]) -> std::result::Result<ScheduleState, String> {
     })
 }
 
-/// due, generation, name; then `j` and the job, or `s`, through, count and reason.
-fn occurrence(row: &[u8]) -> Option<(String, Occurrence)> {
+/// due, generation; then `j` and the job, or `s`, through, count and reason.
+fn occurrence(row: &[u8]) -> Option<Occurrence> {
     let due = Timestamp(number(row, 0)?);
-    let length = usize::from(*row.get(16)?);
-    let name = String::from_utf8(row.get(17..17 + length)?.to_vec()).ok()?;
-    let fate = row.get(17 + length..)?;
+    let fate = row.get(16..)?;
     let fate = match fate.first()? {
         b'j' => Fate::Job { id: JobId(Uuid::from_slice(&fate[1..]).ok()?) },
         _ => Fate::Skipped {
@@ -310,5 +308,5 @@ fn occurrence(row: &[u8]) -> Option<(String, Occurrence)> {
             reason: std::str::from_utf8(&fate[17..]).ok().and_then(SkipReason::parse).unwrap_or(SkipReason::Missed),
         },
     };
-    Some((name, Occurrence { due, fate }))
+    Some(Occurrence { due, fate })
 }

@@ -27,9 +27,9 @@ pub(super) fn map(error: &RedisError, effect: Effect) -> Error {
         }
         Some("BUSY") => Error::Unavailable("another program's script keeps Redis busy; waiting for its end".into()),
         Some("MISCONF") => Error::Unavailable("Redis cannot write to its disk and takes no writes; free space or mend the disk".into()),
-        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => {
-            Error::Refused(format!("Redis does not let this user do that ({error}); see migrations/redis/README.md for the rights of each"))
-        }
+        Some("NOAUTH" | "WRONGPASS" | "NOPERM") => Error::Refused(format!(
+            "Redis does not let this user do that ({error}); it needs FCALL, and all commands on keys that begin with `store.redis.prefix`"
+        )),
         _ if error.is_connection_refusal() || error.kind() == ErrorKind::AuthenticationFailed => {
             Error::Unavailable(format!("Redis cannot be reached: {error}"))
         }

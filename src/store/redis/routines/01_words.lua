@@ -1,5 +1,4 @@
--- Windlass on Redis: one library of functions, which is these files one behind the other. It belongs to the daemon; what
--- producers call is migrations/redis/windlass_enqueue.lua.
+-- Windlass on Redis: one library of functions, which is these files one behind the other. It belongs to the daemon.
 --
 -- A queue's partition is a *shard*: keys that begin with `<prefix>:{<queue>}`, all in one slot, and every call names that base as
 -- its key. Times are microseconds since 1970. An id is the 16 bytes of a UUID.
@@ -9,7 +8,7 @@
 --   <base>:jobs           hash    id -> the job as it stands while it lives, and as it stood when it ended
 --   <base>:ends           hash    id -> how it ended, of final jobs
 --   <base>:ids            zset    ids of all that is in `jobs`, in their own order
---   <base>:fin            list    finished_at and id of completed and cancelled jobs, in the order in which they ended
+--   <base>:fin            list    finished_at and ids of completed and cancelled jobs that ended together, in the order in which they ended
 --   <base>:dead           zset    dead letters by id;  <base>:died by the time
 --   <base>:due, :parks, :expiries, :opening      zsets    what time brings: scheduled jobs, ends of parks, of patience, gates
 --   <base>:line:<priority>:<lane>     list   position and id; the lane is the tenant, or nothing in an unfair queue
@@ -22,10 +21,13 @@
 --   <base>:cancels, :progress         hashes  of running jobs
 --   <base>:key:<key>      hash    a concurrency key's gate: head, tat, opens;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
 --   <base>:uniques        hash    tenant and key -> who holds it;  <base>:windows zset: those that only time holds
---   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset
+--   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset;  on one server under `{_}`
 --   <base>:children:<id>  set     jobs that wait for this one;  <base>:parents:<id> set: those it waits for
 --   <base>:tokens         hash    token -> id;  <base>:unknown:<kind> set: jobs parked for want of a worker
---   <base>:audit, :usage  hashes;  <base>:quarantine list
+--   <base>:audit, :usage  hashes;  <base>:quarantined list
+--
+-- What belongs to no queue has the base `<prefix>:{_}`: `settings`, `queues` (their numbers), `waiting` (jobs with parents), `alone`
+-- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`; schedules in their own file.
 --
 -- A job's place in a list is not looked for when it leaves it: the job says where it stands, and whoever comes upon its former
 -- place finds that it does not.

@@ -178,10 +178,6 @@ function Shard.kind(s, kind)
   return settings_of(s).kinds[kind] or DEFAULT_KIND
 end
 
-function Shard.payload_bytes(s)
-  return settings_of(s).payload_bytes or 1048576
-end
-
 -- The queue's own rules, with nil for what is not limited.
 function Shard.rules(s)
   if not rawget(s, 'rule') then

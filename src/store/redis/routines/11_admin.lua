@@ -15,6 +15,19 @@ local function not_allowed(state)
   return { 'not_allowed', state }
 end
 
+-- What speaks against an act on a job, or that it was done before; otherwise the job's state, and the job if it lives.
+local function begin(s, id, op, allowed)
+  local state, j = W.state_of(s, id)
+  if not state then
+    return no_such_job()
+  elseif call('HEXISTS', s.audit, op.id) == 1 then
+    return { 'ok' }
+  elseif not allowed[state] then
+    return not_allowed(state)
+  end
+  return nil, state, j
+end
+
 function W.cancel(s, id, reason, op)
   local state, j = W.state_of(s, id)
   if not state then
@@ -36,13 +49,9 @@ function W.cancel(s, id, reason, op)
 end
 
 function W.run_now(s, id, op)
-  local state, j = W.state_of(s, id)
-  if not state then
-    return no_such_job()
-  elseif call('HEXISTS', s.audit, op.id) == 1 then
-    return { 'ok' }
-  elseif state ~= 'scheduled' and state ~= 'parked' then
-    return not_allowed(state)
+  local answer, state, j = begin(s, id, op, { scheduled = true, parked = true })
+  if answer then
+    return answer
   end
   audit(s.audit, op)
   if state == 'scheduled' then
@@ -93,13 +102,9 @@ end
 
 -- A dead job gets up, its attempts counted anew; their records stay.
 function W.redrive(s, id, op)
-  local state = W.state_of(s, id)
-  if not state then
-    return no_such_job()
-  elseif call('HEXISTS', s.audit, op.id) == 1 then
-    return { 'ok' }
-  elseif state ~= 'dead' then
-    return not_allowed(state)
+  local answer = begin(s, id, op, { dead = true })
+  if answer then
+    return answer
   end
   local j = W.read_job(s, id)
   if not j then
@@ -123,13 +128,9 @@ function W.redrive(s, id, op)
 end
 
 function W.purge(s, id, op)
-  local state = W.state_of(s, id)
-  if not state then
-    return no_such_job()
-  elseif call('HEXISTS', s.audit, op.id) == 1 then
-    return { 'ok' }
-  elseif state ~= 'dead' then
-    return not_allowed(state)
+  local answer = begin(s, id, op, { dead = true })
+  if answer then
+    return answer
   end
   audit(s.audit, op)
   for _, key in ipairs({ s.jobs, s.ends }) do

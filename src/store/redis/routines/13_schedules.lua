@@ -1,7 +1,7 @@
 -- Schedules: a hash with a remembered last instant each. Whoever fires first wins; the others see that it has moved.
 --
 --   <prefix>:{_}:schedules     hash   name -> paused, generation, last, the schedule
---   <prefix>:{_}:occurrences   zset   due -> name, generation, what became of it
+--   <prefix>:{_}:occurrences:<name>   zset   due -> generation, what became of it;  :occurring the set of those names
 
 local function read(common, name)
   local row = call('HGET', common .. ':schedules', name)
@@ -31,7 +31,19 @@ function W.put_schedule(common, name, text, seen, is_same_rule, now)
 end
 
 local function record(common, name, generation, due, fate)
-  call('ZADD', common .. ':occurrences', due, concat({ pack8(due), pack8(generation), char(#name), name, fate }))
+  call('ZADD', common .. ':occurrences:' .. name, due, concat({ pack8(due), pack8(generation), fate }))
+  call('SADD', common .. ':occurring', name)
+end
+
+-- Instants before `before`: a schedule goes by its last one, and what became of the earlier ones is for people.
+function W.forget_occurrences(common, before)
+  for _, name in ipairs(call('SMEMBERS', common .. ':occurring')) do
+    local key = common .. ':occurrences:' .. name
+    call('ZREMRANGEBYSCORE', key, '-inf', '(' .. before)
+    if call('EXISTS', key) == 0 then
+      call('SREM', common .. ':occurring', name)
+    end
+  end
 end
 
 -- Fires what is planned: `plan.skipped` and `plan.jobs`.

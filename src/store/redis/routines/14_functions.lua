@@ -3,8 +3,9 @@
 
 local F = {}
 
-local function op_of(args, at)
-  return { id = args[at], row = args[at + 1] }
+-- An act: its `op_id`, and what its audit row says beside the instant.
+local function op_of(s, args, at)
+  return { id = args[at], row = concat({ '{"at":"', W.rfc3339(s.now), '",', sub(args[at + 1], 2) }) }
 end
 
 -- Jobs whose ids a door minted, and that hold no key, are refused by nobody.
@@ -99,25 +100,24 @@ function F.prune(s, args)
 end
 
 function F.prune_common(s, args, _, now)
-  local more = W.prune_common(s.prefix, now, tonumber(args[2]))
-  local gone = call('ZREMRANGEBYSCORE', s.base .. ':occurrences', '-inf', '(' .. args[3])
-  return more and gone >= 0 and 1 or 0
+  W.forget_occurrences(s.base, args[3])
+  return W.prune_common(s.prefix, now, tonumber(args[2])) and 1 or 0
 end
 
 function F.cancel(s, args)
-  return W.cancel(s, args[2], args[3], op_of(args, 4))
+  return W.cancel(s, args[2], args[3], op_of(s, args, 4))
 end
 
 function F.run_now(s, args)
-  return W.run_now(s, args[2], op_of(args, 3))
+  return W.run_now(s, args[2], op_of(s, args, 3))
 end
 
 function F.redrive(s, args)
-  return W.redrive(s, args[2], op_of(args, 3))
+  return W.redrive(s, args[2], op_of(s, args, 3))
 end
 
 function F.purge(s, args)
-  return W.purge(s, args[2], op_of(args, 3))
+  return W.purge(s, args[2], op_of(s, args, 3))
 end
 
 function F.unpark(s, args)
@@ -133,11 +133,11 @@ function F.unpark_kinds(s, args)
 end
 
 function F.pause(s, args)
-  W.pause(s, args[2], op_of(args, 3))
+  W.pause(s, args[2], op_of(s, args, 3))
 end
 
 function F.resume(s, args)
-  W.resume(s, op_of(args, 2))
+  W.resume(s, op_of(s, args, 2))
 end
 
 function F.configured(s)
@@ -164,10 +164,6 @@ function F.status(s)
   return W.status(s)
 end
 
-function F.enrol(s, args)
-  return W.enrol(s.prefix, args[2])
-end
-
 function F.put_schedule(s, args, _, now)
   return W.put_schedule(s.base, args[2], args[3], tonumber(args[4]), args[5] == '1', now) and 1 or 0
 end
@@ -185,11 +181,11 @@ function F.fire(s, args, _, now)
 end
 
 function F.delete_schedule(s, args)
-  return W.delete_schedule(s.base, args[2], op_of(args, 3))
+  return W.delete_schedule(s.base, args[2], op_of(s, args, 3))
 end
 
 function F.pause_schedule(s, args)
-  return W.pause_schedule(s.base, args[2], args[3], op_of(args, 4))
+  return W.pause_schedule(s.base, args[2], args[3], op_of(s, args, 4))
 end
 
 function F.call(name, keys, args)
@@ -218,6 +214,6 @@ local function register(names, flags)
   end
 end
 
-register('enrol enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire get page beside_job status')
+register('enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire get page beside_job status')
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })
