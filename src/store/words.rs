@@ -1,6 +1,9 @@
-//! What the drivers that keep rows have in common: how a job's row says things.
+//! What the drivers have in common: how a job's row says things, and what a schedule's former rule owes.
 
-use crate::job::{Extra, JobId, Json, NewJob, Timestamp, UniqueFor};
+use crate::job::{
+    Extra, JobId, Json, NewJob, Timestamp, UniqueFor,
+    schedule::{Plan, ScheduleState, plan},
+};
 use sha2::{Digest as _, Sha256};
 
 /// How long a unique key is held, as the rows call it.
@@ -58,4 +61,16 @@ pub(super) fn hostname() -> String {
     let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } == 0;
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     if done { String::from_utf8_lossy(&name[..end]).into_owned() } else { "localhost".into() }
+}
+
+/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
+pub(super) const STEPS_OWED: usize = 10;
+
+/// What a rule that is given up owes still up to now, as far as it can be known: nothing of one that is no rule any more.
+pub(super) fn owed(former: &ScheduleState, now: Timestamp) -> Option<Plan> {
+    let planned = std::panic::catch_unwind(|| {
+        let timetable = former.schedule.check().ok()?;
+        plan(former, &timetable, now).ok().flatten()
+    });
+    planned.ok().flatten()
 }

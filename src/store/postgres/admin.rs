@@ -10,18 +10,15 @@ use super::{
 use crate::{
     job::{
         HolderId, Json, Limits, Name, Settings, State, Timestamp,
-        schedule::{Plan, Schedule, ScheduleState, plan},
+        schedule::{Plan, Schedule, ScheduleState},
     },
     store::{
         Actor, Cancelled, Exported, Result,
-        words::{fingerprint, held_until, held_word, ms},
+        words::{STEPS_OWED, fingerprint, held_until, held_word, ms, owed},
     },
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
-const STEPS: usize = 10;
 
 impl PostgresStore {
     /// Runs an administrative statement that answers nothing.
@@ -113,12 +110,8 @@ impl PostgresStore {
 
     /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).
     async fn close_generation(&self, mut old: ScheduleState, now: Timestamp) -> Result<()> {
-        for _ in 0..STEPS {
-            let planned = std::panic::catch_unwind(|| {
-                let timetable = old.schedule.check().ok()?;
-                plan(&old, &timetable, now).ok().flatten()
-            });
-            let Ok(Some(plan)) = planned else { return Ok(()) };
+        for _ in 0..STEPS_OWED {
+            let Some(plan) = owed(&old, now) else { return Ok(()) };
             let (through, more) = (plan.through, plan.more);
             self.fire_plan(&old, plan, Some(now)).await?;
             old.last = through;

@@ -11,15 +11,15 @@ use super::{
 use crate::{
     job::{
         JobId, Json, Name, Settings, Timestamp,
-        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason, plan},
+        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason},
     },
-    store::{Actor, Cancelled, Error, Exported, Pause, Result},
+    store::{
+        Actor, Cancelled, Error, Exported, Pause, Result,
+        words::{STEPS_OWED, owed},
+    },
 };
 use redis::{Cmd, Value};
 use uuid::Uuid;
-
-/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
-const STEPS: usize = 10;
 
 /// The audit row of an act: its field, and what it says beside the instant.
 fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
@@ -203,12 +203,8 @@ impl RedisStore {
 
     /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).
     async fn close_generation(&self, mut old: ScheduleState, now: Timestamp) -> Result<()> {
-        for _ in 0..STEPS {
-            let planned = std::panic::catch_unwind(|| {
-                let timetable = old.schedule.check().ok()?;
-                plan(&old, &timetable, now).ok().flatten()
-            });
-            let Ok(Some(plan)) = planned else { return Ok(()) };
+        for _ in 0..STEPS_OWED {
+            let Some(plan) = owed(&old, now) else { return Ok(()) };
             let (through, more) = (plan.through, plan.more);
             self.fire_plan(&old, plan, Some(now)).await?;
             old.last = through;

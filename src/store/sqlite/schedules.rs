@@ -7,9 +7,12 @@ use super::{
 use crate::{
     job::{
         Json, Name, Timestamp,
-        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason, plan},
+        schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason},
     },
-    store::{Actor, Error, Result, words::ms},
+    store::{
+        Actor, Error, Result,
+        words::{STEPS_OWED, ms, owed},
+    },
 };
 use rusqlite::{Connection, params};
 
@@ -33,12 +36,8 @@ impl Tx<'_> {
 
     /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).
     fn close_generation(&mut self, mut old: ScheduleState, now: Timestamp) -> Result<()> {
-        for _ in 0..STEPS {
-            let planned = std::panic::catch_unwind(|| {
-                let timetable = old.schedule.check().ok()?;
-                plan(&old, &timetable, now).ok().flatten()
-            });
-            let Ok(Some(plan)) = planned else { return Ok(()) };
+        for _ in 0..STEPS_OWED {
+            let Some(plan) = owed(&old, now) else { return Ok(()) };
             self.fire(&old, &plan, now)?;
             old.last = plan.through;
             if !plan.more {
@@ -93,9 +92,6 @@ impl Tx<'_> {
         Ok(true)
     }
 }
-
-/// Steps of planning for a rule that is given up: a hundred thousand instants, some hundred milliseconds.
-const STEPS: usize = 10;
 
 /// The columns of `schedule_get` and `schedules_all`. One schedule that cannot be read stops no other.
 fn state(row: &rusqlite::Row<'_>) -> std::result::Result<ScheduleState, String> {
