@@ -7,6 +7,7 @@
 mod admin;
 mod dependencies;
 mod enqueue;
+mod envelopes;
 mod export;
 mod lease;
 mod limits;
@@ -16,6 +17,7 @@ mod model;
 mod pinned;
 mod pooler;
 mod postgres;
+mod redis_door;
 mod rescue;
 mod schedules;
 mod settle;

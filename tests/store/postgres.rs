@@ -257,7 +257,7 @@ async fn lease_call_that_commits_after_its_holder_left_is_taken_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn job_that_is_committed_while_its_line_is_read_is_leased_once() {
-    let Some(store) = TestStore::open_beside_others().await else { return };
+    let Some(store) = TestStore::open_beside_others("postgres").await else { return };
     let mut producers = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let client = producer(&store).await;

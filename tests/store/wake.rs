@@ -60,7 +60,7 @@ async fn enqueue(producer: &Client) -> JobId {
 }
 
 async fn begun() -> Option<(TestStore, Client, Client, mpsc::UnboundedReceiver<JobId>)> {
-    let store = TestStore::open_beside_others().await?;
+    let store = TestStore::open_beside_others("postgres").await?;
     let (producer, witness) = (store.connection().await, store.connection().await);
     let jobs = start(store.shared());
     Some((store, producer, witness, jobs))

@@ -104,12 +104,12 @@ impl TestStore {
         }
     }
 
-    /// On Postgres by the real clock, as other programs' transactions go by it; a minute ahead, so that what they bring is due.
-    pub async fn open_beside_others() -> Option<Self> {
-        if !is_wanted("postgres") {
+    /// By the real clock, as other programs' calls go by it; a minute ahead, so that what they bring is due.
+    pub async fn open_beside_others(name: &'static str) -> Option<Self> {
+        if !is_wanted(name) {
             return None;
         }
-        let store = Self::open("postgres").await;
+        let store = Self::open(name).await;
         if let Clock::Manual(micros) = &store.clock {
             micros.store(Clock::System.now().plus_ms(60_000).0, Ordering::SeqCst);
         }
@@ -187,6 +187,16 @@ impl TestStore {
     /// A connection of somebody else's to the database of a Postgres store.
     pub async fn connection(&self) -> tokio_postgres::Client {
         postgres::server().await.connect(self.database.as_deref().expect("only a Postgres store has connections")).await
+    }
+
+    /// A connection of somebody else's to the server of a Redis store.
+    pub async fn redis_connection(&self) -> ::redis::aio::MultiplexedConnection {
+        redis::server().await.connect().await
+    }
+
+    /// What the keys of a Redis store begin with.
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().expect("only a Redis store has a prefix")
     }
 
     /// Where a Postgres store's database is.

@@ -87,6 +87,11 @@ pub(super) fn packed(value: &impl Serialize) -> Vec<u8> {
     rmp_serde::to_vec_named(value).expect("our own words can be packed")
 }
 
+/// As the library has it: its numbers are exact up to the year 2255, and rounded to some microseconds beyond.
+pub(super) fn instant(us: i64) -> Timestamp {
+    Timestamp(us).min(Timestamp::MAX)
+}
+
 pub(super) fn text(name: &Name) -> String {
     name.to_string()
 }
@@ -173,9 +178,9 @@ impl Asked {
         job.queue = maybe(self.queue)?;
         job.tenant = maybe(self.tenant)?;
         job.priority = self.priority;
-        job.run_at = self.run_at.map(Timestamp);
+        job.run_at = self.run_at.map(instant);
         job.delay_ms = self.delay_ms.unwrap_or(0);
-        job.expires_at = self.expires_at.map(Timestamp);
+        job.expires_at = self.expires_at.map(instant);
         job.timeout_ms = self.timeout_ms.and_then(|ms| u64::try_from(ms).ok());
         job.max_attempts = self.max_attempts;
         job.unique = unique;
@@ -225,12 +230,12 @@ pub(super) fn extra(parts: ExtraParts) -> Result<Extra, String> {
     };
     Ok(Extra {
         tags: parts.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
-        event_time: parts.event_time.map(Timestamp),
+        event_time: parts.event_time.map(instant),
         meta: parts.meta.as_deref().map(Json::trusted),
         on_success: next(parts.on_success)?,
         on_failure: next(parts.on_failure)?,
         parent: parts.parent.as_deref().map(id).transpose()?,
-        schedule: parts.schedule.map(|(schedule, due)| name(&schedule).map(|name| (name, Timestamp(due)))).transpose()?,
+        schedule: parts.schedule.map(|(schedule, due)| name(&schedule).map(|name| (name, instant(due)))).transpose()?,
         after: parts.after.iter().map(|parent| id(parent)).collect::<Result<_, _>>()?,
         idempotency_key: parts.idempotency_key,
     })

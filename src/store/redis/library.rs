@@ -1,13 +1,16 @@
-//! The library of functions on the server: what it consists of, and whether the server has it.
+//! The libraries of functions on the server: what they consist of, and whether the server has them. One is the daemon's, and its
+//! name carries the release, so that two releases stand side by side. The other is the producers' door, of the newest release.
 
 use super::{connection::Server, error::Effect};
 use crate::store::{Error, Result};
 
-/// Also the name of the library and the beginning of its functions' names, so that two releases stand side by side.
+/// Also the name of the library and the beginning of its functions' names.
 pub(super) const RELEASE: &str = "windlass_v1";
+const DOOR: &str = "windlass";
 
-const ROUTINES: [&str; 14] = [
-    include_str!("routines/01_words.lua"),
+/// What both begin with. Beside its words, each of the files is a block of its own.
+const WORDS: &str = include_str!("routines/01_words.lua");
+const SHARED: [&str; 12] = [
     include_str!("routines/02_shard.lua"),
     include_str!("routines/03_job.lua"),
     include_str!("routines/04_line.lua"),
@@ -20,42 +23,83 @@ const ROUTINES: [&str; 14] = [
     include_str!("routines/11_admin.lua"),
     include_str!("routines/12_read.lua"),
     include_str!("routines/13_schedules.lua"),
-    include_str!("routines/14_functions.lua"),
 ];
+const FUNCTIONS: &str = include_str!("routines/14_functions.lua");
+const ENVELOPE: [&str; 2] = [include_str!("routines/15_json.lua"), include_str!("routines/16_envelope.lua")];
+const ENQUEUE: &str = include_str!("routines/17_door.lua");
 
-/// The library's text. `one`: a call may touch the keys of every queue, as on a server that is no cluster.
-fn text(one: bool) -> String {
-    format!("#!lua name={RELEASE}\n{}", ROUTINES.concat()).replace("{one}", &one.to_string()).replace("{v}", RELEASE)
+struct Library {
+    name: &'static str,
+    text: String,
 }
 
-/// Loads the library, in place of one of the same release.
+/// `one`: a call may touch the keys of every queue, as on a server that is no cluster.
+fn libraries(one: bool) -> [Library; 2] {
+    let assemble = |name, blocks: &[&str], end: &str| {
+        let blocks: String = blocks.iter().map(|block| format!("do\n{block}end\n")).collect();
+        let text = format!("#!lua name={name}\n{WORDS}{blocks}{end}");
+        Library { name, text: text.replace("{one}", &one.to_string()).replace("{v}", RELEASE) }
+    };
+    [assemble(RELEASE, &SHARED, FUNCTIONS), assemble(DOOR, &[&SHARED[..], &ENVELOPE].concat(), ENQUEUE)]
+}
+
+/// Loads the libraries, in place of those of the same names; but not the door where a newer release has brought its own.
 pub(super) async fn load(server: &Server) -> Result<()> {
-    server.ask::<String>(Effect::Reads, redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(text(true))).await.map(drop)
-}
-
-/// Whether the server has this very text.
-pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
-    let call = redis::cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(RELEASE).arg("WITHCODE").clone();
-    let list: redis::Value = server.ask(Effect::Reads, &call).await?;
-    let text = text(true);
-    fn holds(value: &redis::Value, text: &[u8]) -> bool {
-        match value {
-            redis::Value::Array(values) => values.iter().any(|value| holds(value, text)),
-            redis::Value::Map(pairs) => pairs.iter().any(|(_, value)| holds(value, text)),
-            redis::Value::BulkString(bytes) => bytes == text,
-            _ => false,
+    let is_left_behind = newer_release(server).await?;
+    for library in libraries(true) {
+        match &is_left_behind {
+            Some(newer) if library.name == DOOR => tracing::info!("the functions that producers call stay those of {newer}"),
+            _ => _ = server.ask::<String>(Effect::Reads, redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(library.text)).await?,
         }
     }
-    Ok(holds(&list, text.as_bytes()))
+    Ok(())
+}
+
+/// Whether the server has these very texts.
+pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
+    let is_left_behind = newer_release(server).await?.is_some();
+    for library in libraries(true) {
+        let is_there = texts_about(server, library.name, true).await?.contains(&library.text);
+        if !is_there && !(library.name == DOOR && is_left_behind) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A server that lacks this release's functions was not migrated yet, or has left this release behind.
 pub(super) async fn check(server: &Server) -> Result<()> {
-    let list: Vec<redis::Value> = server.ask(Effect::Reads, redis::cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(RELEASE)).await?;
-    if list.is_empty() {
-        return Err(Error::Refused(format!(
-            "the server has no functions of this release ({RELEASE}); run this version's `windlass migrate` on it"
-        )));
+    if texts_about(server, RELEASE, false).await?.iter().any(|text| text == RELEASE) {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Refused(format!("the server has no functions of this release ({RELEASE}); run this version's `windlass migrate` on it")))
+}
+
+/// The newest release on the server, if that is newer than ours.
+async fn newer_release(server: &Server) -> Result<Option<String>> {
+    let number = |name: &str| name.strip_prefix("windlass_v").and_then(|n| n.parse::<u32>().ok());
+    let newest = texts_about(server, "windlass_v*", false).await?.into_iter().max_by_key(|name| number(name));
+    Ok(newest.filter(|name| number(name) > number(RELEASE)))
+}
+
+/// All texts that the server has to say of the libraries whose names match: their names, those of their functions, their code.
+async fn texts_about(server: &Server, pattern: &str, with_code: bool) -> Result<Vec<String>> {
+    let mut call = redis::cmd("FUNCTION");
+    call.arg("LIST").arg("LIBRARYNAME").arg(pattern);
+    if with_code {
+        call.arg("WITHCODE");
+    }
+    let mut texts = Vec::new();
+    gather(server.ask(Effect::Reads, &call).await?, &mut texts);
+    Ok(texts)
+}
+
+fn gather(value: redis::Value, texts: &mut Vec<String>) {
+    match value {
+        redis::Value::Array(values) => values.into_iter().for_each(|value| gather(value, texts)),
+        redis::Value::Map(pairs) => pairs.into_iter().for_each(|(_, value)| gather(value, texts)),
+        redis::Value::BulkString(bytes) => texts.push(String::from_utf8_lossy(&bytes).into_owned()),
+        redis::Value::SimpleString(text) => texts.push(text),
+        _ => {}
+    }
 }

@@ -1,6 +1,6 @@
 //! Words to what the library packs, and back. A job that cannot be read stops nothing but itself.
 
-use super::asked::{AskedUnique, ExtraParts, asked_unique, extra, follow_up, held, hex_id, is_false, packed, text};
+use super::asked::{AskedUnique, ExtraParts, asked_unique, extra, follow_up, held, hex_id, instant, is_false, packed, text};
 use crate::{
     job::{Attempt, AttemptOutcome, Extra, HolderId, Job, JobId, Json, LeasedJob, Name, State, Timestamp},
     store::{Exported, words::ms},
@@ -143,8 +143,8 @@ pub(super) fn leased(id: JobId, queue: &Name, blob: &[u8]) -> Result<LeasedJob, 
         max_attempts: head.max_attempts,
         timeout_ms: head.timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
         created_at: Timestamp(head.created_at),
-        due_at: Timestamp(head.run_at),
-        expires_at: head.expires_at.map(Timestamp),
+        due_at: instant(head.run_at),
+        expires_at: head.expires_at.map(instant),
         concurrency_key: head.key.as_deref().map(|key| named(key, "concurrency_key")).transpose()?,
         checkpoint: head.whole_checkpoint(),
         extra: (!extra.is_empty()).then(|| Box::new(extra)),
@@ -247,8 +247,8 @@ pub(super) fn job(queue: &Name, row: &Row) -> Result<Job, String> {
         max_attempts: head.max_attempts,
         timeout_ms: head.timeout_ms.and_then(|ms| u64::try_from(ms).ok()),
         created_at: Timestamp(head.created_at),
-        run_at: Timestamp(due),
-        expires_at: head.expires_at.map(Timestamp),
+        run_at: instant(due),
+        expires_at: head.expires_at.map(instant),
         started_at: end.as_ref().map_or_else(|| row.run.as_ref().map(|(at, ..)| Timestamp(*at)), |end| end.started_at),
         finished_at: end.as_ref().map(|end| end.finished_at),
         concurrency_key: head.key.as_deref().map(|key| named(key, "concurrency_key")).transpose()?,
@@ -278,7 +278,7 @@ pub(super) fn exported(queue: &Name, row: &Row) -> Result<Option<Exported>, Stri
         return Ok(None);
     }
     let Head { run_at, token, fingerprint, .. } = Stored::read(&row.blob)?.head;
-    Ok(Some(Exported { job, unique: None, due_at: Timestamp(run_at), waits_for: Vec::new(), token, fingerprint }))
+    Ok(Some(Exported { job, unique: None, due_at: instant(run_at), waits_for: Vec::new(), token, fingerprint }))
 }
 
 /// An exported job, as the library takes it in.

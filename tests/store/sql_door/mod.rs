@@ -12,7 +12,7 @@ use windlass::job::JobId;
 
 /// A store on Postgres and a producer's connection to it, unless the run leaves Postgres out.
 async fn door() -> Option<(TestStore, Client)> {
-    let store = TestStore::open_beside_others().await?;
+    let store = TestStore::open_beside_others("postgres").await?;
     let producer = store.connection().await;
     Some((store, producer))
 }

@@ -38,7 +38,7 @@ local function library()
 local W = {}
 
 local call, pack, unpack_ = redis.call, struct.pack, struct.unpack
-local sub, byte, char, concat = string.sub, string.byte, string.char, table.concat
+local sub, byte, char, find, match, concat = string.sub, string.byte, string.char, string.find, string.match, table.concat
 local floor, min, max, huge = math.floor, math.min, math.max, math.huge
 
 -- On one server a call may touch every queue.

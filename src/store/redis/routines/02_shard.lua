@@ -52,12 +52,13 @@ function W.finish()
       W.close(s)
     end
   end
+  opened = {}
 end
 
 function W.open(base, now)
   local s = setmetatable({ base = base, now = now, moved = {}, lanes = {}, gates = {}, refills = {}, work = false, cancelled = false }, Shard)
-  rawset(s, 'prefix', string.match(base, '^(.*):{') or base)
-  rawset(s, 'queue', string.match(base, '{(.*)}$'))
+  rawset(s, 'prefix', match(base, '^(.*):{') or base)
+  rawset(s, 'queue', match(base, '{(.*)}$'))
   return s
 end
 
@@ -149,6 +150,7 @@ function Shard.next_pos(s, n)
   return first
 end
 
+-- What is configured, as the daemon that configured it last wrote it.
 local function settings_of(s)
   if not rawget(s, 'set') then
     local text = call('GET', s.settings)
@@ -172,6 +174,11 @@ local function or_default(value, default)
     return default
   end
   return value
+end
+
+-- Bytes that a payload may have.
+function Shard.payload_bytes(s)
+  return settings_of(s).payload_bytes or 1048576
 end
 
 function Shard.kind(s, kind)

@@ -110,20 +110,23 @@ function W.quarantine_leased(s, id, epoch, place, reason)
   end
 end
 
+-- Each byte in hexadecimal, and back.
+local HEX, UNHEX = {}, {}
+for n = 0, 255 do
+  local hex = string.format('%02x', n)
+  HEX[char(n)], UNHEX[hex] = hex, char(n)
+end
+
 function W.hex(text)
-  return (string.gsub(text, '.', function(c)
-    return string.format('%02x', byte(c))
-  end))
+  return (string.gsub(text, '.', HEX))
 end
 
 function W.unhex(text)
-  return (string.gsub(text, '%x%x', function(c)
-    return char(tonumber(c, 16))
-  end))
+  return (string.gsub(string.lower(text), '%x%x', UNHEX))
 end
 
 function W.is_name(text)
-  return #text <= 128 and string.find(text, '^%w[%w_.:-]*$') ~= nil
+  return #text <= 128 and find(text, '^%w[%w_.:-]*$') ~= nil
 end
 
 function W.printable(text)

@@ -175,17 +175,20 @@ end
 
 -- What jobs of this head have in common, if there is nothing to look at but their ids; nothing otherwise.
 function W.plain(s, n)
-  if n.run_at or n.delay_ms or n.expires_at or n.unique or n.idempotency_key or n.key or n.after or n.on_success or n.on_failure or n.is_producers then
+  if n.common then
+    return n.common
+  elseif n.run_at or n.delay_ms or n.expires_at or n.unique or n.idempotency_key or n.key or n.after or n.on_success or n.on_failure or n.is_producers then
     return nil
   end
   local j = W.new_job(s, '', n, '')
   local head = cmsgpack.pack(j.h)
-  return { priority = j.h.priority, lane = W.lane(j), rest = concat({ char(#n.kind), n.kind, pack('>I4', #head), head }) }
+  n.common = { priority = j.h.priority, lane = W.lane(j), rest = concat({ char(#n.kind), n.kind, pack('>I4', #head), head }) }
+  return n.common
 end
 
 -- Writes jobs that have `common` in common; `answers` from `at` on.
-function W.put_plain(s, common, ids, payloads, answers, at)
-  local known = W.fields(s.jobs, ids)
+function W.put_plain(s, common, ids, payloads, answers, at, are_new)
+  local known = are_new and {} or W.fields(s.jobs, ids)
   local jobs, scores, places = {}, {}, {}
   local pos = s:next_pos(#ids)
   local seen = {}
@@ -345,7 +348,7 @@ function W.follow_up(s, n, parent, tenant, is_fresh)
   local id = W.unhex(n.id)
   if is_fresh and not n.is_producers then
     -- A redriven job may end again, and its follow-up is another job then.
-    id = W.mint(s.now, parent .. n.id .. pack8(s.now))
+    id = W.mint(s)
   end
   if not W.refusal({ { shard = target, id = id, n = n, index = 0 } }) then
     local letter = sub(W.enqueue_one(target, id, n, n.payload), 2, 2)
@@ -356,11 +359,20 @@ function W.follow_up(s, n, parent, tenant, is_fresh)
   end
 end
 
--- A UUIDv7 of this instant, whose rest follows from `seed`.
-function W.mint(now, seed)
-  local random = W.unhex(redis.sha1hex(seed))
-  local ms = pack8(floor(now / 1000))
-  return concat({ sub(ms, 3), char(0x70 + byte(random, 1) % 16), sub(random, 2, 2), char(0x80 + byte(random, 3) % 64), sub(random, 4, 10) })
+-- The random part of the ids that are minted here: drawn once, then counted up, so that no clock that goes back can bring one again.
+-- Nothing here is random but the place of a table in memory and the instant of the first call.
+local stem, counted
+
+-- A UUIDv7 of this instant.
+function W.mint(s)
+  if not stem then
+    local hex = redis.sha1hex(concat({ tostring(W), s.base, string.format('%.0f', s.now) }, ' '))
+    local random = tonumber(sub(hex, 1, 8), 16)
+    stem = char(0x70 + random % 16, floor(random / 16) % 256, 0x80 + floor(random / 4096) % 64) .. sub(pack('>I4', tonumber(sub(hex, 9, 16), 16)), 2)
+    counted = tonumber(sub(hex, 17, 24), 16)
+  end
+  counted = (counted + 1) % 4294967296
+  return sub(pack8(floor(s.now / 1000)), 3) .. stem .. pack('>I4', counted)
 end
 
 -- ---------------------------------------------------------------- dependencies
@@ -443,26 +455,26 @@ end
 
 -- ---------------------------------------------------------------- the call
 
--- The arguments from `from` on are, of each job, the number of its shard, its id, its head and its payload.
-function W.take_in(shards, args, from, answers)
+-- Takes in what `each` brings, job by job: its shard, its id, its head and its payload. Those that share a head and hold nothing are
+-- written together; `read` makes of a head what the producer said. `are_new`: their ids were minted by this call.
+function W.take_in(each, read, answers, are_new)
   local s, common, last, ids, payloads, at = nil, nil, nil, {}, {}, 1
   local waits = {}
   local function flush()
     if #ids > 0 then
-      W.put_plain(s, common, ids, payloads, answers, at)
+      W.put_plain(s, common, ids, payloads, answers, at, are_new)
       at, ids, payloads = at + #ids, {}, {}
     end
   end
-  for i = from, #args, 4 do
-    local shard, id, head, payload = shards[tonumber(args[i])], args[i + 1], args[i + 2], args[i + 3]
+  for shard, id, head, payload in each do
     if head ~= last or shard ~= s then
       flush()
-      s, last, common = shard, head, W.plain(shard, cmsgpack.unpack(head))
+      s, last, common = shard, head, W.plain(shard, read(head))
     end
     if common then
       ids[#ids + 1], payloads[#payloads + 1] = id, payload
     else
-      local n = cmsgpack.unpack(head)
+      local n = read(head)
       local is_new = n.after and call('HEXISTS', s.jobs, id) == 0
       answers[at] = W.enqueue_one(s, id, n, payload)
       if is_new then
@@ -481,4 +493,15 @@ function W.take_in(shards, args, from, answers)
       answers[place] = answer(id, W.letter(W.look_at_parents(shard, j)), false)
     end
   end
+end
+
+-- Jobs as the driver packs them: of each, the number of its shard, its id, its head and its payload, from `from` on.
+function W.packed_jobs(shards, args, from)
+  local i = from - 4
+  return function()
+    i = i + 4
+    if args[i] then
+      return shards[tonumber(args[i])], args[i + 1], args[i + 2], args[i + 3]
+    end
+  end, cmsgpack.unpack
 end

@@ -239,9 +239,10 @@ function W.prune_common(prefix, now, limit)
   return more
 end
 
+local UUID = string.gsub('xxxx-xx-xx-xx-xxxxxx', 'x', '%%02x')
+
 function W.uuid(id)
-  local hex = W.hex(id)
-  return concat({ sub(hex, 1, 8), '-', sub(hex, 9, 12), '-', sub(hex, 13, 16), '-', sub(hex, 17, 20), '-', sub(hex, 21) })
+  return string.format(UUID, byte(id, 1, 16))
 end
 
 -- RFC 3339, from days since 1970 by Howard Hinnant's `civil_from_days`.

@@ -63,7 +63,8 @@ function W.fire(common, name, plan)
     local refused = true
     if not W.refusal({ { shard = s, id = due.id, n = due.n, index = 0 } }) then
       local answers = {}
-      W.take_in({ s }, { 1, due.id, due.head, due.payload }, 1, answers)
+      local each, read = W.packed_jobs({ s }, { 1, due.id, due.head, due.payload }, 1)
+      W.take_in(each, read, answers)
       refused = sub(answers[1], 1, 1) == '1'
     end
     record(common, name, plan.generation, due.due, refused and concat({ 's', pack8(due.due), pack8(1), 'duplicate' }) or 'j' .. due.id)

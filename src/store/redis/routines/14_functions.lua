@@ -39,7 +39,8 @@ function F.enqueue(_, args, keys, now)
       return redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) }))
     end
   end
-  W.take_in(shards, args, 2, answers)
+  local each, read = W.packed_jobs(shards, args, 2)
+  W.take_in(each, read, answers)
   return answers
 end
 
