@@ -8,7 +8,8 @@ use crate::{
     config::Config,
     control,
     engine::{Drained, Engine, Parts},
-    job::Settings,
+    intake::inbox::Inbox,
+    job::{Limits, Settings},
     store::{self, Instrumented, Role, Store},
     telemetry::Metrics,
     workers,
@@ -19,7 +20,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Why a daemon does not start.
@@ -48,7 +54,9 @@ pub struct Daemon {
     engine: RunningEngine,
     control: control::State,
     port: JoinHandle<io::Result<()>>,
+    /// Of the port, and of what else brings jobs in.
     close_port: CancellationToken,
+    limits: watch::Sender<Limits>,
     metrics: Metrics,
     grace: Duration,
 }
@@ -106,13 +114,26 @@ impl Daemon {
         let control = control::State::new(&config.control, &config.webhooks, store.clone(), metrics.clone(), clock.clone(), stalled)
             .map_err(Error::Configuration)?;
         control.know(&settings, config.engine.slots.keys());
-        let parts = Parts { store: store.clone(), register, config: config.engine.clone(), settings, metrics: metrics.clone(), clock };
+        let parts = Parts {
+            store: store.clone(),
+            register,
+            config: config.engine.clone(),
+            settings,
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
         *engine.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Engine::start(parts).await?);
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), scheme(&config.store.url)]).set(1);
         let close_port = CancellationToken::new();
         let port = tokio::spawn(control::serve(listener, control.clone(), close_port.clone()));
+        let limits = watch::Sender::new(config.limits());
+        if let Some((url, prefix)) = config.inbox() {
+            let (store, limits) = (store.clone(), limits.subscribe());
+            let inbox = Inbox::new(url, prefix, store, limits, metrics.clone(), clock).map_err(Error::Configuration)?;
+            tokio::spawn(inbox.run(close_port.clone()));
+        }
         let grace = Duration::from_millis(config.engine.grace_ms);
-        Ok(Self { address, store, engine, control, port, close_port, metrics, grace })
+        Ok(Self { address, store, engine, control, port, close_port, limits, metrics, grace })
     }
 
     /// Where the control port answers.
@@ -147,6 +168,7 @@ impl Daemon {
         apply(config, &settings, &*self.store).await?;
         self.control.know(&settings, config.engine.slots.keys());
         self.engine.reload(config, settings);
+        self.limits.send_replace(config.limits());
         self.grace = Duration::from_millis(config.engine.grace_ms);
         Ok(())
     }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod engine;
+pub mod intake;
 pub mod job;
 pub mod sandbox;
 pub mod secret;

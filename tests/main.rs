@@ -9,6 +9,7 @@ mod control;
 mod crash;
 mod deploy;
 mod engine;
+mod intake;
 mod job;
 mod producers;
 mod sandbox;

@@ -14,6 +14,7 @@ use crate::{
     clients,
     clock::Clock,
     control, engine,
+    intake::inbox,
     job::{KindSettings, Limits, Name, QueueSettings, Settings, schedule::Schedule},
     sandbox, signatures, store,
     telemetry::logs,
@@ -36,6 +37,7 @@ pub const MANUAL: &str = include_str!("../../config/default.toml");
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
     pub store: Store,
+    pub inbox: inbox::Config,
     pub control: control::Config,
     pub engine: engine::Config,
     pub outbound: clients::http::Config,
@@ -69,6 +71,13 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings { queues: self.queues.clone(), kinds: self.kinds.clone(), payload_bytes: self.control.max_payload_bytes }
+    }
+
+    /// Where entries are taken from, if anywhere: URL and prefix.
+    #[must_use]
+    pub fn inbox(&self) -> Option<(&str, &str)> {
+        let of_store = || self.store.url.starts_with("redis").then_some((self.store.url.as_str(), self.store.redis.prefix.as_str()));
+        self.inbox.url.as_deref().map(|url| (url, self.inbox.prefix.as_str())).or_else(of_store)
     }
 
     #[must_use]

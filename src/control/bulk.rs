@@ -135,7 +135,7 @@ pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_ind
                 }
             }
             Err(error) => {
-                let at_fault = item_at_fault(&error).filter(|index| *index < labels.len());
+                let at_fault = error.of_item().map(|(index, _)| index).filter(|index| *index < labels.len());
                 let Some(place) = at_fault.and_then(|index| batches.refused(index)) else {
                     return Each { answers, stopped: Some(error) };
                 };
@@ -178,13 +178,6 @@ impl Batches {
     fn refused(&mut self, index: usize) -> Option<usize> {
         self.most = CAREFUL;
         self.waiting.remove(index).map(|(place, _)| place)
-    }
-}
-
-const fn item_at_fault(error: &store::Error) -> Option<usize> {
-    match error {
-        store::Error::Invalid { index, .. } | store::Error::Duplicate { index, .. } | store::Error::Conflict { index, .. } => Some(*index),
-        _ => None,
     }
 }
 

@@ -41,6 +41,19 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The place in a bulk call of the one item that was refused, and why.
+    #[must_use]
+    pub fn of_item(&self) -> Option<(usize, String)> {
+        match self {
+            Self::Invalid { index, error } => Some((*index, error.to_string())),
+            Self::Duplicate { index, holder } => Some((*index, format!("the unique key is held by job {holder}"))),
+            Self::Conflict { index, id } => Some((*index, format!("job {id} exists with another body; use a fresh id or idempotency key"))),
+            _ => None,
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

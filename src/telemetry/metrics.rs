@@ -30,6 +30,8 @@ pub struct Metrics {
     pub provider_request_duration: HistogramVec,
     pub ai_tokens: IntCounterVec,
     pub ai_cost_micros: IntCounterVec,
+    pub inbox_entries: IntGaugeVec,
+    pub inbox_taken: IntCounterVec,
     pub webhooks_received: IntCounterVec,
     pub webhook_rejections: IntCounterVec,
     pub deliveries: IntCounterVec,
@@ -104,6 +106,8 @@ impl Metrics {
                 "Cost as reported by the provider, in millionths of its currency",
                 &["provider", "model"],
             ),
+            inbox_entries: gauge(&r, "windlass_inbox_entries", "Entries of the inbox that are not jobs yet", &[]),
+            inbox_taken: counter(&r, "windlass_inbox_taken_total", "Entries taken off the inbox, by what became of them", &["result"]),
             webhooks_received: counter(&r, "windlass_webhooks_received_total", "Inbound webhooks", &["source", "result"]),
             webhook_rejections: counter(
                 &r,

@@ -1,7 +1,7 @@
 //! The binary under kill -9, SIGSTOP and SIGTERM, with real `http.call` jobs against a server that counts them.
 
 mod postgres;
-mod process;
+pub(crate) mod process;
 
 use axum::{Router, extract::State, routing::post};
 use process::{Daemon, store, until};

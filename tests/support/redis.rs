@@ -40,6 +40,19 @@ impl Server {
         format!("t{}", self.made.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The address of the server for a user of the recipe that docs/redis.md has for `role`.
+    pub async fn user(&self, role: &str, prefix: &str) -> String {
+        let recipe = include_str!("../../docs/redis.md").lines().find(|line| line.split_whitespace().nth(2) == Some(role));
+        let recipe = recipe.expect("the page has a recipe for each role");
+        let mut call = redis::cmd("ACL");
+        call.arg("SETUSER").arg(format!("{role}-{prefix}"));
+        for rule in recipe.split_whitespace().skip(3) {
+            call.arg(rule.replace("windlass:", &format!("{prefix}:")).replace(">PASSWORD", ">secret"));
+        }
+        let () = call.query_async(&mut self.connect().await).await.expect("the recipe is good");
+        format!("redis://{role}-{prefix}:secret@127.0.0.1:{}/0", self.port)
+    }
+
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("the URL is one");
         client.get_multiplexed_async_connection().await.expect("the server answers")

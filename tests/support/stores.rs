@@ -194,6 +194,11 @@ impl TestStore {
         redis::server().await.connect().await
     }
 
+    /// Where a Redis store is for a user who may do what docs/redis.md says of `role`, and no more.
+    pub async fn redis_user(&self, role: &str) -> String {
+        redis::server().await.user(role, self.prefix()).await
+    }
+
     /// What the keys of a Redis store begin with.
     pub fn prefix(&self) -> &str {
         self.prefix.as_deref().expect("only a Redis store has a prefix")

@@ -66,7 +66,16 @@ impl Server {
 
 /// A call of the library's function `name` on the shards `keys`; arguments follow.
 pub(super) fn function(name: &str, keys: &[String]) -> Cmd {
-    let mut call = redis::cmd("FCALL");
+    fcall("FCALL", name, keys)
+}
+
+/// The same of one that only reads, which those may call who may only read.
+pub(super) fn reading(name: &str, keys: &[String]) -> Cmd {
+    fcall("FCALL_RO", name, keys)
+}
+
+fn fcall(command: &str, name: &str, keys: &[String]) -> Cmd {
+    let mut call = redis::cmd(command);
     call.arg(format!("{}_{name}", super::library::RELEASE)).arg(keys.len()).arg(keys);
     call
 }

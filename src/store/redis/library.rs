@@ -59,8 +59,8 @@ pub(super) async fn load(server: &Server) -> Result<()> {
 pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
     let is_left_behind = newer_release(server).await?.is_some();
     for library in libraries(true) {
-        let is_there = texts_about(server, library.name, true).await?.contains(&library.text);
-        if !is_there && !(library.name == DOOR && is_left_behind) {
+        let is_newer_s = library.name == DOOR && is_left_behind;
+        if !is_newer_s && !texts_about(server, library.name, true).await?.contains(&library.text) {
             return Ok(false);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     RedisStore,
-    connection::function,
+    connection::reading,
     enqueue::instant,
     error::Effect,
     reply,
@@ -66,8 +66,7 @@ fn matches(job: &Job, filter: &Filter) -> bool {
 impl RedisStore {
     pub(super) async fn get_job(&self, id: JobId) -> Result<Option<Job>> {
         let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> =
-            queues.iter().map(|queue| function("get", &[self.base(queue)]).arg("").arg(id.0.as_bytes()).clone()).collect();
+        let calls: Vec<Cmd> = queues.iter().map(|queue| reading("get", &[self.base(queue)]).arg("").arg(id.0.as_bytes()).clone()).collect();
         for (queue, found) in queues.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
             if !matches!(found, Value::Nil) {
                 return rows::job(queue, &row(found)?).map(Some).map_err(Error::Corrupt);
@@ -102,7 +101,7 @@ impl RedisStore {
         let calls: Vec<Cmd> = empty
             .iter()
             .map(|walk| {
-                let mut call = function("page", &[self.base(&walk.queue)]);
+                let mut call = reading("page", &[self.base(&walk.queue)]);
                 call.arg("")
                     .arg(&walk.from)
                     .arg(limit)
@@ -188,7 +187,7 @@ impl RedisStore {
         if job.unique_key.is_none() && job.extra.after.is_empty() {
             return Ok(());
         }
-        let call = function("beside_job", &[self.base(&job.queue)]).arg("").arg(job.id.0.as_bytes()).clone();
+        let call = reading("beside_job", &[self.base(&job.queue)]).arg("").arg(job.id.0.as_bytes()).clone();
         let [unique, parents] = reply::fixed(self.server.ask(Effect::Reads, &call).await?)?;
         exported.unique = held(&reply::bytes(unique)?, job.unique_key.as_ref());
         exported.waits_for = reply::list(parents)?.into_iter().map(reply::id).collect::<Result<_>>()?;
@@ -200,7 +199,7 @@ impl RedisStore {
         const STATES: [State; 7] =
             [State::Scheduled, State::Queued, State::Running, State::Parked, State::Completed, State::Cancelled, State::Dead];
         let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> = queues.iter().map(|queue| function("status", &[self.base(queue)]).arg(instant(Some(now))).clone()).collect();
+        let calls: Vec<Cmd> = queues.iter().map(|queue| reading("status", &[self.base(queue)]).arg(instant(Some(now))).clone()).collect();
         let mut statuses = Vec::with_capacity(queues.len());
         for (queue, told) in queues.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
             let [counts, oldest] = reply::fixed(told)?;

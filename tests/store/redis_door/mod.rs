@@ -1,5 +1,6 @@
 //! `FCALL windlass_enqueue`, as any program calls it.
 
+mod access;
 mod agreement;
 mod calls;
 

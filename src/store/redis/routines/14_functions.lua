@@ -215,6 +215,8 @@ local function register(names, flags)
   end
 end
 
-register('enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire get page beside_job status')
+register('enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire')
+-- Those who may only read may call these.
+register('get page beside_job status', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })

@@ -1,0 +1,3 @@
+//! What other programs leave for us where no door of ours is: taken in without being asked, each entry once, whatever dies meanwhile.
+
+pub mod inbox;
