@@ -73,7 +73,9 @@ impl Store for Instrumented {
     }
 
     async fn advance(&self, now: Now) -> Result<Advanced> {
-        self.measure("advance", self.store.advance(now)).await
+        let advanced = self.measure("advance", self.store.advance(now)).await?;
+        self.metrics.store_rewinds.with_label_values::<&str>(&[]).inc_by(u64::from(advanced.rewound));
+        Ok(advanced)
     }
 
     async fn reap(&self, now: Now) -> Result<Reaped> {

@@ -107,6 +107,8 @@ pub struct Advanced {
     pub next_due: Option<Timestamp>,
     /// A bound was reached; call again at once.
     pub more: bool,
+    /// The store was seen to have forgotten what it acknowledged (contract P3).
+    pub rewound: bool,
 }
 
 /// Who does an administrative act, and its `op_id`: the id of the audit row it leaves.
@@ -406,7 +408,7 @@ pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(std::sync::Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?));
     }
-    if url.starts_with("redis://") {
+    if url.starts_with("redis://") || url.starts_with("rediss://") {
         return Ok(std::sync::Arc::new(redis::RedisStore::open(url, role, options.redis, options.clock).await?));
     }
     let Some(path) = sqlite_path(url) else {

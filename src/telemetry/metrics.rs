@@ -26,6 +26,7 @@ pub struct Metrics {
     pub schedule_occurrences: IntCounterVec,
     pub store_operations: HistogramVec,
     pub store_up: IntGaugeVec,
+    pub store_rewinds: IntCounterVec,
     pub provider_requests: IntCounterVec,
     pub provider_request_duration: HistogramVec,
     pub ai_tokens: IntCounterVec,
@@ -91,6 +92,12 @@ impl Metrics {
             scheduler_last_tick: float_gauge(&r, "windlass_scheduler_last_tick_timestamp_seconds", "When the scheduler last looked", &[]),
             schedule_occurrences: counter(&r, "windlass_schedule_occurrences_total", "Due instants, by what became of them", &["result"]),
             store_operations: histogram(&r, "windlass_store_operation_seconds", "Calls to the store", &["op", "result"], CALL_SECONDS),
+            store_rewinds: counter(
+                &r,
+                "windlass_store_rewinds_total",
+                "Times that the store was seen to have forgotten what it acknowledged",
+                &[],
+            ),
             store_up: gauge(&r, "windlass_store_up", "1 while the last call to the store went through", &[]),
             provider_requests: counter(
                 &r,

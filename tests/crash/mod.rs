@@ -1,7 +1,9 @@
 //! The binary under kill -9, SIGSTOP and SIGTERM, with real `http.call` jobs against a server that counts them.
 
+mod deaths;
 mod postgres;
 pub(crate) mod process;
+mod redis;
 
 use axum::{Router, extract::State, routing::post};
 use process::{Daemon, store, until};
@@ -12,6 +14,10 @@ use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
+
+/// Short leases, so that what died is back within the test.
+const SHORT: [(&str, &str); 2] = [("WINDLASS__ENGINE__LEASE_MS", "3000"), ("WINDLASS__ENGINE__BEAT_MS", "1000")];
+const LEASE: Duration = Duration::from_secs(3);
 
 /// What each job's call was seen as, by the number in its body.
 type Seen = Arc<Mutex<HashMap<u64, u32>>>;

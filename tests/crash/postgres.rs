@@ -3,17 +3,15 @@
 //! a daemon for it.
 
 use super::{
-    counting_server, enqueue_calls, jobs_from_environment,
+    SHORT, counting_server,
+    deaths::Deaths,
+    enqueue_calls, jobs_from_environment,
     process::{Daemon, free_address, until},
 };
 use crate::support::{OwnPostgres, TestStore};
 use serde_json::json;
-use std::{collections::HashMap, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use windlass::{clock::Clock, job::Timestamp};
-
-/// Short leases, so that what died is back within the test.
-const SHORT: [(&str, &str); 2] = [("WINDLASS__ENGINE__LEASE_MS", "3000"), ("WINDLASS__ENGINE__BEAT_MS", "1000")];
-const LEASE: Duration = Duration::from_secs(3);
 
 async fn say(server: &OwnPostgres, statement: &str) {
     server.client().await.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -146,40 +144,10 @@ async fn an_outage_is_told_while_every_slot_is_taken() {
     until("the heartbeat to tell its end", async || says("answers again")).await;
 }
 
-/// When each daemon was killed, by its holder, and when the server was away.
-#[derive(Default)]
-struct Deaths {
-    holders: HashMap<String, Timestamp>,
-    outages: Vec<(Timestamp, Timestamp)>,
-}
-
-impl Deaths {
-    async fn kill(&mut self, daemon: &mut Daemon, server: &OwnPostgres) {
-        let find = "SELECT holder::text FROM windlass.holders WHERE node LIKE '% ' || $1";
-        let (client, address) = (server.client().await, daemon.address.to_string());
-        let mut rows = client.query(find, &[&address]).await.expect("the holders");
-        daemon.kill();
-        let now = Clock::System.now();
-        // One whose first lease was granted meanwhile.
-        rows.extend(client.query(find, &[&address]).await.expect("the holders"));
-        self.holders.extend(rows.iter().map(|row| (row.get(0), now)));
-    }
-
-    /// How long after its holder's death, or after the server was back, each job was taken back.
-    fn rescues(&self, lost: &[(String, Timestamp)]) -> Vec<Duration> {
-        let mut rescues = Vec::new();
-        for (holder, taken_back) in lost {
-            let mut since = *self.holders.get(holder).unwrap_or_else(|| panic!("{holder} lost a job and was not killed"));
-            for (down, up) in &self.outages {
-                if down.since(since) <= LEASE + Duration::from_secs(1) && *up > since && *down < *taken_back {
-                    since = *up;
-                }
-            }
-            rescues.push(taken_back.since(since));
-        }
-        rescues.sort();
-        rescues
-    }
+async fn holders_at(server: &OwnPostgres, address: SocketAddr) -> Vec<String> {
+    let find = "SELECT holder::text FROM windlass.holders WHERE node LIKE '% ' || $1";
+    let rows = server.client().await.query(find, &[&address.to_string()]).await.expect("the holders");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// Jobs that a holder lost: which, and when they were taken back.
@@ -213,7 +181,8 @@ async fn jobs_of_killed_daemons_are_back_a_second_after_their_lease() {
             deaths.outages.push((down, Clock::System.now()));
         } else {
             let which = fastrand::usize(..3);
-            deaths.kill(&mut daemons[which], &server).await;
+            let address = daemons[which].address;
+            deaths.kill(&mut daemons[which], async || holders_at(&server, address).await).await;
             // Elsewhere, so that nothing but the end of the lease tells of the death.
             daemons[which] = started(&server, folder.path()).await;
         }
@@ -221,17 +190,5 @@ async fn jobs_of_killed_daemons_are_back_a_second_after_their_lease() {
     let all = i64::try_from(jobs).expect("few");
     until("all to complete", async || (recorded(&server).await == (all, all, 0)).then_some(())).await;
     assert_eq!(seen.lock().expect("the count").len() as u64, jobs, "every job really called");
-    let rescues = deaths.rescues(&lost(&server).await);
-    assert!(!rescues.is_empty(), "somebody held jobs when it died");
-    let p99 = rescues[(rescues.len() - 1) * 99 / 100];
-    let told = format!(
-        "ms until 99 % of {} jobs were back, after {} kills and {} restarts",
-        rescues.len(),
-        deaths.holders.len(),
-        deaths.outages.len()
-    );
-    crate::support::note(&told, u64::try_from(p99.as_millis()).expect("not that long"));
-    // A suite that shares its machine with everything is no clock.
-    let room = if jobs >= 100_000 { 1 } else { 20 };
-    assert!(p99 < LEASE + Duration::from_secs(room), "rescued in {p99:?}");
+    deaths.assert_rescued_in_time(&lost(&server).await, jobs);
 }

@@ -17,6 +17,7 @@ mod model;
 mod pinned;
 mod pooler;
 mod postgres;
+mod redis;
 mod redis_door;
 mod rescue;
 mod schedules;

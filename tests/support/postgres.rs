@@ -164,7 +164,7 @@ wait $pid || true
     Server { port, _shell: Mutex::new(shell), made: AtomicU64::new(0), used: Mutex::default() }
 }
 
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     listener.local_addr().expect("it has an address").port()
 }

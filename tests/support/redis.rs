@@ -83,3 +83,109 @@ wait $pid || true
     assert_eq!(line.trim(), "ready", "the throw-away Redis did not start");
     Server { port, _shell: Mutex::new(shell), made: AtomicU64::new(0) }
 }
+
+/// A server of one test alone, which may be crashed, filled and replaced; it keeps an append-only file.
+pub struct Own {
+    port: u16,
+    folder: tempfile::TempDir,
+    options: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Own {
+    /// With `options` beside an append-only file, such as `--appendfsync always`, and the library.
+    pub async fn start(options: &[&str]) -> Self {
+        let own = Self::empty(options).await;
+        RedisStore::migrate(&own.url(), &Config::default()).await.expect("the library loads");
+        own
+    }
+
+    /// The same without the library.
+    pub async fn empty(options: &[&str]) -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder can be made");
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut own = Self { port: free_port(), folder, options, process: None };
+        own.up().await;
+        own
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// kill -9.
+    pub fn crash(&mut self) {
+        let mut process = self.process.take().expect("the server runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it ends");
+    }
+
+    /// All that it has written is gone, as with another machine's disk.
+    pub fn forget(&mut self) {
+        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).expect("the append-only files can be deleted");
+    }
+
+    /// Starts it and waits until it has read what it kept.
+    pub async fn up(&mut self) {
+        let bin = programs::program("redis-server", || programs::on_path("redis-server"));
+        let mut command = Command::new(bin);
+        command.args([
+            "--port",
+            &self.port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--loglevel",
+            "warning",
+        ]);
+        command.arg("--dir").arg(self.folder.path()).args(&self.options);
+        // SAFETY: only asks the kernel to end the server with the test.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            })
+        };
+        self.process = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts"));
+        let client = redis::Client::open(self.url()).expect("the URL is one");
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+        for _ in 0..3000 {
+            ticks.tick().await;
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                && redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
+            {
+                return;
+            }
+        }
+        panic!("the server did not come up");
+    }
+
+    pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("the URL is one");
+        client.get_multiplexed_async_connection().await.expect("the server answers")
+    }
+
+    /// Says one command, its words apart by spaces.
+    pub async fn say(&self, words: &str) -> redis::RedisResult<redis::Value> {
+        let mut words = words.split(' ');
+        let mut call = redis::cmd(words.next().expect("a command"));
+        words.for_each(|word| _ = call.arg(word));
+        call.query_async(&mut self.connect().await).await
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}

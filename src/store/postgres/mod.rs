@@ -232,6 +232,7 @@ impl Store for PostgresStore {
             park_expired: of(3),
             more: row.get(1),
             next_due: row.get::<_, Option<i64>>(2).map(Timestamp),
+            rewound: false,
         };
         if advanced.due + advanced.admitted > 0 {
             self.wakes.work();

@@ -45,7 +45,7 @@ impl RedisStore {
             call.arg(detail);
         }
         audit(&mut call, actor, name, &id.to_string(), detail);
-        let mut said = reply::list(self.server.ask(Effect::Writes, &call).await?)?.into_iter();
+        let mut said = reply::list(self.server.ask(Effect::Promises, &call).await?)?.into_iter();
         let Some(word) = said.next() else { return odd("a word") };
         match reply::text(word)?.as_str() {
             "missing" => Err(Error::NotFound { what: format!("job {id}") }),
@@ -99,7 +99,7 @@ impl RedisStore {
                 call
             })
             .collect();
-        for told in self.server.ask_each(Effect::Writes, &calls).await? {
+        for told in self.server.ask_each(Effect::Promises, &calls).await? {
             let mut said = reply::list(told)?.into_iter();
             if let (Some(word), Some(id)) = (said.next(), said.next())
                 && reply::text(word)? == "ok"
@@ -114,7 +114,7 @@ impl RedisStore {
     pub(super) async fn wake_kinds(&self, kinds: &[Name], now: Option<Timestamp>) -> Result<u64> {
         let kinds: Vec<&str> = kinds.iter().map(Name::as_str).collect();
         let told = self.on_all_queues("unpark_kinds", |call| _ = call.arg(instant(now)).arg(&kinds)).await?;
-        let woken = told.into_iter().map(reply::count).sum::<Result<u64>>()?;
+        let woken = told.into_iter().map(|(_, told)| reply::count(told)).sum::<Result<u64>>()?;
         if woken > 0 {
             self.wakes.work();
         }
@@ -130,21 +130,21 @@ impl RedisStore {
         let mut call = function("pause", &[self.base(queue)]);
         call.arg(instant(now)).arg(row.as_str());
         audit(&mut call, actor, "pause", queue, Some(reason));
-        self.server.ask::<()>(Effect::Writes, &call).await
+        self.server.ask::<()>(Effect::Promises, &call).await
     }
 
     pub(super) async fn resume_queue(&self, queue: &Name, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
         let mut call = function("resume", &[self.base(queue)]);
         call.arg(instant(now));
         audit(&mut call, actor, "resume", queue, None);
-        self.server.ask::<()>(Effect::Writes, &call).await?;
+        self.server.ask::<()>(Effect::Promises, &call).await?;
         self.wakes.work();
         Ok(())
     }
 
     pub(super) async fn write_settings(&self, settings: &Settings) -> Result<()> {
         let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(settings).as_str()).clone();
-        self.server.ask::<()>(Effect::Writes, &put).await?;
+        self.server.ask::<()>(Effect::Promises, &put).await?;
         self.know_settings(settings.clone());
         self.on_all_queues("configured", |call| _ = call.arg("")).await?;
         self.wakes.work();
@@ -165,7 +165,7 @@ impl RedisStore {
                 call
             })
             .collect();
-        let new = self.server.ask_each(Effect::Writes, &calls).await?.into_iter().map(reply::count).sum::<Result<u64>>()?;
+        let new = self.server.ask_each(Effect::Promises, &calls).await?.into_iter().map(reply::count).sum::<Result<u64>>()?;
         self.wakes.work();
         Ok(new)
     }
@@ -194,7 +194,7 @@ impl RedisStore {
             let mut call = function("put_schedule", &[self.common()]);
             call.arg(instant(now)).arg(schedule.name.as_str()).arg(text.as_str()).arg(generation).arg(i64::from(is_same_rule));
             // Unless somebody else has put it meanwhile.
-            if self.server.ask::<i64>(Effect::Writes, &call).await? == 1 {
+            if self.server.ask::<i64>(Effect::Promises, &call).await? == 1 {
                 self.wakes.work();
                 return Ok(());
             }
@@ -229,7 +229,7 @@ impl RedisStore {
             let queue = job.queue.clone().unwrap_or_else(|| settings.kind(&job.kind).queue);
             call.arg(due.due.0).arg(queue.as_str()).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
         }
-        let fired = self.server.ask::<i64>(Effect::Writes, &call).await? == 1;
+        let fired = self.server.ask::<i64>(Effect::Promises, &call).await? == 1;
         self.wakes.work();
         Ok(fired)
     }
@@ -263,7 +263,7 @@ impl RedisStore {
     }
 
     async fn touched_schedule(&self, name: &Name, call: &Cmd) -> Result<()> {
-        match self.server.ask::<i64>(Effect::Writes, call).await? {
+        match self.server.ask::<i64>(Effect::Promises, call).await? {
             0 => Err(Error::NotFound { what: format!("schedule {name}") }),
             _ => Ok(()),
         }

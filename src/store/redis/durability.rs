@@ -41,7 +41,7 @@ pub(super) struct Settings {
     risks: Vec<Risk>,
 }
 
-pub(super) async fn read(server: &Server) -> Result<Settings> {
+pub(super) async fn read(server: &Server, replicas: u32) -> Result<Settings> {
     let mut info = BTreeMap::new();
     for section in ["server", "persistence", "memory"] {
         let text: String = server.ask(Effect::Reads, redis::cmd("INFO").arg(section)).await?;
@@ -50,17 +50,21 @@ pub(super) async fn read(server: &Server) -> Result<Settings> {
     // Hosted servers often refuse this; then `everysec`, which is the default, is what may be counted on.
     let fsync = server.ask::<BTreeMap<String, String>>(Effect::Reads, redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
     let fsync = fsync.ok().and_then(|values| values.into_values().next()).unwrap_or_default();
-    Ok(judge(&info, &fsync))
+    Ok(judge(&info, &fsync, replicas))
 }
 
-fn judge(info: &BTreeMap<String, String>, fsync: &str) -> Settings {
+fn judge(info: &BTreeMap<String, String>, fsync: &str, replicas: u32) -> Settings {
     let of = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
     let has_log = of("aof_enabled") == "1";
     let may_evict = of("maxmemory") != "0" && !["", "noeviction"].contains(&of("maxmemory_policy"));
     let risks = [(!has_log, Risk::NoPersistence), (may_evict, Risk::Eviction)];
     Settings {
         version: of("redis_version").to_owned(),
-        durability: if has_log && fsync == "always" { Durability::Strict } else { Durability::Relaxed },
+        durability: match (has_log && fsync == "always", replicas) {
+            (true, 0) => Durability::Strict,
+            (true, _) => Durability::Replicated,
+            (false, _) => Durability::Relaxed,
+        },
         risks: risks.into_iter().filter(|(is_there, _)| *is_there).map(|(_, risk)| risk).collect(),
     }
 }
@@ -68,7 +72,7 @@ fn judge(info: &BTreeMap<String, String>, fsync: &str) -> Settings {
 /// # Errors
 /// `Refused` when the server's settings would lose jobs and the configuration does not accept that by name.
 pub(super) async fn check(server: &Server, config: &Config) -> Result<()> {
-    let settings = read(server).await?;
+    let settings = read(server, config.replicas).await?;
     match settings.risks.iter().find(|risk| !config.accept.contains(risk)) {
         Some(risk) => {
             let (remedy, name) = (risk.remedy(), risk.name());
@@ -90,7 +94,7 @@ mod tests {
     use super::*;
 
     fn settings(pairs: &[(&str, &str)], fsync: &str) -> Settings {
-        judge(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), fsync)
+        judge(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), fsync, 0)
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl RedisStore {
         for (job, queue) in jobs.iter().zip(&queues) {
             call.arg(numbers[queue]).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
         }
-        let replies: Vec<redis::Value> = self.server.ask(Effect::Writes, &call).await?;
+        let replies: Vec<redis::Value> = self.server.ask(Effect::Promises, &call).await?;
         self.wakes.work();
         replies.into_iter().map(|reply| answer(&reply::bytes(reply)?)).collect()
     }

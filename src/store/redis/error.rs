@@ -14,6 +14,8 @@ pub(super) enum Effect {
     Reads,
     /// It may have been done.
     Writes,
+    /// The same, and a positive answer promises that it stays done (contract P1).
+    Promises,
 }
 
 pub(super) fn map(error: &RedisError, effect: Effect) -> Error {
@@ -41,7 +43,7 @@ pub(super) fn map(error: &RedisError, effect: Effect) -> Error {
 pub(super) fn lost(story: &str, effect: Effect) -> Error {
     match effect {
         Effect::Reads => Error::Unavailable(format!("the connection to Redis broke: {story}")),
-        Effect::Writes => Error::Unknown(format!("the connection to Redis broke: {story}")),
+        Effect::Writes | Effect::Promises => Error::Unknown(format!("the connection to Redis broke: {story}")),
     }
 }
 

@@ -75,6 +75,11 @@ pub(super) async fn check(server: &Server) -> Result<()> {
     Err(Error::Refused(format!("the server has no functions of this release ({RELEASE}); run this version's `windlass migrate` on it")))
 }
 
+/// Asks for this release's functions: an empty list where there are none.
+pub(super) fn list_ours() -> redis::Cmd {
+    redis::cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(RELEASE).clone()
+}
+
 /// The newest release on the server, if that is newer than ours.
 async fn newer_release(server: &Server) -> Result<Option<String>> {
     let number = |name: &str| name.strip_prefix("windlass_v").and_then(|n| n.parse::<u32>().ok());

@@ -11,6 +11,7 @@ mod lease;
 mod library;
 mod read;
 mod reply;
+mod rewind;
 mod rows;
 mod settle;
 mod told;
@@ -53,13 +54,16 @@ pub struct Config {
     pub prefix: String,
     /// Milliseconds that a call may take before it answers `Unavailable`.
     pub timeout_ms: u64,
+    /// Replicas that must have what is acknowledged before it is: with 1 or more and a server that syncs each write, durability is
+    /// `replicated`.
+    pub replicas: u32,
     /// Settings of the server that may lose jobs, and are put up with.
     pub accept: Vec<Risk>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { prefix: "windlass".into(), timeout_ms: 10_000, accept: Vec::new() }
+        Self { prefix: "windlass".into(), timeout_ms: 10_000, replicas: 0, accept: Vec::new() }
     }
 }
 
@@ -81,6 +85,7 @@ struct Known {
     /// By its number.
     queues: Arc<BTreeMap<i64, Name>>,
     leased_from: BTreeSet<Name>,
+    epochs: rewind::Epochs,
 }
 
 impl RedisStore {
@@ -205,10 +210,9 @@ impl RedisStore {
     }
 
     /// The answers of all queues to the same call.
-    async fn on_all_queues(&self, name: &str, arguments: impl Fn(&mut redis::Cmd)) -> Result<Vec<redis::Value>> {
-        let calls: Vec<redis::Cmd> = self
-            .all_queues()
-            .await?
+    async fn on_all_queues(&self, name: &str, arguments: impl Fn(&mut redis::Cmd)) -> Result<Vec<(Name, redis::Value)>> {
+        let queues = self.all_queues().await?;
+        let calls: Vec<redis::Cmd> = queues
             .keys()
             .map(|queue| {
                 let mut call = function(name, &[self.base(queue)]);
@@ -216,7 +220,8 @@ impl RedisStore {
                 call
             })
             .collect();
-        self.server.ask_each(Effect::Writes, &calls).await
+        let told = self.server.ask_each(Effect::Writes, &calls).await?;
+        Ok(queues.into_keys().zip(told).collect())
     }
 
     /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
@@ -236,7 +241,7 @@ impl RedisStore {
     /// `node`: whose holders are dead, if anybody's.
     async fn reap_as(&self, node: &str, now: Option<Timestamp>) -> Result<(Reaped, bool)> {
         let (mut reaped, mut more) = (Reaped::default(), false);
-        for told in self.on_all_queues("reap", |call| _ = call.arg(instant(now)).arg(node).arg(DEATHS)).await? {
+        for (_, told) in self.on_all_queues("reap", |call| _ = call.arg(instant(now)).arg(node).arg(DEATHS)).await? {
             let [requeued, suspects, poisoned, is_more] = reply::fixed(told)?;
             reaped.requeued += reply::count(requeued)?;
             reaped.suspects += reply::count(suspects)?;
@@ -305,8 +310,10 @@ impl Store for RedisStore {
     async fn advance(&self, now: Now) -> Result<Advanced> {
         let now = self.now_or(now);
         let mut advanced = Advanced::default();
-        for told in self.on_all_queues("advance", |call| _ = call.arg(instant(now))).await? {
-            let [due, admitted, expired, parks, more, next_due] = reply::fixed(told)?;
+        let mut epochs = BTreeMap::new();
+        for (queue, told) in self.on_all_queues("advance", |call| _ = call.arg(instant(now))).await? {
+            let [due, admitted, expired, parks, more, next_due, epoch] = reply::fixed(told)?;
+            epochs.insert(queue, reply::number(epoch)?);
             advanced.due += reply::count(due)?;
             advanced.admitted += reply::count(admitted)?;
             advanced.expired += reply::count(expired)?;
@@ -314,6 +321,7 @@ impl Store for RedisStore {
             advanced.more |= reply::number(more)? == 1;
             advanced.next_due = [advanced.next_due, reply::maybe_time(next_due)?].into_iter().flatten().min();
         }
+        advanced.rewound = self.look_for_rewind(&epochs).await?;
         if advanced.due + advanced.admitted > 0 {
             self.wakes.work();
         }
@@ -336,7 +344,7 @@ impl Store for RedisStore {
         let dead = if retention.dead_hours == 0 { 0 } else { before(retention.dead_hours).0 };
         let mut pruned = Pruned::default();
         let told = self.on_all_queues("prune", |call| _ = call.arg(now.0).arg(finished.0).arg(dead).arg(limit)).await?;
-        for told in told {
+        for (_, told) in told {
             let [jobs, more] = reply::fixed(told)?;
             pruned.jobs += reply::count(jobs)?;
             pruned.more |= reply::number(more)? == 1;
@@ -399,7 +407,7 @@ impl Store for RedisStore {
     }
 
     async fn health(&self) -> Result<Health> {
-        let settings = durability::read(&self.server).await?;
+        let settings = durability::read(&self.server, self.server.replicas).await?;
         Ok(Health { store: "redis", version: settings.version, schema_version: 1, durability: settings.durability })
     }
 

@@ -49,7 +49,7 @@ impl RedisStore {
             })
             .collect();
         let mut answers = vec![Applied::LeaseLost; batch.len()];
-        for ((_, portion), told) in portions.into_iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
+        for ((_, portion), told) in portions.into_iter().zip(self.server.ask_each(Effect::Promises, &calls).await?) {
             let told = reply::bytes(told)?;
             if told.len() != portion.len() {
                 return odd("an answer a settlement");

@@ -68,6 +68,7 @@ impl Tx<'_> {
             park_expired: count(parks.len()),
             next_due: None,
             more,
+            rewound: false,
         })
     }
 

@@ -87,7 +87,8 @@ end
 function F.advance(s)
   local done = W.advance(s)
   local due = W.next_due(s)
-  return { done.due, done.admitted, done.expired, done.parks, done.more and 1 or 0, due < huge and string.format('%.0f', due) or '' }
+  return { done.due, done.admitted, done.expired, done.parks, done.more and 1 or 0, due < huge and string.format('%.0f', due) or '',
+    tonumber(call('HGET', s.base, 'epoch') or 0) }
 end
 
 function F.reap(s, args)
