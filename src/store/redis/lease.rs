@@ -66,6 +66,7 @@ impl RedisStore {
             if count == 0 {
                 continue;
             }
+            self.saw_epoch(queue, epoch);
             let number = self.queue_number(queue).await?;
             for place in 0..count {
                 let (Some(id), Some(blob)) = (jobs.next(), jobs.next()) else { return odd("the jobs it counts") };

@@ -310,6 +310,7 @@ impl Store for RedisStore {
     async fn advance(&self, now: Now) -> Result<Advanced> {
         let now = self.now_or(now);
         let mut advanced = Advanced::default();
+        let seen = self.known().epochs.clone();
         let mut epochs = BTreeMap::new();
         for (queue, told) in self.on_all_queues("advance", |call| _ = call.arg(instant(now))).await? {
             let [due, admitted, expired, parks, more, next_due, epoch] = reply::fixed(told)?;
@@ -321,7 +322,7 @@ impl Store for RedisStore {
             advanced.more |= reply::number(more)? == 1;
             advanced.next_due = [advanced.next_due, reply::maybe_time(next_due)?].into_iter().flatten().min();
         }
-        advanced.rewound = self.look_for_rewind(&epochs).await?;
+        advanced.rewound = self.look_for_rewind(&seen, &epochs).await?;
         if advanced.due + advanced.admitted > 0 {
             self.wakes.work();
         }

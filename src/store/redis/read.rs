@@ -254,7 +254,7 @@ impl RedisStore {
         let call = redis::cmd("HGET").arg(format!("{}:records", self.common())).arg(name).clone();
         let Some(row) = self.server.ask::<Option<Vec<u8>>>(Effect::Reads, &call).await? else { return Ok(None) };
         // When it happened, and whose end wrote it.
-        let value = row.get(24..).and_then(|value| std::str::from_utf8(value).ok());
+        let value = row.get(32..).and_then(|value| std::str::from_utf8(value).ok());
         Ok(value.map(Json::trusted))
     }
 }

@@ -10,38 +10,41 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The highest epoch that was seen of each queue.
-#[derive(Default)]
-pub(super) struct Epochs(BTreeMap<Name, i64>);
-
-impl Epochs {
-    /// The queue stands at `epoch`. What it stood at before, if that was later.
-    fn see(&mut self, queue: &Name, epoch: i64) -> Option<i64> {
-        let before = self.0.insert(queue.clone(), epoch);
-        before.filter(|before| *before > epoch)
-    }
-}
+pub(super) type Epochs = BTreeMap<Name, i64>;
 
 impl RedisStore {
-    /// All queues stand at these epochs. Answers whether the server went back.
-    pub(super) async fn look_for_rewind(&self, epochs: &BTreeMap<Name, i64>) -> Result<bool> {
-        let went_back: Vec<(Name, i64, i64)> = {
-            let mut known = self.known();
-            let gone: Vec<Name> = known.epochs.0.keys().filter(|queue| !epochs.contains_key(*queue)).cloned().collect();
-            let all = epochs.iter().map(|(queue, epoch)| (queue.clone(), *epoch)).chain(gone.into_iter().map(|queue| (queue, 0)));
-            all.filter_map(|(queue, epoch)| known.epochs.see(&queue, epoch).map(|before| (queue, before, epoch))).collect()
-        };
-        for (queue, before, now) in &went_back {
-            tracing::error!(
-                %queue, before, now,
-                "this Redis has forgotten what it acknowledged: a queue's epoch is lower than it was; jobs that were lost must be enqueued again, \
-                and jobs whose end was lost run again"
-            );
+    /// A lease of this epoch was granted; of two that were granted at once the answers may come in any order.
+    pub(super) fn saw_epoch(&self, queue: &Name, epoch: i64) {
+        let mut known = self.known();
+        match known.epochs.get_mut(queue) {
+            Some(seen) => *seen = epoch.max(*seen),
+            None => _ = known.epochs.insert(queue.clone(), epoch),
         }
-        if !went_back.is_empty() {
+    }
+
+    /// All queues stand `now`, and stood at least `before` when they were asked. Answers whether the server went back.
+    pub(super) async fn look_for_rewind(&self, before: &Epochs, now: &Epochs) -> Result<bool> {
+        let mut rewound = false;
+        for (queue, before) in before {
+            let now = now.get(queue).copied().unwrap_or(0);
+            if now < *before {
+                tracing::error!(
+                    %queue, before, now,
+                    "this Redis has forgotten what it acknowledged: a queue's epoch is lower than it was; jobs that were lost must be enqueued again, \
+                    and jobs whose end was lost run again"
+                );
+                self.known().epochs.insert(queue.clone(), now);
+                rewound = true;
+            }
+        }
+        for (queue, now) in now {
+            self.saw_epoch(queue, *now);
+        }
+        if rewound {
             self.tell_settings_again().await?;
             self.wakes.work();
         }
-        Ok(!went_back.is_empty())
+        Ok(rewound)
     }
 
     /// They may be among what was lost; so may the queues' numbers.

@@ -37,9 +37,9 @@ function W.at(base, now)
   return s
 end
 
--- The shard of a queue beside `s`, where one call may touch both.
-function W.beside(s, queue)
-  return W.at(s.prefix .. ':{' .. queue .. '}', s.now)
+-- The shard of this tag beside `s`, where one call may touch both.
+function W.beside(s, tag)
+  return W.at(s.prefix .. ':{' .. tag .. '}', s.now)
 end
 
 -- One may wake another.
@@ -58,7 +58,8 @@ end
 function W.open(base, now)
   local s = setmetatable({ base = base, now = now, moved = {}, lanes = {}, gates = {}, refills = {}, work = false, cancelled = false }, Shard)
   rawset(s, 'prefix', match(base, '^(.*):{') or base)
-  rawset(s, 'queue', match(base, '{(.*)}$'))
+  rawset(s, 'tag', match(base, '{(.*)}$'))
+  rawset(s, 'queue', s.tag)
   return s
 end
 
@@ -95,13 +96,13 @@ function W.close(s)
   end
 end
 
--- Gives a queue its number, by which a lease tells where it is from.
-function W.enrol(prefix, queue)
+-- Gives a shard its number, by which a lease tells where it is from.
+function W.enrol(prefix, tag)
   local common = prefix .. ':{_}'
-  local number = call('HGET', common .. ':queues', queue)
+  local number = call('HGET', common .. ':queues', tag)
   if not number then
     number = call('HINCRBY', common, 'queues', 1)
-    call('HSET', common .. ':queues', queue, number)
+    call('HSET', common .. ':queues', tag, number)
   end
   return number
 end
@@ -114,7 +115,7 @@ end
 -- A queue is known from its first job on.
 function Shard.enrol(s)
   if ONE and call('HSETNX', s.base, 'known', 1) == 1 then
-    W.enrol(s.prefix, s.queue)
+    W.enrol(s.prefix, s.tag)
   end
 end
 

@@ -112,14 +112,14 @@ end
 local function idempotent(s, name)
   local text = call('HGET', memory(s) .. ':idempotency', name)
   if text and unpack8(text, 1) > s.now then
-    return { id = sub(text, 9, 24), fingerprint = sub(text, 25, 56), queue = sub(text, 57) }
+    return { id = sub(text, 9, 24), fingerprint = sub(text, 25, 56), tag = sub(text, 57) }
   end
 end
 
 -- Whether another queue has a job of this id; only where one call may look at all of them.
 function W.is_elsewhere(s, id)
-  for _, queue in ipairs(ONE and call('HKEYS', s.prefix .. ':{_}:queues') or {}) do
-    if queue ~= s.queue and call('HEXISTS', W.beside(s, queue).jobs, id) == 1 then
+  for _, tag in ipairs(ONE and call('HKEYS', s.prefix .. ':{_}:queues') or {}) do
+    if tag ~= s.tag and call('HEXISTS', W.beside(s, tag).jobs, id) == 1 then
       return true
     end
   end
@@ -243,7 +243,7 @@ function W.enqueue_one(s, id, n, payload)
   local name = n.idempotency_key and tenant_key(n, n.idempotency_key)
   local used = name and idempotent(s, name)
   if used then
-    return answer(used.id, W.letter(W.state_of(ONE and W.beside(s, used.queue) or s, used.id)), true)
+    return answer(used.id, W.letter(W.state_of(ONE and W.beside(s, used.tag) or s, used.id)), true)
   end
   local j = W.new_job(s, id, n, payload)
   if n.unique then
@@ -255,7 +255,7 @@ function W.enqueue_one(s, id, n, payload)
   end
   if name then
     local till = W.plus_ms(s.now, n.idempotency_ms)
-    call('HSET', memory(s) .. ':idempotency', name, concat({ pack8(till), id, n.fingerprint, s.queue }))
+    call('HSET', memory(s) .. ':idempotency', name, concat({ pack8(till), id, n.fingerprint, s.tag }))
     call('ZADD', memory(s) .. ':forget', till, name)
   end
   call('ZADD', s.ids, 0, id)
@@ -338,27 +338,6 @@ function W.swap(s, id, j, due)
   return letter
 end
 
--- A job made by the end of another: it must not fail that end, so a held key means there is nothing to do.
-function W.follow_up(s, n, parent, tenant, is_fresh)
-  n.tenant, n.parent = tenant, W.hex(parent)
-  if n.unique and n.unique.on_duplicate == 'reject' then
-    n.unique.on_duplicate = 'return'
-  end
-  local target = W.beside(s, n.queue or s:kind(n.kind).queue)
-  local id = W.unhex(n.id)
-  if is_fresh and not n.is_producers then
-    -- A redriven job may end again, and its follow-up is another job then.
-    id = W.mint(s)
-  end
-  if not W.refusal({ { shard = target, id = id, n = n, index = 0 } }) then
-    local letter = sub(W.enqueue_one(target, id, n, n.payload), 2, 2)
-    local j = letter == 'p' and W.read_job(target, id)
-    if j and j.state == 'p' then
-      W.look_at_parents(target, j)
-    end
-  end
-end
-
 -- The random part of the ids that are minted here: drawn once, then counted up, so that no clock that goes back can bring one again.
 -- Nothing here is random but the place of a table in memory and the instant of the first call.
 local stem, counted
@@ -373,84 +352,6 @@ function W.mint(s)
   end
   counted = (counted + 1) % 4294967296
   return sub(pack8(floor(s.now / 1000)), 3) .. stem .. pack('>I4', counted)
-end
-
--- ---------------------------------------------------------------- dependencies
-
-local function children_of(s, parent)
-  return s.prefix .. ':{_}:children:' .. parent
-end
-
-function W.put_parents(s, j)
-  for _, parent in ipairs(j.h.after) do
-    parent = W.unhex(parent)
-    call('SADD', s.base .. ':parents:' .. j.id, parent)
-    call('SADD', children_of(s, parent), j.id .. s.queue)
-  end
-  call('SADD', s.prefix .. ':{_}:waiting', j.id .. s.queue)
-end
-
-function W.drop_parents(s, id)
-  local key = s.base .. ':parents:' .. id
-  local parents = call('SMEMBERS', key)
-  if #parents > 0 then
-    for _, parent in ipairs(parents) do
-      call('SREM', children_of(s, parent), id .. s.queue)
-    end
-    call('DEL', key)
-  end
-  call('SREM', s.prefix .. ':{_}:waiting', id .. s.queue)
-end
-
--- The state of a job wherever it is, if it is of this tenant.
-local function parent_state(s, id, tenant)
-  for _, queue in ipairs(call('HKEYS', s.prefix .. ':{_}:queues')) do
-    local other = W.beside(s, queue)
-    local blob = call('HGET', other.jobs, id)
-    if blob then
-      local j = W.read_job(other, id)
-      return j and j.h.tenant == tenant and W.state_of(other, id) or nil
-    end
-  end
-end
-
--- Drops what is fulfilled, and lets the job go if nothing is open; answers its state.
-function W.look_at_parents(s, j)
-  local key = s.base .. ':parents:' .. j.id
-  local reason
-  for _, parent in ipairs(call('SMEMBERS', key)) do
-    local state = parent_state(s, parent, j.h.tenant)
-    if state == 'completed' then
-      call('SREM', key, parent)
-      call('SREM', children_of(s, parent), j.id .. s.queue)
-    elseif state == 'dead' or state == 'cancelled' then
-      reason = 'dependency_dead'
-    elseif state then
-      reason = reason or 'dependency'
-    else
-      reason = reason or 'dependency_missing'
-    end
-  end
-  if not reason then
-    return W.unpark(s, j)
-  end
-  if j.h.reason ~= reason then
-    j.h.reason = reason
-    W.write_job(s, j)
-  end
-  return 'parked'
-end
-
--- A parent ended: its children look again.
-function W.tell_children(s, parent)
-  local children = call('SMEMBERS', children_of(s, parent))
-  for _, child in ipairs(children) do
-    local other = W.beside(s, sub(child, 17))
-    local j = W.read_job(other, sub(child, 1, 16))
-    if j and j.state == 'p' then
-      W.look_at_parents(other, j)
-    end
-  end
 end
 
 -- ---------------------------------------------------------------- the call

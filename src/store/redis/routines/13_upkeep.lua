@@ -31,6 +31,8 @@ function W.advance(s)
       done.expired = done.expired + 1
     end
   end
+  local asking = first_due(s.asking, now)
+  W.ask_again(s, asking)
   local parks = first_due(s.parks, now)
   for _, id in ipairs(parks) do
     call('ZREM', s.parks, id)
@@ -41,7 +43,7 @@ function W.advance(s)
       done.parks = done.parks + 1
     end
   end
-  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH
+  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH or #asking == BATCH
   return done
 end
 
@@ -223,6 +225,7 @@ function W.prune(s, finished, dead, limit)
       jobs, more = jobs + #gone, more or #gone == limit
     end
   end
+  call('ZREMRANGEBYSCORE', s.watched, '-inf', s.now)
   for set, hash in pairs({ [s.forget] = s.idempotency, [s.windows] = s.uniques }) do
     more = forget_due(set, hash, s.now, limit) or more
   end

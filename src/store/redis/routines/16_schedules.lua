@@ -46,8 +46,20 @@ function W.forget_occurrences(common, before)
   end
 end
 
+-- The job of that instant met another that holds its key.
+function W.skip_occurrence(common, name, due)
+  local key = common .. ':occurrences:' .. name
+  for _, row in ipairs(call('ZRANGE', key, due, due, 'BYSCORE')) do
+    if sub(row, 17, 17) == 'j' then
+      call('ZREM', key, row)
+      record(common, name, unpack8(row, 9), due, concat({ 's', pack8(due), pack8(1), 'duplicate' }))
+    end
+  end
+end
+
 -- Fires what is planned: `plan.skipped` and `plan.jobs`.
-function W.fire(common, name, plan)
+function W.fire(s, name, plan)
+  local common = s.base
   local x = read(common, name)
   if not x or x.generation ~= plan.generation or x.last ~= plan.last then
     return false
@@ -58,16 +70,9 @@ function W.fire(common, name, plan)
   if run then
     record(common, name, plan.generation, run.from, concat({ 's', pack8(run.through), pack8(run.count), run.reason }))
   end
-  for _, due in ipairs(plan.jobs) do
-    local s = due.shard
-    local refused = true
-    if not W.refusal({ { shard = s, id = due.id, n = due.n, index = 0 } }) then
-      local answers = {}
-      local each, read = W.packed_jobs({ s }, { 1, due.id, due.head, due.payload }, 1)
-      W.take_in(each, read, answers)
-      refused = sub(answers[1], 1, 1) == '1'
-    end
-    record(common, name, plan.generation, due.due, refused and concat({ 's', pack8(due.due), pack8(1), 'duplicate' }) or 'j' .. due.id)
+  for _, job in ipairs(plan.jobs) do
+    record(common, name, plan.generation, job.due, 'j' .. job.id)
+    W.send(s, { what = 'job', to = job.tag, id = W.hex(job.id), n = W.hex(cmsgpack.pack(job.n)), schedule = name, due = job.due })
   end
   return true
 end

@@ -86,7 +86,7 @@ end
 function W.beside_job(s, id)
   local j = peek(s, id)
   local unique = j and j.h.unique and call('HGET', s.uniques, (j.h.tenant or '') .. '\0' .. j.h.unique)
-  return { unique or '', call('SMEMBERS', s.base .. ':parents:' .. id) }
+  return { unique or '', call('HKEYS', s.base .. ':parents:' .. id) }
 end
 
 -- Counters, pause, and when the oldest job at the head of a line became due.

@@ -23,21 +23,29 @@ local function may_be_refused(args)
   return false
 end
 
+-- Of each, its shard, its id and what was said of it.
+local function jobs_of(args, keys, now)
+  local items = {}
+  for k = 2, #args, 4 do
+    items[#items + 1] = { index = #items, shard = W.at(keys[tonumber(args[k])], now), id = args[k + 1], n = cmsgpack.unpack(args[k + 2]) }
+  end
+  return items
+end
+
+local function refused_of(items)
+  local refused = W.refusal(items)
+  return refused and redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) }))
+end
+
 function F.enqueue(_, args, keys, now)
   local shards, answers = {}, {}
   for i, base in ipairs(keys) do
     shards[i] = W.at(base, now)
   end
   -- Nothing is written if anything is refused.
-  if may_be_refused(args) then
-    local items = {}
-    for k = 2, #args, 4 do
-      items[#items + 1] = { index = #items, shard = shards[tonumber(args[k])], id = args[k + 1], n = cmsgpack.unpack(args[k + 2]) }
-    end
-    local refused = W.refusal(items)
-    if refused then
-      return redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) }))
-    end
+  local refused = may_be_refused(args) and refused_of(jobs_of(args, keys, now))
+  if refused then
+    return refused
   end
   local each, read = W.packed_jobs(shards, args, 2)
   W.take_in(each, read, answers)
@@ -54,6 +62,32 @@ function F.lease(_, args, keys, now)
     c.kinds[args[i]] = true
   end
   return W.lease(shards, wants, c)
+end
+
+function F.check(_, args, keys, now)
+  return refused_of(jobs_of(args, keys, now))
+end
+
+function F.enrol(s, args)
+  return W.enrol(s.prefix, args[2])
+end
+
+function F.outgoing(s, args)
+  return W.outgoing(s, tonumber(args[2]))
+end
+
+function F.deliver(s, args)
+  return W.deliver(s, args[2])
+end
+
+function F.answered(s, args)
+  W.answered(s, args[2], args[3])
+end
+
+function F.delivered(s, args)
+  for i = 2, #args do
+    call('ZREM', s.outbox, args[i])
+  end
 end
 
 function F.quarantine(s, args)
@@ -170,16 +204,17 @@ function F.put_schedule(s, args, _, now)
   return W.put_schedule(s.base, args[2], args[3], tonumber(args[4]), args[5] == '1', now) and 1 or 0
 end
 
-function F.fire(s, args, _, now)
+function F.fire(s, args)
   local plan = { generation = tonumber(args[3]), last = tonumber(args[4]), through = tonumber(args[5]), jobs = {} }
   if args[6] ~= '' then
     plan.skipped = { from = tonumber(args[6]), through = tonumber(args[7]), count = tonumber(args[8]), reason = args[9] }
   end
   for i = 10, #args, 5 do
-    plan.jobs[#plan.jobs + 1] = { due = tonumber(args[i]), shard = W.at(s.prefix .. ':{' .. args[i + 1] .. '}', now), id = args[i + 2],
-      head = args[i + 3], n = cmsgpack.unpack(args[i + 3]), payload = args[i + 4] }
+    local n = cmsgpack.unpack(args[i + 3])
+    n.payload = args[i + 4]
+    plan.jobs[#plan.jobs + 1] = { due = tonumber(args[i]), tag = args[i + 1], id = args[i + 2], n = n }
   end
-  return W.fire(s.base, args[2], plan) and 1 or 0
+  return W.fire(s, args[2], plan) and 1 or 0
 end
 
 function F.delete_schedule(s, args)
@@ -198,8 +233,11 @@ function F.call(name, keys, args)
   W.finish()
   if not ok then
     error(reply, 0)
+  elseif ONE or type(reply) == 'table' and reply.err then
+    return reply
   end
-  return reply
+  -- In a cluster, whether there is something to deliver goes with each answer.
+  return { reply == nil and false or reply, call('EXISTS', s.outbox) }
 end
 
 return F
@@ -216,8 +254,8 @@ local function register(names, flags)
   end
 end
 
-register('enqueue import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire')
 -- Those who may only read may call these.
-register('get page beside_job status', { 'no-writes' })
+register('get page beside_job status outgoing', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
-register('quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })
+register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })

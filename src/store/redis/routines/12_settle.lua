@@ -45,27 +45,12 @@ W.leave_run = leave_run
 
 local function write_beside(s, item, t)
   local tenant = item.job.h.tenant or ''
-  local common = s.prefix .. ':{_}'
   for n, usage in ipairs(t.usage or {}) do
     call('HSET', s.usage, concat({ W.hex(item.id), ':', item.epoch, ':', n }), usage)
   end
-  for _, e in ipairs(t.effects or {}) do
-    if e.put == 'record' then
-      local name = concat({ tenant, '\0', e.collection, '\0', e.key })
-      local old = call('HGET', common .. ':records', name)
-      local old_time = old and unpack8(old, 1) or 0
-      -- An older event never overwrites a newer one.
-      if not e.event_time or old_time == 0 or e.event_time >= old_time then
-        call('HSET', common .. ':records', name, concat({ pack8(e.event_time or 0), item.id, e.value }))
-      end
-    elseif e.put == 'send' then
-      call('HSET', common .. ':sends', concat({ tenant, '\0', e.channel, '\0', e.key }), item.id .. (e.provider_id or ''))
-    else
-      local name = tenant .. '\0' .. e.key
-      local till = W.plus_ms(s.now, e.ttl_ms)
-      call('HSET', common .. ':cache', name, pack8(till) .. e.value)
-      call('ZADD', common .. ':cached', till, name)
-    end
+  for _, effect in ipairs(t.effects or {}) do
+    effect.what, effect.to, effect.tenant, effect.job, effect.at = 'effect', '_', tenant, W.hex(item.id), s.now
+    W.send(s, effect)
   end
   for _, n in ipairs(t.follow_ups or {}) do
     W.follow_up(s, cmsgpack.unpack(W.unhex(n)), item.id, item.job.h.tenant, false)
@@ -201,7 +186,7 @@ end
 -- verdict. A verdict that begins with `c` is a plain completion: when it started, and its result; one that begins with `m` is a
 -- map that says more. Answers a letter for each.
 function W.settle(s, args, from)
-  local has_children = call('EXISTS', s.prefix .. ':{_}:waiting') == 1
+  local has_children = W.is_waited_for(s)
   local b = { answers = {}, ends = {}, later = {}, now8 = pack8(s.now), has_asks = call('EXISTS', s.cancels) == 1, is_capped = s:rules().tenant_concurrency }
   local at = from
   while at <= #args do

@@ -1,0 +1,97 @@
+-- What one shard has to tell another. On one server that is done at once. In a cluster the other may be on another server: then the message
+-- stays here until a daemon has delivered it, in the order in which they were sent; it may be delivered twice, and does nothing the second time.
+--
+--   <base>:outbox   zset   messages by their number
+--
+-- A message is a map: `what`, and `to`, the tag of its shard. A `watch` has none, since nobody knows where the parent is: it goes to all.
+
+local receive = {}
+
+function W.send(s, m)
+  if ONE then
+    receive[m.what](W.beside(s, m.to), m)
+  elseif m.to == s.tag then
+    receive[m.what](s, m)
+  else
+    local number = call('HINCRBY', s.base, 'sent', 1)
+    call('ZADD', s.outbox, number, pack8(number) .. cmsgpack.pack(m))
+  end
+end
+
+local function opened(member)
+  return cmsgpack.unpack(sub(member, 9))
+end
+
+-- Messages that wait to be delivered: of each all of it, whom it is for, and what it is.
+function W.outgoing(s, limit)
+  local list = {}
+  for i, member in ipairs(call('ZRANGE', s.outbox, 0, limit - 1)) do
+    local m = opened(member)
+    list[3 * i - 2], list[3 * i - 1], list[3 * i] = member, m.to or '', m.what
+  end
+  return list
+end
+
+function W.deliver(s, member)
+  local m = opened(member)
+  return receive[m.what](s, m) or ''
+end
+
+-- The shard's own `watch` was asked of all: of how the parent stands, if it is anywhere.
+function W.answered(s, member, letter)
+  local m = opened(member)
+  m.letter = letter == '' and 'm' or letter
+  W.hear(s, m)
+end
+
+receive.watch = function(s, m)
+  return W.watch(s, m)
+end
+
+receive.told = function(s, m)
+  W.hear(s, m)
+end
+
+-- A job that another's end makes, or a schedule: it must not fail what makes it, so a held key means there is nothing to do.
+receive.job = function(s, m)
+  local n, id = cmsgpack.unpack(W.unhex(m.n)), W.unhex(m.id)
+  local taken = false
+  if not W.refusal({ { shard = s, id = id, n = n, index = 0 } }) then
+    local answered = W.enqueue_one(s, id, n, n.payload)
+    taken = sub(answered, 1, 1) == '0'
+    local j = sub(answered, 2, 2) == 'p' and W.read_job(s, id)
+    if j and j.state == 'p' then
+      W.look_at_parents(s, j)
+    end
+  end
+  if not taken and m.schedule then
+    W.send(s, { what = 'skipped', to = '_', schedule = m.schedule, due = m.due })
+  end
+end
+
+receive.effect = function(s, m)
+  W.write_effect(s, m)
+end
+
+receive.skipped = function(s, m)
+  W.skip_occurrence(s.base, m.schedule, m.due)
+end
+
+-- The shard of a queue. A queue that has partitions has one for each partition key.
+function W.tag_of(_, queue)
+  return queue
+end
+
+-- A job made by the end of another.
+function W.follow_up(s, n, parent, tenant, is_fresh)
+  n.tenant, n.parent = tenant, W.hex(parent)
+  if n.unique and n.unique.on_duplicate == 'reject' then
+    n.unique.on_duplicate = 'return'
+  end
+  local id = W.unhex(n.id)
+  if is_fresh and not n.is_producers then
+    -- A redriven job may end again, and its follow-up is another job then.
+    id = W.mint(s)
+  end
+  W.send(s, { what = 'job', to = W.tag_of(s, n.queue or s:kind(n.kind).queue), id = W.hex(id), n = W.hex(cmsgpack.pack(n)) })
+end
