@@ -227,7 +227,7 @@ pub enum Durability {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Health {
-    /// `sqlite`, `postgres`, `redis`.
+    /// `sqlite`, `postgres`, `redis`, `redis-cluster`.
     pub store: &'static str,
     pub version: String,
     pub schema_version: i64,
@@ -408,7 +408,7 @@ pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(std::sync::Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?));
     }
-    if url.starts_with("redis://") || url.starts_with("rediss://") {
+    if ["redis://", "rediss://", "redis+cluster://", "rediss+cluster://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(std::sync::Arc::new(redis::RedisStore::open(url, role, options.redis, options.clock).await?));
     }
     let Some(path) = sqlite_path(url) else {

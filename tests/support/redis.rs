@@ -24,7 +24,7 @@ pub struct Server {
 pub async fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     static LIBRARY: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-    let server = SERVER.get_or_init(start);
+    let server = SERVER.get_or_init(|| start(""));
     let load = || async { RedisStore::migrate(&server.url(), &Config::default()).await.expect("the library loads") };
     LIBRARY.get_or_init(load).await;
     server
@@ -38,6 +38,13 @@ impl Server {
     /// Keys that nobody else uses.
     pub fn fresh(&self) -> String {
         format!("t{}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Says one command, its words apart by spaces.
+    async fn say(&self, words: &str) -> redis::Value {
+        let mut call = redis::Cmd::new();
+        words.split(' ').for_each(|word| _ = call.arg(word));
+        call.query_async(&mut self.connect().await).await.unwrap_or_else(|error| panic!("{words}: {error}"))
     }
 
     /// The address of the server for a user of the recipe that docs/redis.md has for `role`.
@@ -59,13 +66,14 @@ impl Server {
     }
 }
 
-fn start() -> Server {
+/// With `options` beside what each has.
+fn start(options: &str) -> Server {
     let bin = programs::program("redis-server", || programs::on_path("redis-server"));
     let port = free_port();
     // Nothing here has to survive the machine.
     let script = format!(
         r#"set -e
-"{bin}" --port {port} --bind 127.0.0.1 --save '' --appendonly no --loglevel warning >/dev/null 2>&1 </dev/null &
+"{bin}" --port {port} --bind 127.0.0.1 --save '' --appendonly no --loglevel warning {options} >/dev/null 2>&1 </dev/null &
 pid=$!
 for _ in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.02; done
 echo ready
@@ -82,6 +90,75 @@ wait $pid || true
     BufReader::new(shell.stdout.take().expect("the pipe was asked for")).read_line(&mut line).expect("the shell can be read");
     assert_eq!(line.trim(), "ready", "the throw-away Redis did not start");
     Server { port, _shell: Mutex::new(shell), made: AtomicU64::new(0) }
+}
+
+/// Three masters that share the slots, for the whole run.
+pub struct Cluster {
+    masters: [Server; 3],
+    made: AtomicU64,
+    /// Of what each notes of the others.
+    _folder: tempfile::TempDir,
+}
+
+/// The cluster of this run, started on first use.
+pub async fn cluster() -> &'static Cluster {
+    static CLUSTER: tokio::sync::OnceCell<Cluster> = tokio::sync::OnceCell::const_new();
+    CLUSTER
+        .get_or_init(|| async {
+            let cluster = Cluster::start();
+            cluster.join().await;
+            RedisStore::migrate(&cluster.url(), &Config::default()).await.expect("the library loads");
+            cluster
+        })
+        .await
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let master = |n: usize| {
+            let file = folder.path().join(format!("nodes-{n}.conf"));
+            start(&format!("--cluster-enabled yes --cluster-port {} --cluster-config-file {}", free_port(), file.display()))
+        };
+        Self { masters: [master(0), master(1), master(2)], made: AtomicU64::new(0), _folder: folder }
+    }
+
+    /// Gives each a third of the slots, and makes them known to each other.
+    async fn join(&self) {
+        for (master, slots) in self.masters.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+            master.say(&format!("CLUSTER ADDSLOTSRANGE {slots}")).await;
+            for other in &self.masters {
+                let bus = other.say("CONFIG GET cluster-port").await;
+                let redis::Value::Array(bus) = bus else { panic!("{bus:?}") };
+                let bus: u16 = redis::from_redis_value(bus[1].clone()).expect("a port");
+                master.say(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port)).await;
+            }
+        }
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+        for master in &self.masters {
+            loop {
+                ticks.tick().await;
+                let info: String = redis::from_redis_value(master.say("CLUSTER INFO").await).expect("a text");
+                if info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3") {
+                    break;
+                }
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self.masters.iter().map(|master| format!("127.0.0.1:{}", master.port)).collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    pub fn fresh(&self) -> String {
+        format!("c{}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub async fn connect(&self) -> redis::cluster_async::ClusterConnection {
+        let nodes = self.masters.iter().map(Server::url);
+        redis::cluster::ClusterClient::new(nodes).expect("URLs").get_async_connection().await.expect("the cluster answers")
+    }
 }
 
 /// A server of one test alone, which may be crashed, filled and replaced; it keeps an append-only file.

@@ -22,6 +22,7 @@ macro_rules! on_every_store {
         $crate::support::on_every_store!(in sqlite: $($function)+);
         $crate::support::on_every_store!(in postgres: $($function)+);
         $crate::support::on_every_store!(in redis: $($function)+);
+        $crate::support::on_every_store!(in cluster: $($function)+);
     };
     (in $store:ident: $($function:ident)+) => {
         mod $store {
@@ -41,7 +42,7 @@ macro_rules! on_every_store {
 pub(crate) use on_every_store;
 
 /// The stores that this package can be tested on.
-const KNOWN: [&str; 3] = ["sqlite", "postgres", "redis"];
+const KNOWN: [&str; 4] = ["sqlite", "postgres", "redis", "cluster"];
 
 /// Whether `WINDLASS_TEST_STORES` lets tests run on store `name`.
 ///
@@ -131,6 +132,9 @@ impl TestStore {
         if name == "redis" {
             store.prefix = Some(redis::server().await.fresh());
         }
+        if name == "cluster" {
+            store.prefix = Some(redis::cluster().await.fresh());
+        }
         store.reopen().await;
         store
     }
@@ -142,6 +146,9 @@ impl TestStore {
         }
         if name == "redis" {
             store.prefix = Some(redis::server().await.fresh());
+        }
+        if name == "cluster" {
+            store.prefix = Some(redis::cluster().await.fresh());
         }
         store.reopen().await;
         store
@@ -170,9 +177,13 @@ impl TestStore {
     async fn reopen(&mut self) {
         self.store = Some(match (&self.database, &self.prefix) {
             (Some(database), _) => open_postgres(&postgres::server().await.url(database), self.clock.clone()).await,
-            (_, Some(prefix)) => open_redis(prefix, self.clock.clone()).await,
+            (_, Some(prefix)) => open_redis(&self.redis_url().await, prefix, self.clock.clone()).await,
             (None, None) => open_sqlite(&self.sqlite_file(), self.clock.clone()).await,
         });
+    }
+
+    async fn redis_url(&self) -> String {
+        if self.name == "cluster" { redis::cluster().await.url() } else { redis::server().await.url() }
     }
 
     pub fn name(&self) -> &'static str {
@@ -223,7 +234,10 @@ impl TestStore {
     /// Breaks a live row by hand. `false`: the store does not let it happen.
     pub async fn break_row(&self, id: JobId, column: &str, value: Broken) -> bool {
         if let Some(prefix) = &self.prefix {
-            return break_redis(prefix, id, column, value).await;
+            return match self.name {
+                "cluster" => break_redis(&mut redis::cluster().await.connect().await, prefix, id, column, value).await,
+                _ => break_redis(&mut redis::server().await.connect().await, prefix, id, column, value).await,
+            };
         }
         let Some(database) = &self.database else {
             let file = rusqlite::Connection::open(self.sqlite_file()).expect("the file can be opened beside the store");
@@ -264,7 +278,7 @@ impl TestStore {
 }
 
 /// A job of the default queue, with one thing about it changed.
-async fn break_redis(prefix: &str, id: JobId, column: &str, value: Broken) -> bool {
+async fn break_redis(server: &mut impl ::redis::aio::ConnectionLike, prefix: &str, id: JobId, column: &str, value: Broken) -> bool {
     const SCRIPT: &str = r#"
         local blob, name, value = redis.call('HGET', KEYS[1], ARGV[1]), ARGV[2], ARGV[3]
         local kind = blob:byte(11)
@@ -290,17 +304,16 @@ async fn break_redis(prefix: &str, id: JobId, column: &str, value: Broken) -> bo
         // It is in the name of the key.
         return false;
     }
-    let mut connection = redis::server().await.connect().await;
     let mut call = ::redis::cmd("EVAL");
     call.arg(SCRIPT).arg(1).arg(format!("{prefix}:{{default}}:jobs")).arg(id.0.as_bytes()).arg(column).arg(value);
-    call.query_async::<()>(&mut connection).await.expect("the job can be broken");
+    call.query_async::<()>(server).await.expect("the job can be broken");
     true
 }
 
-async fn open_redis(prefix: &str, clock: Clock) -> Arc<dyn Store> {
+async fn open_redis(url: &str, prefix: &str, clock: Clock) -> Arc<dyn Store> {
     let control = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
     let config = store::redis::Config { prefix: prefix.to_owned(), accept: vec![store::redis::Risk::NoPersistence], ..Default::default() };
-    let store = RedisStore::open(&redis::server().await.url(), Role::Daemon { control }, config, clock).await;
+    let store = RedisStore::open(url, Role::Daemon { control }, config, clock).await;
     Arc::new(store.expect("the store opens"))
 }
 

@@ -46,6 +46,7 @@ impl RedisStore {
         }
         audit(&mut call, actor, name, &id.to_string(), detail);
         let mut said = reply::list(self.server.ask(Effect::Promises, &call).await?)?.into_iter();
+        self.deliver(now).await;
         let Some(word) = said.next() else { return odd("a word") };
         match reply::text(word)?.as_str() {
             "missing" => Err(Error::NotFound { what: format!("job {id}") }),
@@ -113,7 +114,7 @@ impl RedisStore {
 
     pub(super) async fn wake_kinds(&self, kinds: &[Name], now: Option<Timestamp>) -> Result<u64> {
         let kinds: Vec<&str> = kinds.iter().map(Name::as_str).collect();
-        let told = self.on_all_queues("unpark_kinds", |call| _ = call.arg(instant(now)).arg(&kinds)).await?;
+        let told = self.on_all_queues("unpark_kinds", now, |call| _ = call.arg(&kinds)).await?;
         let woken = told.into_iter().map(|(_, told)| reply::count(told)).sum::<Result<u64>>()?;
         if woken > 0 {
             self.wakes.work();
@@ -126,6 +127,7 @@ impl RedisStore {
             Some(now) => now,
             None => self.server_time().await?,
         };
+        self.enrol([queue]).await?;
         let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned() });
         let mut call = function("pause", &[self.base(queue)]);
         call.arg(instant(now)).arg(row.as_str());
@@ -146,7 +148,8 @@ impl RedisStore {
         let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(settings).as_str()).clone();
         self.server.ask::<()>(Effect::Promises, &put).await?;
         self.know_settings(settings.clone());
-        self.on_all_queues("configured", |call| _ = call.arg("")).await?;
+        self.tell_shards(settings).await?;
+        self.on_all_queues("configured", None, |_| ()).await?;
         self.wakes.work();
         Ok(())
     }
@@ -156,6 +159,7 @@ impl RedisStore {
             Some(now) => now,
             None => self.server_time().await?,
         };
+        self.enrol(jobs.iter().map(|exported| &exported.job.queue)).await?;
         let calls: Vec<Cmd> = jobs
             .iter()
             .map(|exported| {
@@ -166,6 +170,7 @@ impl RedisStore {
             })
             .collect();
         let new = self.server.ask_each(Effect::Promises, &calls).await?.into_iter().map(reply::count).sum::<Result<u64>>()?;
+        self.deliver(now).await;
         self.wakes.work();
         Ok(new)
     }
@@ -230,6 +235,7 @@ impl RedisStore {
             call.arg(due.due.0).arg(queue.as_str()).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
         }
         let fired = self.server.ask::<i64>(Effect::Promises, &call).await? == 1;
+        self.deliver(now).await;
         self.wakes.work();
         Ok(fired)
     }

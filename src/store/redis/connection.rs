@@ -1,82 +1,167 @@
-//! One connection that all calls share, and the shape of a call: a function of the library, on one or more shards.
+//! One connection that all calls share, to one server or to each master of a cluster; and the shape of a call: a function of the
+//! library, on one or more shards.
 
 use super::{
-    Config,
+    Config, cluster,
     error::{self, Effect},
 };
 use crate::store::{Error, Result};
+use futures_util::future::try_join_all;
 use redis::{
-    Cmd, FromRedisValue, Pipeline, Value,
+    Arg, Cmd, FromRedisValue, Pipeline, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    cluster_async::ClusterConnection,
 };
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 #[derive(Clone)]
+enum Link {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+#[derive(Clone)]
 pub(super) struct Server {
-    pub(super) client: redis::Client,
-    manager: ConnectionManager,
+    /// One to each server that the URL names.
+    pub(super) clients: Vec<redis::Client>,
+    link: Link,
     /// Those that must have what is promised.
     pub(super) replicas: u32,
     deadline: Duration,
+    /// In a cluster, the shards that have messages for others.
+    outgoing: Arc<Mutex<BTreeSet<String>>>,
     /// Once it is closed, nothing is asked any more.
     closed: CancellationToken,
 }
 
 impl Server {
-    pub(super) fn new(url: &str, config: &Config, closed: CancellationToken) -> Result<Self> {
+    pub(super) async fn connect(url: &str, config: &Config, closed: CancellationToken) -> Result<Self> {
         let refused =
             |e: redis::RedisError| Error::Refused(format!("the store URL cannot be read ({e}); use redis://user:password@host:6379/0"));
-        let client = redis::Client::open(url).map_err(refused)?;
         let deadline = Duration::from_millis(config.timeout_ms);
-        // A call that failed is not made again by the connection: whether it may be is the caller's to know.
-        let settings = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(500))
-            .set_connection_timeout(Some(deadline.min(Duration::from_secs(5))))
-            .set_response_timeout(Some(deadline));
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings).map_err(refused)?;
-        Ok(Self { client, manager, replicas: config.replicas, deadline, closed })
+        let seeds = cluster::seeds(url);
+        let urls = seeds.clone().unwrap_or_else(|| vec![url.to_owned()]);
+        let clients = urls.iter().map(|url| redis::Client::open(url.as_str())).collect::<RedisResult<Vec<_>>>().map_err(refused)?;
+        let link = match (seeds, clients.first()) {
+            (Some(seeds), _) => Link::Cluster(cluster::connect(seeds, config).await?),
+            (None, Some(client)) => {
+                // A call that failed is not made again by the connection: whether it may be is the caller's to know.
+                let settings = ConnectionManagerConfig::new()
+                    .set_number_of_retries(1)
+                    .set_max_delay(Duration::from_millis(500))
+                    .set_connection_timeout(Some(deadline.min(Duration::from_secs(5))))
+                    .set_response_timeout(Some(deadline));
+                Link::One(ConnectionManager::new_lazy_with_config(client.clone(), settings).map_err(refused)?)
+            }
+            (None, None) => return Err(Error::Refused("the store URL names no server".into())),
+        };
+        Ok(Self { clients, link, replicas: config.replicas, deadline, outgoing: Arc::default(), closed })
     }
 
-    fn open(&self) -> Result<ConnectionManager> {
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self.link, Link::Cluster(_))
+    }
+
+    fn open(&self) -> Result<Link> {
         if self.closed.is_cancelled() {
             return Err(Error::Unavailable("the store is closed".into()));
         }
-        Ok(self.manager.clone())
+        Ok(self.link.clone())
     }
 
+    /// The answer to one call.
     pub(super) async fn ask<T: FromRedisValue>(&self, effect: Effect, call: &Cmd) -> Result<T> {
-        let mut manager = self.open()?;
-        if self.waits(effect) {
-            let mut answers = self.ask_each(effect, std::slice::from_ref(call)).await?;
-            return T::from_redis_value(answers.remove(0)).or_else(|_| error::odd("what was asked for"));
-        }
-        match call.query_async(&mut manager).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(self.explain(&error, effect).await),
-        }
-    }
-
-    fn waits(&self, effect: Effect) -> bool {
-        effect == Effect::Promises && self.replicas > 0
+        let mut answers = self.ask_each(effect, std::slice::from_ref(call)).await?;
+        T::from_redis_value(answers.remove(0)).or_else(|_| error::odd("what was asked for"))
     }
 
     /// The answers to several calls, in their order; none of them waits for another.
     pub(super) async fn ask_each(&self, effect: Effect, calls: &[Cmd]) -> Result<Vec<Value>> {
-        let waits = self.waits(effect);
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
-        for call in calls {
-            pipeline.add_command(call.clone());
+        match self.open()? {
+            Link::One(mut connection) => {
+                let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
+                calls.iter().for_each(|call| _ = pipeline.add_command(call.clone()));
+                let waits = self.add_wait(&mut pipeline, effect);
+                let answers = match (calls, waits) {
+                    ([one], false) => one.query_async(&mut connection).await.map(|answer| vec![answer]),
+                    _ => pipeline.query_async(&mut connection).await,
+                };
+                self.understood(answers, waits, effect).await
+            }
+            Link::Cluster(connection) => {
+                let each = calls.iter().map(|call| self.ask_shard(connection.clone(), effect, call));
+                try_join_all(each).await
+            }
         }
+    }
+
+    async fn ask_shard(&self, mut connection: ClusterConnection, effect: Effect, call: &Cmd) -> Result<Value> {
+        let Some((key, is_ours)) = key_of(call) else {
+            let answer = call.query_async(&mut connection).await.map(|answer| vec![answer]);
+            return Ok(self.understood(answer, false, effect).await?.remove(0));
+        };
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.add_command(call.clone());
+        let waits = self.add_wait(&mut pipeline, effect);
+        let answers = match waits {
+            true => cluster::ask_all(&mut connection, key, pipeline, 2).await,
+            false => cluster::ask(&mut connection, key, call).await.map(|answer| vec![answer]),
+        };
+        let answer = self.understood(answers, waits, effect).await?.remove(0);
+        if is_ours { self.unwrapped(key, answer) } else { Ok(answer) }
+    }
+
+    /// In a cluster, functions say beside their answer whether their shard has something to tell another.
+    fn unwrapped(&self, key: &[u8], answer: Value) -> Result<Value> {
+        let [answer, has_messages] = super::reply::fixed(answer)?;
+        if super::reply::number(has_messages)? == 1 {
+            self.outgoing().insert(String::from_utf8_lossy(key).into_owned());
+        }
+        Ok(answer)
+    }
+
+    fn outgoing(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The shards that have something to tell others, by their keys; they are forgotten.
+    pub(super) fn take_outgoing(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.outgoing())
+    }
+
+    /// The answers of all masters, or of the one server.
+    pub(super) async fn ask_masters(&self, call: &Cmd) -> Result<Vec<Value>> {
+        match self.open()? {
+            Link::One(_) => self.ask_each(Effect::Reads, std::slice::from_ref(call)).await,
+            Link::Cluster(mut connection) => {
+                let answers = cluster::ask_masters(&mut connection, call).await;
+                self.understood(answers, false, Effect::Reads).await
+            }
+        }
+    }
+
+    /// Whether the last answer will be the number of replicas that have it all.
+    fn add_wait(&self, pipeline: &mut Pipeline, effect: Effect) -> bool {
+        let waits = effect == Effect::Promises && self.replicas > 0;
         if waits {
             pipeline.cmd("WAIT").arg(self.replicas).arg((self.deadline / 2).as_millis().to_string());
         }
-        let mut manager = self.open()?;
-        let answers: std::result::Result<Vec<Value>, _> = pipeline.query_async(&mut manager).await;
+        waits
+    }
+
+    async fn understood(&self, answers: RedisResult<Vec<Value>>, waits: bool, effect: Effect) -> Result<Vec<Value>> {
+        let answers = match answers {
+            Ok(answers) => answers.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>(),
+            Err(error) => Err(error),
+        };
         match answers {
             Ok(answers) if waits => self.acknowledged(answers),
             Ok(answers) => Ok(answers),
@@ -99,16 +184,35 @@ impl Server {
     /// What an error means. A function that is not there is no damage: the server was replaced, or its functions were deleted.
     async fn explain(&self, error: &redis::RedisError, effect: Effect) -> Error {
         if error.code() == Some("ERR") {
-            let mut manager = self.manager.clone();
-            let listed: std::result::Result<Vec<Value>, _> = super::library::list_ours().query_async(&mut manager).await;
-            if listed.is_ok_and(|libraries| libraries.is_empty()) {
-                return Error::Unavailable(format!(
-                    "the server has no functions of this release ({}); run this version's `windlass migrate` on it",
-                    super::library::RELEASE
-                ));
+            let list = super::library::list_ours();
+            let listed = match self.link.clone() {
+                Link::One(mut connection) => list.query_async(&mut connection).await.map(|list| vec![list]),
+                Link::Cluster(mut connection) => cluster::ask_masters(&mut connection, &list).await,
+            };
+            let is_missing = |list: &Value| matches!(list, Value::Array(libraries) if libraries.is_empty());
+            if listed.is_ok_and(|lists| lists.iter().any(is_missing)) {
+                return super::library::missing_later();
             }
         }
         error::map(error, effect)
+    }
+}
+
+/// The first key of a call, and whether it is one of our functions.
+fn key_of(call: &Cmd) -> Option<(&[u8], bool)> {
+    let words: Vec<&[u8]> = call
+        .args_iter()
+        .take(4)
+        .filter_map(|argument| match argument {
+            Arg::Simple(word) => Some(word),
+            _ => None,
+        })
+        .collect();
+    match words.as_slice() {
+        [b"FCALL" | b"FCALL_RO", _, _, key] => Some((key, true)),
+        [b"TIME" | b"INFO" | b"CONFIG" | b"FUNCTION", ..] => None,
+        [_, key, ..] => Some((key, false)),
+        _ => None,
     }
 }
 

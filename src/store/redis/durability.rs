@@ -1,7 +1,8 @@
 //! What a write survives on this server, by the server's own settings; and which settings we do not put up with unless told to.
 
-use super::{Config, connection::Server, error::Effect};
+use super::{Config, connection::Server, error::odd, reply};
 use crate::store::{Durability, Error, Result};
+use redis::FromRedisValue as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -41,16 +42,42 @@ pub(super) struct Settings {
     risks: Vec<Risk>,
 }
 
+/// Of all masters the worst.
 pub(super) async fn read(server: &Server, replicas: u32) -> Result<Settings> {
-    let mut info = BTreeMap::new();
+    let mut infos: Vec<BTreeMap<String, String>> = Vec::new();
     for section in ["server", "persistence", "memory"] {
-        let text: String = server.ask(Effect::Reads, redis::cmd("INFO").arg(section)).await?;
-        info.extend(text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())));
+        for (n, told) in server.ask_masters(redis::cmd("INFO").arg(section)).await?.into_iter().enumerate() {
+            let text = reply::text(told)?;
+            let pairs =
+                text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+            match infos.get_mut(n) {
+                Some(info) => info.extend(pairs),
+                None => infos.push(pairs.collect()),
+            }
+        }
     }
     // Hosted servers often refuse this; then `everysec`, which is the default, is what may be counted on.
-    let fsync = server.ask::<BTreeMap<String, String>>(Effect::Reads, redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
-    let fsync = fsync.ok().and_then(|values| values.into_values().next()).unwrap_or_default();
-    Ok(judge(&info, &fsync, replicas))
+    let told = server.ask_masters(redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await.unwrap_or_default();
+    let fsync: Vec<String> = told
+        .into_iter()
+        .map(|told| {
+            BTreeMap::<String, String>::from_redis_value(told).ok().and_then(|pairs| pairs.into_values().next()).unwrap_or_default()
+        })
+        .collect();
+    let all_alike = fsync.first().filter(|first| fsync.iter().all(|fsync| fsync == *first)).cloned().unwrap_or_default();
+    let mut judged = infos.iter().map(|info| judge(info, &all_alike, replicas));
+    let Some(first) = judged.next() else { return odd("a server") };
+    Ok(judged.fold(first, Settings::worse))
+}
+
+impl Settings {
+    fn worse(mut self, other: Self) -> Self {
+        if other.durability == Durability::Relaxed {
+            self.durability = Durability::Relaxed;
+        }
+        self.risks.extend(other.risks);
+        self
+    }
 }
 
 fn judge(info: &BTreeMap<String, String>, fsync: &str, replicas: u32) -> Settings {

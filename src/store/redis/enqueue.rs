@@ -9,25 +9,115 @@ use super::{
 };
 use crate::{
     job::{JobId, Name, NewJob, State, Timestamp},
-    store::{Enqueued, Result},
+    store::{Enqueued, Error, Result},
 };
+use futures_util::future::join_all;
+use redis::{Cmd, FromRedisValue, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl RedisStore {
     pub(super) async fn enqueue_jobs(&self, jobs: Vec<NewJob>, now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
         let queues = self.queues_of(&jobs).await?;
-        let shards: BTreeSet<&Name> = queues.iter().collect();
+        let answers = match self.server.is_cluster() {
+            true => self.enqueue_in_cluster(&jobs, &queues, now).await?,
+            false => {
+                let replies: Vec<Value> =
+                    self.server.ask(Effect::Promises, &self.call_of("enqueue", jobs.iter().zip(&queues), now)).await?;
+                replies.into_iter().map(answer).collect::<Result<_>>()?
+            }
+        };
+        self.wakes.work();
+        Ok(answers)
+    }
+
+    /// One call for all of these jobs and their queues.
+    fn call_of<'j>(&self, name: &str, jobs: impl Iterator<Item = (&'j NewJob, &'j Name)> + Clone, now: Option<Timestamp>) -> Cmd {
+        let shards: BTreeSet<&Name> = jobs.clone().map(|(_, queue)| queue).collect();
         let numbers: BTreeMap<&Name, usize> = shards.iter().copied().zip(1..).collect();
         let keys: Vec<String> = shards.into_iter().map(|queue| self.base(queue)).collect();
-        let mut call = function("enqueue", &keys);
+        let mut call = function(name, &keys);
         call.arg(instant(now));
-        for (job, queue) in jobs.iter().zip(&queues) {
+        for (job, queue) in jobs {
             call.arg(numbers[queue]).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
         }
-        let replies: Vec<redis::Value> = self.server.ask(Effect::Promises, &call).await?;
-        self.wakes.work();
-        replies.into_iter().map(|reply| answer(&reply::bytes(reply)?)).collect()
+        call
+    }
+
+    /// One call a shard. Where there are several, all are asked first whether they would refuse: what changes between the question and
+    /// the write may leave some of the jobs in, and the call asked again by its ids brings in the rest.
+    async fn enqueue_in_cluster(&self, jobs: &[NewJob], queues: &[Name], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
+        self.enrol(queues).await?;
+        self.refuse_ids_of_other_queues(jobs, queues).await?;
+        let mut shards: BTreeMap<&Name, Vec<usize>> = BTreeMap::new();
+        for (index, queue) in queues.iter().enumerate() {
+            shards.entry(queue).or_default().push(index);
+        }
+        if shards.len() > 1 {
+            self.on_shards::<Value>("check", &shards, jobs, queues, now).await?;
+        }
+        let mut answers: Vec<Option<Enqueued>> = vec![None; jobs.len()];
+        for (indexes, replies) in self.on_shards::<Vec<Value>>("enqueue", &shards, jobs, queues, now).await? {
+            for (&index, reply) in indexes.iter().zip(replies) {
+                answers[index] = Some(answer(reply)?);
+            }
+        }
+        self.deliver(now).await;
+        for (job, answer) in jobs.iter().zip(&mut answers) {
+            if let Some(enqueued) = answer
+                && !job.extra.after.is_empty()
+                && let Some(found) = self.get_job(enqueued.id).await?
+            {
+                // Its parents may have let it go meanwhile.
+                enqueued.status = found.state;
+            }
+        }
+        answers.into_iter().collect::<Option<_>>().map_or_else(|| odd("an answer a job"), Ok)
+    }
+
+    /// The same call on each of the shards, with its own jobs. Of several refusals the first job's is told.
+    async fn on_shards<'s, T: FromRedisValue>(
+        &self,
+        name: &str,
+        shards: &'s BTreeMap<&Name, Vec<usize>>,
+        jobs: &[NewJob],
+        queues: &[Name],
+        now: Option<Timestamp>,
+    ) -> Result<Vec<(&'s Vec<usize>, T)>> {
+        let each = shards.values().map(|indexes| async move {
+            let call = self.call_of(name, indexes.iter().map(|&index| (&jobs[index], &queues[index])), now);
+            self.server
+                .ask::<T>(Effect::Promises, &call)
+                .await
+                .map(|answer| (indexes, answer))
+                .map_err(|error| in_whole_call(error, indexes))
+        });
+        let (done, failed): (Vec<_>, Vec<_>) = join_all(each).await.into_iter().partition(Result::is_ok);
+        match failed.into_iter().filter_map(Result::err).min_by_key(|error| error.of_item().map(|(index, _)| index)) {
+            Some(error) => Err(error),
+            None => done.into_iter().collect(),
+        }
+    }
+
+    /// An id names one job, whatever its queue.
+    async fn refuse_ids_of_other_queues(&self, jobs: &[NewJob], queues: &[Name]) -> Result<()> {
+        if !jobs.iter().any(|job| job.id_is_producers) {
+            return Ok(());
+        }
+        let all: Vec<Name> = self.all_queues().await?.into_keys().collect();
+        for (index, (job, own)) in jobs.iter().zip(queues).enumerate().filter(|(_, (job, _))| job.id_is_producers) {
+            let others: Vec<&Name> = all.iter().filter(|queue| *queue != own).collect();
+            let calls: Vec<Cmd> = others
+                .iter()
+                .map(|queue| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(queue))).arg(job.id.0.as_bytes()).clone())
+                .collect();
+            for told in self.server.ask_each(Effect::Reads, &calls).await? {
+                if reply::number(told)? == 1 {
+                    return Err(Error::Conflict { index, id: job.id });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Of each job.
@@ -38,9 +128,20 @@ impl RedisStore {
     }
 }
 
+/// The place of a refused job in the whole call, of which a shard had some.
+fn in_whole_call(error: Error, indexes: &[usize]) -> Error {
+    let place = |index: usize| indexes.get(index).copied().unwrap_or(index);
+    match error {
+        Error::Conflict { index, id } => Error::Conflict { index: place(index), id },
+        Error::Duplicate { index, holder } => Error::Duplicate { index: place(index), holder },
+        other => other,
+    }
+}
+
 /// Whether it is a duplicate, the letter of its state, and the id.
-fn answer(bytes: &[u8]) -> Result<Enqueued> {
-    let [duplicate, state, id @ ..] = bytes else { return odd("an answer a job") };
+fn answer(reply: Value) -> Result<Enqueued> {
+    let bytes = reply::bytes(reply)?;
+    let [duplicate, state, id @ ..] = bytes.as_slice() else { return odd("an answer a job") };
     let Ok(id) = Uuid::from_slice(id) else { return odd("an id") };
     let status = match state {
         b's' => State::Scheduled,

@@ -11,7 +11,7 @@ use crate::{
     job::{HolderId, JobId, Lease, Leased, Name, Nonce, Timestamp},
     store::{Beat, LeaseReply, LeaseRequest, Progress, Result},
 };
-use redis::Value;
+use redis::{Cmd, Value};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Forgotten leases that a heartbeat tells of at most.
@@ -40,22 +40,66 @@ impl RedisStore {
         if asked.is_empty() {
             return Ok(LeaseReply::default());
         }
-        let keys: Vec<String> = asked.iter().map(|(queue, _)| self.base(queue)).collect();
         self.leases_from(asked.iter().map(|(queue, _)| queue));
+        if !self.server.is_cluster() {
+            let told = self.server.ask(Effect::Writes, &self.lease_call(&request, &asked, true, now)).await?;
+            return Ok(self.granted(&request, &asked, told, now).await?.reply);
+        }
+        self.enrol(asked.iter().map(|(queue, _)| queue)).await?;
+        self.lease_in_cluster(&request, &asked, now).await
+    }
+
+    /// `may_suspect`: one of the jobs may be a suspect.
+    fn lease_call(&self, request: &LeaseRequest, asked: &[&(Name, usize)], may_suspect: bool, now: Option<Timestamp>) -> Cmd {
+        let keys: Vec<String> = asked.iter().map(|(queue, _)| self.base(queue)).collect();
         let mut call = function("lease", &keys);
         call.arg(instant(now))
             .arg(request.holder.0.as_bytes())
             .arg(request.nonce.0.as_bytes())
             .arg(self.node.as_deref().unwrap_or_default());
-        call.arg(u64::try_from(request.lease.as_micros()).unwrap_or(u64::MAX)).arg(request.max_bytes);
-        for (_, n) in &asked {
+        call.arg(u64::try_from(request.lease.as_micros()).unwrap_or(u64::MAX)).arg(request.max_bytes).arg(u8::from(may_suspect));
+        for (_, n) in asked {
             call.arg(*n);
         }
         for kind in request.kinds.iter() {
             call.arg(kind.as_str());
         }
-        let [spans, jobs, due, more, at] = reply::fixed(self.server.ask(Effect::Writes, &call).await?)?;
+        call
+    }
+
+    /// One call a shard, all at once; then one more where a suspect waits, if this holder runs none: nobody but the daemon can tell that, since
+    /// its others are elsewhere.
+    async fn lease_in_cluster(&self, request: &LeaseRequest, asked: &[&(Name, usize)], now: Option<Timestamp>) -> Result<LeaseReply> {
+        let share = LeaseRequest { max_bytes: (request.max_bytes / asked.len()).max(1), ..request.clone() };
+        let calls: Vec<Cmd> = asked.iter().map(|one| self.lease_call(&share, std::slice::from_ref(one), false, now)).collect();
+        let mut whole = LeaseReply::default();
+        let mut suspects_in = None;
+        for (one, told) in asked.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
+            let granted = self.granted(request, std::slice::from_ref(one), told, now).await?;
+            let has_room = granted.reply.jobs.len() < one.1;
+            suspects_in = suspects_in.or_else(|| (granted.suspects_wait && has_room).then_some(&one.0));
+            add(&mut whole, granted.reply);
+        }
+        if let Some(queue) = suspects_in
+            && !self.known().suspects.contains_key(&request.holder)
+        {
+            let one = (queue.clone(), 1);
+            let told = self.server.ask(Effect::Writes, &self.lease_call(&share, &[&one], true, now)).await?;
+            let granted = self.granted(request, &[&one], told, now).await?;
+            if let Some(lease) = granted.suspect {
+                self.known().suspects.insert(request.holder, lease);
+            }
+            add(&mut whole, granted.reply);
+        }
+        self.deliver(now).await;
+        Ok(whole)
+    }
+
+    /// What a lease call on these queues answered.
+    async fn granted(&self, request: &LeaseRequest, asked: &[&(Name, usize)], told: Value, now: Option<Timestamp>) -> Result<Granted> {
+        let [spans, jobs, due, more, at, suspects] = reply::fixed(told)?;
         let granted_at = Timestamp(reply::number(at)?);
+        let [suspects_wait, is_suspect] = reply::fixed(suspects)?;
         let mut spans = reply::list(spans)?.into_iter();
         let mut jobs = reply::list(jobs)?.into_iter();
         let mut leased = Vec::with_capacity(jobs.len() / 2);
@@ -82,7 +126,20 @@ impl RedisStore {
             }
         }
         let more = reply::number(more)? == 1 || (leased.is_empty() && damaged);
-        Ok(LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more })
+        // It is the first that is granted.
+        let suspect = if reply::number(is_suspect)? == 1 { leased.first().map(|leased| leased.lease) } else { None };
+        let reply = LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more };
+        Ok(Granted { reply, suspects_wait: reply::number(suspects_wait)? == 1, suspect })
+    }
+
+    /// These run no more.
+    pub(super) fn forget_suspects<'l>(&self, ended: impl Iterator<Item = &'l Lease>) {
+        let mut known = self.known();
+        if !known.suspects.is_empty() {
+            for lease in ended {
+                known.suspects.retain(|_, suspect| suspect != lease);
+            }
+        }
     }
 
     /// A job that cannot be read is out of everybody's way.
@@ -173,6 +230,7 @@ impl RedisStore {
                 beat.strays.push(stray(number, [epoch, place, id, nonce, at])?);
             }
         }
+        self.forget_suspects(held.iter().zip(&verdicts_of).filter(|(_, verdict)| **verdict == LOST).map(|(lease, _)| lease));
         for (lease, verdict) in held.iter().zip(verdicts_of) {
             match verdict {
                 LOST => beat.lost.push(*lease),
@@ -182,6 +240,19 @@ impl RedisStore {
         }
         Ok(beat)
     }
+}
+
+struct Granted {
+    reply: LeaseReply,
+    /// There are suspects that were not granted.
+    suspects_wait: bool,
+    suspect: Option<Lease>,
+}
+
+fn add(whole: &mut LeaseReply, part: LeaseReply) {
+    whole.jobs.extend(part.jobs);
+    whole.next_due = [whole.next_due, part.next_due].into_iter().flatten().min();
+    whole.more |= part.more;
 }
 
 fn stray(queue: i64, [epoch, place, id, nonce, at]: [Value; 5]) -> Result<Lease> {

@@ -1,7 +1,7 @@
 //! The libraries of functions on the server: what they consist of, and whether the server has them. One is the daemon's, and its
 //! name carries the release, so that two releases stand side by side. The other is the producers' door, of the newest release.
 
-use super::{connection::Server, error::Effect};
+use super::connection::Server;
 use crate::store::{Error, Result};
 
 /// Also the name of the library and the beginning of its functions' names.
@@ -46,24 +46,25 @@ fn libraries(one: bool) -> [Library; 2] {
     [assemble(RELEASE, &SHARED, FUNCTIONS), assemble(DOOR, &[&SHARED[..], &ENVELOPE].concat(), ENQUEUE)]
 }
 
-/// Loads the libraries, in place of those of the same names; but not the door where a newer release has brought its own.
+/// Loads the libraries into every master, in place of those of the same names; but not the door where a newer release has brought its own.
 pub(super) async fn load(server: &Server) -> Result<()> {
-    let is_left_behind = newer_release(server).await?;
-    for library in libraries(true) {
-        match &is_left_behind {
+    let newer = newer_release(server).await?;
+    for library in libraries(!server.is_cluster()) {
+        match &newer {
             Some(newer) if library.name == DOOR => tracing::info!("the functions that producers call stay those of {newer}"),
-            _ => _ = server.ask::<String>(Effect::Reads, redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(library.text)).await?,
+            _ => _ = server.ask_masters(redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(library.text)).await?,
         }
     }
     Ok(())
 }
 
-/// Whether the server has these very texts.
+/// Whether every master has these very texts.
 pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
     let is_left_behind = newer_release(server).await?.is_some();
-    for library in libraries(true) {
+    for library in libraries(!server.is_cluster()) {
         let is_newer_s = library.name == DOOR && is_left_behind;
-        if !is_newer_s && !texts_about(server, library.name, true).await?.contains(&library.text) {
+        let texts = texts_about(server, library.name, true).await?;
+        if !is_newer_s && !texts.iter().all(|texts| texts.contains(&library.text)) {
             return Ok(false);
         }
     }
@@ -72,10 +73,17 @@ pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
 
 /// A server that lacks this release's functions was not migrated yet, or has left this release behind.
 pub(super) async fn check(server: &Server) -> Result<()> {
-    if texts_about(server, RELEASE, false).await?.iter().any(|text| text == RELEASE) {
-        return Ok(());
-    }
-    Err(Error::Refused(format!("the server has no functions of this release ({RELEASE}); run this version's `windlass migrate` on it")))
+    let texts = texts_about(server, RELEASE, false).await?;
+    if texts.iter().all(|texts| texts.iter().any(|text| text == RELEASE)) { Ok(()) } else { Err(Error::Refused(missing())) }
+}
+
+fn missing() -> String {
+    format!("a server has no functions of this release ({RELEASE}); run this version's `windlass migrate`")
+}
+
+/// They were there once, so they may be there again.
+pub(super) fn missing_later() -> Error {
+    Error::Unavailable(missing())
 }
 
 /// Asks for this release's functions: an empty list where there are none.
@@ -83,23 +91,30 @@ pub(super) fn list_ours() -> redis::Cmd {
     redis::cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(RELEASE).clone()
 }
 
-/// The newest release on the server, if that is newer than ours.
+/// The newest release on any master, if that is newer than ours.
 async fn newer_release(server: &Server) -> Result<Option<String>> {
     let number = |name: &str| name.strip_prefix("windlass_v").and_then(|n| n.parse::<u32>().ok());
-    let newest = texts_about(server, "windlass_v*", false).await?.into_iter().max_by_key(|name| number(name));
+    let texts = texts_about(server, "windlass_v*", false).await?;
+    let newest = texts.into_iter().flatten().max_by_key(|name| number(name));
     Ok(newest.filter(|name| number(name) > number(RELEASE)))
 }
 
-/// All texts that the server has to say of the libraries whose names match: their names, those of their functions, their code.
-async fn texts_about(server: &Server, pattern: &str, with_code: bool) -> Result<Vec<String>> {
+/// All texts that each master has to say of the libraries whose names match: their names, those of their functions, their code.
+async fn texts_about(server: &Server, pattern: &str, with_code: bool) -> Result<Vec<Vec<String>>> {
     let mut call = redis::cmd("FUNCTION");
     call.arg("LIST").arg("LIBRARYNAME").arg(pattern);
     if with_code {
         call.arg("WITHCODE");
     }
-    let mut texts = Vec::new();
-    gather(server.ask(Effect::Reads, &call).await?, &mut texts);
-    Ok(texts)
+    let lists = server.ask_masters(&call).await?;
+    Ok(lists
+        .into_iter()
+        .map(|list| {
+            let mut texts = Vec::new();
+            gather(list, &mut texts);
+            texts
+        })
+        .collect())
 }
 
 fn gather(value: redis::Value, texts: &mut Vec<String>) {

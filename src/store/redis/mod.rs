@@ -3,12 +3,14 @@
 
 mod admin;
 mod asked;
+mod cluster;
 mod connection;
 mod durability;
 mod enqueue;
 mod error;
 mod lease;
 mod library;
+mod post;
 mod read;
 mod reply;
 mod rewind;
@@ -86,6 +88,8 @@ struct Known {
     queues: Arc<BTreeMap<i64, Name>>,
     leased_from: BTreeSet<Name>,
     epochs: rewind::Epochs,
+    /// In a cluster, the suspect that each of our holders runs.
+    suspects: BTreeMap<HolderId, Lease>,
 }
 
 impl RedisStore {
@@ -95,7 +99,7 @@ impl RedisStore {
     /// `Refused` when the URL cannot be read, or the server lacks our functions; `Unavailable` when it does not answer.
     pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
         let (wakes, stop) = (Wakes::new(), CancellationToken::new());
-        let server = Server::new(url, &config, stop.clone())?;
+        let server = Server::connect(url, &config, stop.clone()).await?;
         durability::check(&server, &config).await?;
         library::check(&server).await?;
         let node = match &role {
@@ -104,7 +108,7 @@ impl RedisStore {
         };
         if matches!(role, Role::Daemon { .. }) {
             let channel = format!("{}:wake", config.prefix);
-            let listener = Listener { client: server.client.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
+            let listener = Listener { clients: server.clients.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
             tokio::spawn(listener.run());
         }
         let store = Self { server, prefix: config.prefix, clock, wakes, node, known: Mutex::default(), stop };
@@ -117,7 +121,7 @@ impl RedisStore {
     /// # Errors
     /// As those of [`RedisStore::open`].
     pub async fn migrate(url: &str, config: &Config) -> Result<()> {
-        library::load(&Server::new(url, config, CancellationToken::new())?).await
+        library::load(&Server::connect(url, config, CancellationToken::new()).await?).await
     }
 
     /// Whether the server that `url` names has them as they are in this program.
@@ -125,7 +129,7 @@ impl RedisStore {
     /// # Errors
     /// As those of [`RedisStore::open`].
     pub async fn is_migrated(url: &str, config: &Config) -> Result<bool> {
-        library::is_loaded(&Server::new(url, config, CancellationToken::new())?).await
+        library::is_loaded(&Server::connect(url, config, CancellationToken::new()).await?).await
     }
 
     fn base(&self, queue: &Name) -> String {
@@ -210,17 +214,24 @@ impl RedisStore {
     }
 
     /// The answers of all queues to the same call.
-    async fn on_all_queues(&self, name: &str, arguments: impl Fn(&mut redis::Cmd)) -> Result<Vec<(Name, redis::Value)>> {
+    async fn on_all_queues(
+        &self,
+        name: &str,
+        now: Option<Timestamp>,
+        arguments: impl Fn(&mut redis::Cmd),
+    ) -> Result<Vec<(Name, redis::Value)>> {
         let queues = self.all_queues().await?;
         let calls: Vec<redis::Cmd> = queues
             .keys()
             .map(|queue| {
                 let mut call = function(name, &[self.base(queue)]);
+                call.arg(instant(now));
                 arguments(&mut call);
                 call
             })
             .collect();
         let told = self.server.ask_each(Effect::Writes, &calls).await?;
+        self.deliver(now).await;
         Ok(queues.into_keys().zip(told).collect())
     }
 
@@ -241,7 +252,7 @@ impl RedisStore {
     /// `node`: whose holders are dead, if anybody's.
     async fn reap_as(&self, node: &str, now: Option<Timestamp>) -> Result<(Reaped, bool)> {
         let (mut reaped, mut more) = (Reaped::default(), false);
-        for (_, told) in self.on_all_queues("reap", |call| _ = call.arg(instant(now)).arg(node).arg(DEATHS)).await? {
+        for (_, told) in self.on_all_queues("reap", now, |call| _ = call.arg(node).arg(DEATHS)).await? {
             let [requeued, suspects, poisoned, is_more] = reply::fixed(told)?;
             reaped.requeued += reply::count(requeued)?;
             reaped.suspects += reply::count(suspects)?;
@@ -298,7 +309,7 @@ impl Store for RedisStore {
 
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
         let now = self.now_or(None);
-        self.on_all_queues("goodbye", |call| _ = call.arg(instant(now)).arg(holder.0.as_bytes())).await.map(drop)
+        self.on_all_queues("goodbye", now, |call| _ = call.arg(holder.0.as_bytes())).await.map(drop)
     }
 
     async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
@@ -312,7 +323,7 @@ impl Store for RedisStore {
         let mut advanced = Advanced::default();
         let seen = self.known().epochs.clone();
         let mut epochs = BTreeMap::new();
-        for (queue, told) in self.on_all_queues("advance", |call| _ = call.arg(instant(now))).await? {
+        for (queue, told) in self.on_all_queues("advance", now, |_| ()).await? {
             let [due, admitted, expired, parks, more, next_due, epoch] = reply::fixed(told)?;
             epochs.insert(queue, reply::number(epoch)?);
             advanced.due += reply::count(due)?;
@@ -344,7 +355,7 @@ impl Store for RedisStore {
         let finished = before(retention.finished_hours);
         let dead = if retention.dead_hours == 0 { 0 } else { before(retention.dead_hours).0 };
         let mut pruned = Pruned::default();
-        let told = self.on_all_queues("prune", |call| _ = call.arg(now.0).arg(finished.0).arg(dead).arg(limit)).await?;
+        let told = self.on_all_queues("prune", Some(now), |call| _ = call.arg(finished.0).arg(dead).arg(limit)).await?;
         for (_, told) in told {
             let [jobs, more] = reply::fixed(told)?;
             pruned.jobs += reply::count(jobs)?;
@@ -409,7 +420,8 @@ impl Store for RedisStore {
 
     async fn health(&self) -> Result<Health> {
         let settings = durability::read(&self.server, self.server.replicas).await?;
-        Ok(Health { store: "redis", version: settings.version, schema_version: 1, durability: settings.durability })
+        let store = if self.server.is_cluster() { "redis-cluster" } else { "redis" };
+        Ok(Health { store, version: settings.version, schema_version: 1, durability: settings.durability })
     }
 
     async fn settings(&self) -> Result<Settings> {

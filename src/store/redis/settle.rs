@@ -62,6 +62,8 @@ impl RedisStore {
                 };
             }
         }
+        self.forget_suspects(batch.iter().map(|settlement| &settlement.lease));
+        self.deliver(now).await;
         Ok(answers)
     }
 }

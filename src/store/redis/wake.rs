@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Listener {
-    pub(super) client: redis::Client,
+    /// Of a cluster any will do: each passes on what any hears.
+    pub(super) clients: Vec<redis::Client>,
     pub(super) channel: String,
     pub(super) wakes: Wakes,
     pub(super) stop: CancellationToken,
@@ -17,9 +18,9 @@ impl Listener {
     /// Listens until told to stop, on a connection of its own.
     pub(super) async fn run(self) {
         let mut tries = 0_u32;
-        loop {
+        for client in self.clients.iter().cycle() {
             tokio::select! {
-                heard = self.listen() => match heard {
+                heard = self.listen(client) => match heard {
                     Ok(()) => tries = 0,
                     Err(reason) => tracing::debug!(%reason, "not listening to Redis; polling goes on"),
                 },
@@ -33,8 +34,8 @@ impl Listener {
         }
     }
 
-    async fn listen(&self) -> redis::RedisResult<()> {
-        let mut subscription = self.client.get_async_pubsub().await?;
+    async fn listen(&self, client: &redis::Client) -> redis::RedisResult<()> {
+        let mut subscription = client.get_async_pubsub().await?;
         subscription.subscribe(&self.channel).await?;
         // What came before it listened.
         self.wakes.work();

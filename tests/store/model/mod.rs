@@ -26,6 +26,7 @@ fn cases(store: &str) -> u32 {
         // A step on a server takes twenty times as long as one in this process.
         Err(_) if store == "postgres" => CASES / 32,
         Err(_) if store == "redis" => CASES / 8,
+        Err(_) if store == "cluster" => CASES / 16,
         Err(_) => CASES,
     }
 }
@@ -43,6 +44,11 @@ fn postgres_agrees_with_the_reference() {
 #[test]
 fn redis_agrees_with_the_reference() {
     agrees_with_the_reference("redis");
+}
+
+#[test]
+fn cluster_agrees_with_the_reference() {
+    agrees_with_the_reference("cluster");
 }
 
 fn agrees_with_the_reference(store: &'static str) {

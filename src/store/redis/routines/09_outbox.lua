@@ -22,12 +22,11 @@ local function opened(member)
   return cmsgpack.unpack(sub(member, 9))
 end
 
--- Messages that wait to be delivered: of each all of it, whom it is for, and what it is.
+-- Messages that wait to be delivered: of each all of it, and whom it is for.
 function W.outgoing(s, limit)
   local list = {}
   for i, member in ipairs(call('ZRANGE', s.outbox, 0, limit - 1)) do
-    local m = opened(member)
-    list[3 * i - 2], list[3 * i - 1], list[3 * i] = member, m.to or '', m.what
+    list[2 * i - 1], list[2 * i] = member, opened(member).to or ''
   end
   return list
 end
@@ -37,10 +36,10 @@ function W.deliver(s, member)
   return receive[m.what](s, m) or ''
 end
 
--- The shard's own `watch` was asked of all: of how the parent stands, if it is anywhere.
+-- The shard's own `watch` was asked of all others: how the parent stands, if it is there. It may have come here meanwhile.
 function W.answered(s, member, letter)
   local m = opened(member)
-  m.letter = letter == '' and 'm' or letter
+  m.letter = letter ~= '' and letter or W.watch(s, m) or 'm'
   W.hear(s, m)
 end
 

@@ -164,7 +164,10 @@ end
 -- A job that was running when a process died runs as the only one of its sort of this holder.
 local function lease_suspect(s, c)
   local first = call('ZRANGE', s.suspects, 0, 0)[1]
-  if not first or c.suspect or call('HEXISTS', s:alone_in(), c.holder) == 1 then
+  if not first then
+    return 0
+  elseif not c.may_suspect or c.suspect or call('HEXISTS', s:alone_in(), c.holder) == 1 then
+    c.suspects_wait = true
     return 0
   end
   local j = W.read_job(s, first)
@@ -287,7 +290,7 @@ function W.lease(shards, wants, c)
   for i = 1, #shards do
     wanted = wanted + wants[i]
   end
-  c.looks, c.out, c.suspect = wanted * SCAN_PER_JOB + SCAN_EXTRA, {}, false
+  c.looks, c.out, c.suspect, c.suspects_wait = wanted * SCAN_PER_JOB + SCAN_EXTRA, {}, false, false
   for i, s in ipairs(shards) do
     c.epoch, c.first = nil, #c.out
     more = W.advance(s).more or more
@@ -310,7 +313,8 @@ function W.lease(shards, wants, c)
       call('HSET', s.base, 'asleep', 1)
     end
   end
-  return { spans, c.out, due < huge and string.format('%.0f', due) or '', (more or is_full(c)) and 1 or 0, string.format('%.0f', shards[1].now) }
+  return { spans, c.out, due < huge and string.format('%.0f', due) or '', (more or is_full(c)) and 1 or 0, string.format('%.0f', shards[1].now),
+    { c.suspects_wait and 1 or 0, c.suspect and 1 or 0 } }
 end
 
 -- What the lease call `nonce` granted that is still leased.

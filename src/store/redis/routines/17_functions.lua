@@ -53,12 +53,13 @@ function F.enqueue(_, args, keys, now)
 end
 
 function F.lease(_, args, keys, now)
-  local c = { holder = args[2], nonce = args[3], node = args[4], lease = tonumber(args[5]), bytes = tonumber(args[6]), kinds = {} }
+  local c = { holder = args[2], nonce = args[3], node = args[4], lease = tonumber(args[5]), bytes = tonumber(args[6]),
+    may_suspect = args[7] == '1', kinds = {} }
   local wants, shards = {}, {}
   for i, base in ipairs(keys) do
-    wants[i], shards[i] = tonumber(args[6 + i]), W.at(base, now)
+    wants[i], shards[i] = tonumber(args[7 + i]), W.at(base, now)
   end
-  for i = 7 + #keys, #args do
+  for i = 8 + #keys, #args do
     c.kinds[args[i]] = true
   end
   return W.lease(shards, wants, c)
@@ -236,8 +237,11 @@ function F.call(name, keys, args)
   elseif ONE or type(reply) == 'table' and reply.err then
     return reply
   end
+  if reply == nil then
+    reply = false
+  end
   -- In a cluster, whether there is something to deliver goes with each answer.
-  return { reply == nil and false or reply, call('EXISTS', s.outbox) }
+  return { reply, call('EXISTS', s.outbox) }
 end
 
 return F
