@@ -81,7 +81,7 @@ impl RedisStore {
             add(&mut whole, granted.reply);
         }
         if let Some(queue) = suspects_in
-            && !self.known().suspects.contains_key(&request.holder)
+            && !self.runs_a_suspect(request.holder).await?
         {
             let one = (queue.clone(), 1);
             let told = self.server.ask(Effect::Writes, &self.lease_call(&share, &[&one], true, now)).await?;
@@ -130,6 +130,21 @@ impl RedisStore {
         let suspect = if reply::number(is_suspect)? == 1 { leased.first().map(|leased| leased.lease) } else { None };
         let reply = LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more };
         Ok(Granted { reply, suspects_wait: reply::number(suspects_wait)? == 1, suspect })
+    }
+
+    /// It may have been taken back meanwhile, and nobody said so.
+    async fn runs_a_suspect(&self, holder: HolderId) -> Result<bool> {
+        let Some(lease) = self.known().suspects.get(&holder).copied() else { return Ok(false) };
+        let numbers = self.queues_by_number().await?;
+        if let Some(queue) = numbers.get(&queue_of(lease.row)) {
+            let claim = format!("{}:claim:{}", self.base(queue), lease.epoch);
+            let call = redis::cmd("HEXISTS").arg(claim).arg(place_of(lease.row)).clone();
+            if self.server.ask::<bool>(Effect::Reads, &call).await? {
+                return Ok(true);
+            }
+        }
+        self.known().suspects.remove(&holder);
+        Ok(false)
     }
 
     /// These run no more.

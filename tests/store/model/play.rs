@@ -62,7 +62,8 @@ impl Player {
             settings.queues.insert(name(queue_name), queue_settings(queue));
         }
         works("configure", store.configure(&settings).await)?;
-        let reference = Reference::new(at(0), settings);
+        let mut reference = Reference::new(at(0), settings);
+        reference.queues_are_apart = store.name() == "cluster";
         let mut player = Self {
             store,
             reference,

@@ -128,7 +128,9 @@ pub struct Reference {
     /// Every start, for the rates: queue, key, when.
     pub starts: Vec<(Name, Option<Name>, Timestamp)>,
     uniques: BTreeMap<Key, Held>,
-    idempotent: BTreeMap<(Option<Name>, String), (JobId, NewJob, Timestamp)>,
+    /// In a cluster each queue has its own idempotency keys, since it may be on a server of its own.
+    pub queues_are_apart: bool,
+    idempotent: BTreeMap<(Option<Name>, String, Option<Name>), (JobId, NewJob, Timestamp)>,
     /// Counts operations, for positions.
     order: u64,
 }
@@ -204,8 +206,9 @@ impl Reference {
             let again = RefAnswer { id: job.id, status: None, duplicate: false };
             return if same { Ok(again) } else { Err(Refusal::Conflict { index, id: job.id }) };
         }
+        let queue = job.queue.clone().unwrap_or_else(|| self.settings.kind(&job.kind).queue);
         if let Some(key) = &job.idempotency_key {
-            let place = (job.tenant.clone(), key.clone());
+            let place = (job.tenant.clone(), key.clone(), self.queues_are_apart.then(|| queue.clone()));
             if let Some((id, body, _)) = self.idempotent.get(&place).filter(|(_, _, until)| *until > self.now) {
                 let id = *id;
                 let same = *body == without_id(job);
@@ -214,7 +217,6 @@ impl Reference {
             }
             self.idempotent.insert(place, (job.id, without_id(job), self.now.plus_ms(job.idempotency_ms)));
         }
-        let queue = job.queue.clone().unwrap_or_else(|| self.settings.kind(&job.kind).queue);
         let due = job.run_at.unwrap_or_else(|| self.now.plus_ms(job.delay_ms)).max(self.now);
         if let Some(unique) = &job.unique {
             let key = (job.tenant.clone(), queue.clone(), unique.key.clone());

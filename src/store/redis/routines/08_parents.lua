@@ -74,7 +74,7 @@ function W.watch(s, m)
   local parent = W.unhex(m.parent)
   local letter = standing_here(s, parent, m.tenant)
   if not letter or letter == 'l' or letter == 'x' then
-    call('SADD', children_of(s, parent), W.unhex(m.child) .. m.from)
+    call('SADD', children_of(s, parent), concat({ W.unhex(m.child), m.from, '\0', m.tenant or '' }))
     call('EXPIRE', children_of(s, parent), KEPT)
     call('ZADD', s.watched, s.now + KEPT * 1000000, parent)
   end
@@ -162,23 +162,30 @@ function W.is_waited_for(s)
   return call('EXISTS', ONE and s.prefix .. ':{_}:waiting' or s.watched) == 1
 end
 
--- A parent ended, or came: its children look again.
+-- On one server, each child looks for itself.
+local function let_children_look(s, parent)
+  for _, child in ipairs(call('SMEMBERS', children_of(s, parent))) do
+    local other = W.beside(s, sub(child, 17))
+    local j = W.read_job(other, sub(child, 1, 16))
+    if j and j.state == 'p' then
+      W.look_at_parents(other, j)
+    end
+  end
+end
+
+-- A parent ended, or came: its children look again. What is of another tenant is not there for them.
 function W.tell_children(s, parent)
-  if not ONE and not call('ZSCORE', s.watched, parent) then
+  if ONE then
+    return let_children_look(s, parent)
+  elseif not call('ZSCORE', s.watched, parent) then
     return
   end
-  local state = not ONE and W.state_of(s, parent)
-  local letter = state and (LETTER_OF[state] or 'l') or 'm'
-  for _, child in ipairs(call('SMEMBERS', children_of(s, parent))) do
-    local id, tag = sub(child, 1, 16), sub(child, 17)
-    if ONE then
-      local other = W.beside(s, tag)
-      local j = W.read_job(other, id)
-      if j and j.state == 'p' then
-        W.look_at_parents(other, j)
-      end
-    else
-      W.send(s, { what = 'told', to = tag, child = W.hex(id), parent = W.hex(parent), letter = letter })
+  local j = W.read_job(s, parent)
+  local letter = j and (LETTER_OF[W.state_of(s, parent)] or 'l') or 'm'
+  for _, row in ipairs(call('SMEMBERS', children_of(s, parent))) do
+    local tag, tenant = match(sub(row, 17), '^(%Z*)%z(.*)$')
+    if not j or (j.h.tenant or '') == tenant then
+      W.send(s, { what = 'told', to = tag, child = W.hex(sub(row, 1, 16)), parent = W.hex(parent), letter = letter })
     end
   end
   if letter == 'c' then
