@@ -7,10 +7,10 @@
 use crate::{
     clock::Clock,
     job::{Curve, Jitter, JobId, Limits, NewJob, RetryPolicy, Timestamp},
-    store::{self, Store},
+    store::{self, Store, redis::seeds},
     telemetry::Metrics,
 };
-use redis::{RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, RedisResult, aio::ConnectionLike, cluster::ClusterClient};
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -39,8 +39,14 @@ const ABANDONED: Duration = Duration::from_secs(30);
 
 const TAKE: &str = include_str!("take.lua");
 
+/// Where it is reached.
+enum Place {
+    Server(redis::Client),
+    Cluster(ClusterClient),
+}
+
 pub struct Inbox {
-    client: redis::Client,
+    place: Place,
     prefix: String,
     store: Arc<dyn Store>,
     /// Those in force.
@@ -81,9 +87,8 @@ impl Inbox {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, String> {
-        let client =
-            redis::Client::open(url).map_err(|e| format!("the inbox's URL cannot be read ({e}); use redis://user:password@host:6379/0"))?;
-        Ok(Self { client, prefix: prefix.to_owned(), store, limits, metrics, clock })
+        let place = place(url).map_err(|e| format!("the inbox's URL cannot be read ({e}); use redis://user:password@host:6379/0"))?;
+        Ok(Self { place, prefix: prefix.to_owned(), store, limits, metrics, clock })
     }
 
     /// Takes in what is there and what comes, until told to stop.
@@ -114,11 +119,28 @@ impl Inbox {
 
     /// Returns when something fails. `tries` counts the rounds since something went well.
     async fn serve(&self, tries: &mut u32) -> Result<(), Trouble> {
-        let settings =
-            redis::AsyncConnectionConfig::new().set_connection_timeout(Some(Duration::from_secs(5))).set_response_timeout(Some(WAIT * 2));
-        let mut here = self.client.get_multiplexed_async_connection_with_config(&settings).await?;
         // One that waits keeps its connection from everything else.
-        let mut waiting = self.client.get_multiplexed_async_connection_with_config(&settings).await?;
+        match &self.place {
+            Place::Server(client) => {
+                let settings = redis::AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(Duration::from_secs(5)))
+                    .set_response_timeout(Some(WAIT * 2));
+                let here = client.get_multiplexed_async_connection_with_config(&settings).await?;
+                let waiting = client.get_multiplexed_async_connection_with_config(&settings).await?;
+                self.serve_on(here, waiting, tries).await
+            }
+            Place::Cluster(client) => {
+                self.serve_on(client.get_async_connection().await?, client.get_async_connection().await?, tries).await
+            }
+        }
+    }
+
+    async fn serve_on(
+        &self,
+        mut here: impl ConnectionLike + Send,
+        mut waiting: impl ConnectionLike + Send,
+        tries: &mut u32,
+    ) -> Result<(), Trouble> {
         self.take_up(&mut here, Duration::ZERO).await?;
         let mut looked = Instant::now();
         loop {
@@ -146,7 +168,7 @@ impl Inbox {
     }
 
     /// Takes in a batch; answers whether there may be more.
-    async fn take(&self, server: &mut MultiplexedConnection) -> Result<bool, Trouble> {
+    async fn take(&self, server: &mut (impl ConnectionLike + Send)) -> Result<bool, Trouble> {
         let mut lengths = redis::pipe();
         lengths.cmd("LLEN").arg(self.list()).cmd("LLEN").arg(self.key("next")).cmd("HLEN").arg(self.key("moving"));
         let (waiting, next, moving): (usize, usize, usize) = lengths.query_async(server).await?;
@@ -167,7 +189,7 @@ impl Inbox {
     }
 
     /// Enqueues what others took off the list `before` ago and did not end.
-    async fn take_up(&self, server: &mut MultiplexedConnection, before: Duration) -> Result<(), Trouble> {
+    async fn take_up(&self, server: &mut (impl ConnectionLike + Send), before: Duration) -> Result<(), Trouble> {
         let latest = self.clock.now().minus(before);
         let mut cursor = 0_u64;
         loop {
@@ -183,7 +205,7 @@ impl Inbox {
         }
     }
 
-    async fn enqueue(&self, server: &mut MultiplexedConnection, entries: Vec<Entry>) -> Result<(), Trouble> {
+    async fn enqueue(&self, server: &mut (impl ConnectionLike + Send), entries: Vec<Entry>) -> Result<(), Trouble> {
         let limits = *self.limits.borrow();
         let (mut good, mut unfit) = (Vec::new(), Vec::new());
         for entry in entries {
@@ -221,7 +243,7 @@ impl Inbox {
     /// Those are jobs now, and these never will be.
     async fn forget(
         &self,
-        server: &mut MultiplexedConnection,
+        server: &mut (impl ConnectionLike + Send),
         done: impl Iterator<Item = JobId>,
         unfit: Vec<Unfit>,
     ) -> Result<(), Trouble> {
@@ -246,6 +268,16 @@ impl Inbox {
 
     fn count(&self, result: &str) {
         self.metrics.inbox_taken.with_label_values(&[result]).inc();
+    }
+}
+
+fn place(url: &str) -> RedisResult<Place> {
+    match seeds(url) {
+        Some(seeds) => {
+            let client = ClusterClient::builder(seeds).connection_timeout(Duration::from_secs(5)).response_timeout(WAIT * 2).build()?;
+            Ok(Place::Cluster(client))
+        }
+        None => redis::Client::open(url).map(Place::Server),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::{
     crash::process::until,
-    support::{TestStore, note, on_every_store, redis_server},
+    support::{TestStore, note, on_every_store, redis_cluster, redis_server},
 };
-use ::redis::{aio::MultiplexedConnection, cmd, pipe};
+use ::redis::{Cmd, FromRedisValue, aio::MultiplexedConnection, cluster_async::ClusterConnection, cmd};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use tokio::{sync::watch, task::JoinHandle};
@@ -20,23 +20,42 @@ use windlass::{
 struct Post {
     prefix: String,
     url: String,
-    server: MultiplexedConnection,
+    server: Link,
     metrics: Metrics,
     stop: CancellationToken,
     serving: Vec<JoinHandle<()>>,
 }
 
+/// One server; or a cluster, where the store is one.
+enum Link {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
 impl Post {
     /// None: the run leaves Redis out.
-    async fn open() -> Option<Self> {
+    async fn open(store: &TestStore) -> Option<Self> {
+        let (metrics, stop) = (Metrics::new(), CancellationToken::new());
+        if store.name() == "cluster" {
+            let cluster = redis_cluster().await;
+            let server = Link::Cluster(cluster.connect().await);
+            return Some(Self { prefix: cluster.fresh(), url: cluster.url(), server, metrics, stop, serving: Vec::new() });
+        }
         if !TestStore::is_wanted("redis") {
             note("inbox tests left out, by WINDLASS_TEST_STORES", 1);
             return None;
         }
         let server = redis_server().await;
-        let (prefix, url) = (server.fresh(), server.url());
-        let (metrics, stop) = (Metrics::new(), CancellationToken::new());
-        Some(Self { prefix, url, server: server.connect().await, metrics, stop, serving: Vec::new() })
+        let link = Link::Server(server.connect().await);
+        Some(Self { prefix: server.fresh(), url: server.url(), server: link, metrics, stop, serving: Vec::new() })
+    }
+
+    async fn ask<T: FromRedisValue>(&self, call: Cmd) -> T {
+        let answer = match &self.server {
+            Link::Server(server) => call.query_async(&mut server.clone()).await,
+            Link::Cluster(cluster) => call.query_async(&mut cluster.clone()).await,
+        };
+        answer.expect("the server answers")
     }
 
     fn serve(&mut self, store: &TestStore) {
@@ -52,7 +71,7 @@ impl Post {
         for entry in entries {
             call.arg(entry.as_ref());
         }
-        let () = call.query_async(&mut self.server.clone()).await.expect("a push");
+        self.ask::<()>(call).await;
     }
 
     fn key(&self, name: &str) -> String {
@@ -62,10 +81,11 @@ impl Post {
     /// Until nothing waits and nothing moves.
     async fn until_empty(&self) {
         until("an empty inbox", async || {
-            let mut lengths = pipe();
-            lengths.cmd("LLEN").arg(format!("{}:inbox", self.prefix)).cmd("LLEN").arg(self.key("next")).cmd("HLEN").arg(self.key("moving"));
-            let lengths: Vec<u64> = lengths.query_async(&mut self.server.clone()).await.expect("lengths");
-            lengths.iter().all(|length| *length == 0).then_some(())
+            // In the order in which an entry moves.
+            let mut left = self.ask::<u64>(cmd("LLEN").arg(format!("{}:inbox", self.prefix)).clone()).await;
+            left += self.ask::<u64>(cmd("LLEN").arg(self.key("next")).clone()).await;
+            left += self.ask::<u64>(cmd("HLEN").arg(self.key("moving")).clone()).await;
+            (left == 0).then_some(())
         })
         .await;
     }
@@ -73,7 +93,7 @@ impl Post {
     /// What was put aside, in its order.
     async fn put_aside(&self) -> Vec<HashMap<String, Vec<u8>>> {
         let call = cmd("XRANGE").arg(self.key("quarantined")).arg("-").arg("+").clone();
-        let rows: Vec<(String, HashMap<String, Vec<u8>>)> = call.query_async(&mut self.server.clone()).await.expect("a stream");
+        let rows: Vec<(String, HashMap<String, Vec<u8>>)> = self.ask(call).await;
         rows.into_iter().map(|(_, fields)| fields).collect()
     }
 
@@ -100,7 +120,7 @@ async fn payloads(store: &TestStore) -> Vec<usize> {
 }
 
 async fn what_was_pushed_while_no_daemon_ran_is_taken_in_when_one_starts_and_so_is_what_comes(store: &mut TestStore) {
-    let Some(mut post) = Post::open().await else { return };
+    let Some(mut post) = Post::open(store).await else { return };
     let entries: Vec<String> = (0..1200).map(entry).collect();
     post.push(&entries).await;
     post.serve(store);
@@ -114,18 +134,18 @@ async fn what_was_pushed_while_no_daemon_ran_is_taken_in_when_one_starts_and_so_
 }
 
 async fn entry_that_a_dead_daemon_was_moving_becomes_one_job_whether_or_not_it_had_enqueued_it(store: &mut TestStore) {
-    let Some(mut post) = Post::open().await else { return };
+    let Some(mut post) = Post::open(store).await else { return };
     let (done, open) = (JobId::mint(), JobId::mint());
     for (id, n) in [(done, 1), (open, 2)] {
         let call = cmd("HSET").arg(post.key("moving")).arg(id.to_string()).arg(entry(n)).clone();
-        let () = call.query_async(&mut post.server.clone()).await.expect("a moving entry");
+        post.ask::<()>(call).await;
     }
     let mut job = windlass::job::NewJob::check(entry(1).as_bytes(), Limits::default()).expect("a good one");
     job.id = done;
     store.put(vec![job], None).await;
     // And one that was off the list and had no id yet.
     let call = cmd("LPUSH").arg(post.key("next")).arg(entry(3)).clone();
-    let () = call.query_async(&mut post.server.clone()).await.expect("one that is next");
+    post.ask::<()>(call).await;
     post.serve(store);
     post.until_empty().await;
     assert_eq!(payloads(store).await, [1, 2, 3]);
@@ -135,7 +155,7 @@ async fn entry_that_a_dead_daemon_was_moving_becomes_one_job_whether_or_not_it_h
 }
 
 async fn what_can_be_no_job_is_put_aside_with_its_reason_and_keeps_out_nobody(store: &mut TestStore) {
-    let Some(mut post) = Post::open().await else { return };
+    let Some(mut post) = Post::open(store).await else { return };
     let id = JobId::mint();
     let with_id = |payload: usize| json!({"kind": "work", "payload": payload, "id": id}).to_string();
     let reject = |payload: usize| json!({"kind": "work", "payload": payload, "unique_key": "u", "on_duplicate": "reject"}).to_string();
@@ -173,7 +193,7 @@ async fn what_can_be_no_job_is_put_aside_with_its_reason_and_keeps_out_nobody(st
 }
 
 async fn entry_beyond_every_limit_is_put_aside_unread(store: &mut TestStore) {
-    let Some(mut post) = Post::open().await else { return };
+    let Some(mut post) = Post::open(store).await else { return };
     let large = vec![b'x'; (17 << 20) + 1];
     post.push(&[large.as_slice(), entry(1).as_bytes()]).await;
     post.serve(store);
@@ -185,7 +205,7 @@ async fn entry_beyond_every_limit_is_put_aside_unread(store: &mut TestStore) {
 }
 
 async fn two_daemons_take_each_entry_once(store: &mut TestStore) {
-    let Some(mut post) = Post::open().await else { return };
+    let Some(mut post) = Post::open(store).await else { return };
     post.serve(store);
     post.serve(store);
     for chunk in (0..2000).map(entry).collect::<Vec<_>>().chunks(97) {

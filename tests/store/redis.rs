@@ -1,6 +1,6 @@
 //! What only Redis brings: settings that would lose jobs, replicas that acknowledge, functions that are gone, TLS.
 
-use crate::support::{Build as _, Daemon, OwnRedis, TestStore, ids, on_path, program, work};
+use crate::support::{Daemon, OwnRedis, TestStore, ids, on_path, program, work};
 use redis::cmd;
 use std::{path::Path, process::Command};
 use windlass::{

@@ -14,7 +14,8 @@ use std::time::Duration;
 const SLOTS: u16 = 16384;
 
 /// The servers that a cluster's URL names, one URL each: `redis+cluster://user:password@one:6379,two:6379`. None: it is no such URL.
-pub(super) fn seeds(url: &str) -> Option<Vec<String>> {
+#[must_use]
+pub fn seeds(url: &str) -> Option<Vec<String>> {
     let (scheme, rest) = url.split_once("+cluster://")?;
     let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
     let at = if user.is_empty() { "" } else { "@" };

@@ -24,6 +24,12 @@ pub(super) fn map(error: &RedisError, effect: Effect) -> Error {
         Some("WINDLASS_DUPLICATE") => refused(error.detail(), |index, holder| Error::Duplicate { index, holder }),
         Some("READONLY") => Error::Unavailable("this server is a replica; waiting for the one that takes writes".into()),
         Some("LOADING") => Error::Unavailable("Redis is loading its data; waiting until it has".into()),
+        Some("WINDLASS_MOVING" | "TRYAGAIN" | "ASK" | "MOVED") => {
+            Error::Unavailable("the slot of this queue moves to another server of the cluster; waiting until it has".into())
+        }
+        Some("CLUSTERDOWN" | "MASTERDOWN") => {
+            Error::Unavailable("the cluster does not serve this queue's slot; waiting for a master that does".into())
+        }
         Some("OOM") => {
             Error::Unavailable("Redis has no memory left (`maxmemory`); give it more, or let jobs finish, and the queue goes on".into())
         }

@@ -19,6 +19,7 @@ mod settle;
 mod told;
 mod wake;
 
+pub use cluster::seeds;
 pub use durability::Risk;
 
 use crate::{
@@ -77,6 +78,8 @@ pub struct RedisStore {
     /// The place where no other daemon can be.
     node: Option<String>,
     known: Mutex<Known>,
+    /// Queues that others have made, and we have not enrolled yet.
+    made: Arc<Mutex<BTreeSet<Name>>>,
     stop: CancellationToken,
 }
 
@@ -98,7 +101,7 @@ impl RedisStore {
     /// # Errors
     /// `Refused` when the URL cannot be read, or the server lacks our functions; `Unavailable` when it does not answer.
     pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
-        let (wakes, stop) = (Wakes::new(), CancellationToken::new());
+        let (wakes, stop, made) = (Wakes::new(), CancellationToken::new(), Arc::<Mutex<BTreeSet<Name>>>::default());
         let server = Server::connect(url, &config, stop.clone()).await?;
         durability::check(&server, &config).await?;
         library::check(&server).await?;
@@ -108,10 +111,11 @@ impl RedisStore {
         };
         if matches!(role, Role::Daemon { .. }) {
             let channel = format!("{}:wake", config.prefix);
-            let listener = Listener { clients: server.clients.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
+            let listener =
+                Listener { clients: server.clients.clone(), made: made.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
             tokio::spawn(listener.run());
         }
-        let store = Self { server, prefix: config.prefix, clock, wakes, node, known: Mutex::default(), stop };
+        let store = Self { server, prefix: config.prefix, clock, wakes, node, known: Mutex::default(), made, stop };
         store.take_back().await?;
         Ok(store)
     }
@@ -321,6 +325,8 @@ impl Store for RedisStore {
     async fn advance(&self, now: Now) -> Result<Advanced> {
         let now = self.now_or(now);
         let mut advanced = Advanced::default();
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        self.enrol(&made).await?;
         let seen = self.known().epochs.clone();
         let mut epochs = BTreeMap::new();
         for (queue, told) in self.on_all_queues("advance", now, |_| ()).await? {

@@ -1,15 +1,21 @@
 //! Hears of work that others brought, and of requests to cancel. A lease call that found nothing leaves word that somebody sleeps,
 //! in the same step; whoever brings work then says so, once. Polling is the truth.
 
-use crate::store::wakes::Wakes;
+use crate::{job::Name, store::wakes::Wakes};
 use futures_util::StreamExt as _;
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 pub(super) struct Listener {
     /// Of a cluster any will do: each passes on what any hears.
     pub(super) clients: Vec<redis::Client>,
     pub(super) channel: String,
+    /// In a cluster, queues that others have made.
+    pub(super) made: Arc<Mutex<BTreeSet<Name>>>,
     pub(super) wakes: Wakes,
     pub(super) stop: CancellationToken,
 }
@@ -43,7 +49,12 @@ impl Listener {
         while let Some(message) = messages.next().await {
             match message.get_payload_bytes() {
                 b"cancel" => self.wakes.cancel(),
-                _ => self.wakes.work(),
+                told => {
+                    if let Some(queue) = std::str::from_utf8(told).ok().and_then(|text| text.strip_prefix("queue ")?.parse().ok()) {
+                        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+                    }
+                    self.wakes.work();
+                }
             }
         }
         Ok(())

@@ -112,11 +112,26 @@ function Shard.alone_in(s)
   return (ONE and s.prefix .. ':{_}' or s.base) .. ':alone'
 end
 
--- A queue is known from its first job on.
+-- A queue is known from its first job on. In a cluster the list of all is on another server: a daemon is told, and puts it there.
 function Shard.enrol(s)
-  if ONE and call('HSETNX', s.base, 'known', 1) == 1 then
+  if call('HSETNX', s.base, 'known', 1) == 0 then
+    return
+  elseif ONE then
     W.enrol(s.prefix, s.tag)
+  else
+    call('PUBLISH', s.prefix .. ':' .. CHANNEL, 'queue ' .. s.tag)
   end
+end
+
+-- While its slot moves to another server, some of a queue's keys are here and some there, and no key that is not there yet can be looked for.
+-- Answers what to say then, before anything was written.
+function W.is_moving(keys)
+  if ONE or not keys[1] then
+    return nil
+  end
+  local answered = redis.pcall('EXISTS', keys[1] .. ':none')
+  return type(answered) == 'table' and answered.err
+    and redis.error_reply('WINDLASS_MOVING the slot of this queue moves to another server; try again')
 end
 
 function Shard.count(s, state, jobs)

@@ -227,6 +227,10 @@ function F.pause_schedule(s, args)
 end
 
 function F.call(name, keys, args)
+  local moving = W.is_moving(keys)
+  if moving then
+    return moving
+  end
   local now = W.clock(args[1])
   local s = W.begin(keys, now)
   -- Redis takes nothing back of a call that fails half way: what it has moved is counted all the same.

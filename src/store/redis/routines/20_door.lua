@@ -11,6 +11,7 @@
 --   WINDLASS_TOO_LARGE  _NOT_JSON  _UNKNOWN_MEMBER  _WRONG_TYPE  _BAD_NAME  _OUT_OF_RANGE  _NOT_SUPPORTED
 --   WINDLASS_CONFLICT   two members contradict each other, or the id or idempotency key was used with another body
 --   WINDLASS_DUPLICATE  the unique key is held, and `on_duplicate` is `reject`
+--   WINDLASS_MOVING     in a cluster, while the slot of the queue moves to another server: try again
 
 local ENVELOPES, ENVELOPE_BYTES, CALL_BYTES = 1000, 1048576, 4194304
 local WORDS_OF = { q = 'queued', s = 'scheduled', p = 'parked', r = 'running', c = 'completed', x = 'cancelled', d = 'dead' }
@@ -130,6 +131,10 @@ local function enqueue(keys, args)
   local code, message = fault_of(keys, args)
   if code then
     return refusal(code, message)
+  end
+  local moving = W.is_moving(keys)
+  if moving then
+    return moving
   end
   local s = W.begin(keys, W.clock(''))
   local items, faults = read_all(s, args)
