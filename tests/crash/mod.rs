@@ -1,5 +1,6 @@
 //! The binary under kill -9, SIGSTOP and SIGTERM, with real `http.call` jobs against a server that counts them.
 
+mod cluster;
 mod deaths;
 mod postgres;
 pub(crate) mod process;

@@ -15,7 +15,7 @@ pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
 pub use pooler::Pooler;
 pub use postgres::{Own as OwnPostgres, free_port, server as postgres_server};
 pub use programs::{on_path, program};
-pub use redis::{Own as OwnRedis, cluster as redis_cluster, server as redis_server};
+pub use redis::{Own as OwnRedis, OwnCluster, cluster as redis_cluster, server as redis_server};
 pub(crate) use report::note;
 pub(crate) use stores::on_every_store;
 pub use stores::{Broken, TestStore};

@@ -249,6 +249,21 @@ impl Own {
         client.get_multiplexed_async_connection().await.expect("the server answers")
     }
 
+    /// What is said to that, all texts of it.
+    pub async fn text(&self, words: &str) -> String {
+        fn gather(value: redis::Value, all: &mut Vec<String>) {
+            match value {
+                redis::Value::Array(values) => values.into_iter().for_each(|value| gather(value, all)),
+                redis::Value::BulkString(bytes) => all.push(String::from_utf8_lossy(&bytes).into_owned()),
+                redis::Value::Int(number) => all.push(number.to_string()),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        gather(self.say(words).await.unwrap_or_else(|error| panic!("{words}: {error}")), &mut all);
+        all.join(" ")
+    }
+
     /// Says one command, its words apart by spaces.
     pub async fn say(&self, words: &str) -> redis::RedisResult<redis::Value> {
         let mut words = words.split(' ');
@@ -264,5 +279,77 @@ impl Drop for Own {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+}
+
+/// A cluster of one test alone: three masters, and a replica for each.
+pub struct OwnCluster {
+    pub nodes: Vec<Own>,
+}
+
+impl OwnCluster {
+    pub async fn start(options: &[&str]) -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..6 {
+            let bus = free_port().to_string();
+            let cluster =
+                ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0"];
+            nodes.push(Own::empty(&[&cluster[..], options].concat()).await);
+        }
+        let cluster = Self { nodes };
+        cluster.join().await;
+        RedisStore::migrate(&cluster.url(), &Config::default()).await.expect("the library loads");
+        cluster
+    }
+
+    async fn join(&self) {
+        for (node, slots) in self.nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+            node.say(&format!("CLUSTER ADDSLOTSRANGE {slots}")).await.expect("slots");
+        }
+        for node in &self.nodes[1..] {
+            let bus = node.text("CONFIG GET cluster-port").await;
+            let port = bus.split_whitespace().last().expect("a port").to_owned();
+            self.nodes[0].say(&format!("CLUSTER MEET 127.0.0.1 {} {port}", node.port)).await.expect("they meet");
+        }
+        self.until_everywhere("cluster_known_nodes:6").await;
+        for (master, replica) in self.nodes[..3].iter().zip(&self.nodes[3..]) {
+            let id = master.text("CLUSTER MYID").await;
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+            // Until it has heard of that master.
+            while replica.say(&format!("CLUSTER REPLICATE {id}")).await.is_err() {
+                ticks.tick().await;
+            }
+        }
+        self.until_everywhere("cluster_state:ok").await;
+        for master in &self.nodes[..3] {
+            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+            while !master.text("INFO replication").await.contains("state=online") {
+                ticks.tick().await;
+            }
+        }
+    }
+
+    async fn until_everywhere(&self, word: &str) {
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
+        for node in &self.nodes {
+            while !node.text("CLUSTER INFO").await.contains(word) {
+                ticks.tick().await;
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    /// The node that serves the slot of `key`, of those that are up.
+    pub async fn master_of(&self, key: &str) -> Option<usize> {
+        for (n, node) in self.nodes.iter().enumerate() {
+            if node.process.is_some() && node.say(&format!("EXISTS {key}")).await.is_ok() && node.text("ROLE").await.starts_with("master") {
+                return Some(n);
+            }
+        }
+        None
     }
 }

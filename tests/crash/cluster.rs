@@ -1,0 +1,106 @@
+//! Daemons on a Redis Cluster whose masters die and whose slots move: jobs wait, none is lost, none is recorded twice.
+
+use super::{
+    SHORT, counting_server, enqueue_calls, jobs_from_environment,
+    process::{Daemon, free_address, until},
+};
+use crate::support::{OwnCluster, TestStore};
+use std::{path::Path, time::Duration};
+use windlass::{
+    clock::Clock,
+    job::State,
+    store::{Role, Store as _, redis::Config, redis::RedisStore},
+};
+
+const QUEUE: &str = "windlass:{http}";
+
+async fn started(cluster: &OwnCluster, folder: &Path) -> Daemon {
+    let replicas = ("WINDLASS__STORE__REDIS__REPLICAS", "1");
+    Daemon::start_on(&cluster.url(), folder, free_address(), &[SHORT[0], SHORT[1], replicas]).await
+}
+
+/// By what is counted; and by what is stored, completed jobs and all that there are.
+async fn until_all_completed(cluster: &OwnCluster, jobs: u64) {
+    let store = RedisStore::open(&cluster.url(), Role::Client, Config::default(), Clock::System).await.expect("the store opens");
+    until("all to complete", async || {
+        let queues = store.queues(None).await.ok()?;
+        let http = queues.into_iter().find(|queue| queue.name == "http")?;
+        let completed = http.jobs[&State::Completed];
+        (completed == jobs && http.jobs.values().sum::<u64>() == jobs).then_some(())
+    })
+    .await;
+    let master = &cluster.nodes[cluster.master_of(QUEUE).await.expect("somebody serves it")];
+    let ends = master.text(&format!("HLEN {QUEUE}:ends")).await;
+    let stored = master.text(&format!("HLEN {QUEUE}:jobs")).await;
+    assert_eq!((ends, stored), (jobs.to_string(), jobs.to_string()));
+}
+
+/// Every acknowledged job is on a replica, so a master may go for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn failovers_to_an_acknowledging_replica_lose_no_job() {
+    if !TestStore::is_wanted("cluster") {
+        return;
+    }
+    let mut cluster = OwnCluster::start(&["--appendfsync", "always"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, seen) = counting_server(Duration::ZERO).await;
+    let jobs = jobs_from_environment(2000);
+    let failovers = if jobs >= 20_000 { 5 } else { 2 };
+    let mut daemons = [started(&cluster, folder.path()).await, started(&cluster, folder.path()).await];
+    enqueue_calls(&daemons[0], to, jobs).await;
+    for n in 0..failovers {
+        let share = jobs * (n + 1) / (failovers + 2);
+        until("enough calls", async || (seen.lock().expect("the count").len() as u64 >= share).then_some(())).await;
+        let master = until("a master", async || cluster.master_of(QUEUE).await).await;
+        cluster.nodes[master].crash();
+        until("another master", async || cluster.master_of(QUEUE).await.filter(|other| *other != master)).await;
+        // It comes back as the other's replica.
+        cluster.nodes[master].up().await;
+    }
+    until_all_completed(&cluster, jobs).await;
+    assert_eq!(seen.lock().expect("the count").len() as u64, jobs, "every job really called");
+    for daemon in &mut daemons {
+        daemon.signal(libc::SIGTERM);
+        assert!(daemon.ended().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queue_whose_slot_moves_is_served_on_where_it_has_gone() {
+    if !TestStore::is_wanted("cluster") {
+        return;
+    }
+    let cluster = OwnCluster::start(&[]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, seen) = counting_server(Duration::ZERO).await;
+    let jobs = jobs_from_environment(2000);
+    let daemon = started(&cluster, folder.path()).await;
+    enqueue_calls(&daemon, to, jobs).await;
+    for n in 0..3 {
+        let share = jobs * (n + 1) / 5;
+        until("enough calls", async || (seen.lock().expect("the count").len() as u64 >= share).then_some(())).await;
+        let from = cluster.master_of(QUEUE).await.expect("a master");
+        move_slot(&cluster, from, (from + 1) % 3).await;
+    }
+    until_all_completed(&cluster, jobs).await;
+    assert_eq!(seen.lock().expect("the count").len() as u64, jobs, "every job really called");
+}
+
+/// As `redis-cli --cluster reshard` does it, key by key, with time for calls between.
+async fn move_slot(cluster: &OwnCluster, from: usize, to: usize) {
+    let (source, target) = (&cluster.nodes[from], &cluster.nodes[to]);
+    let slot = source.text(&format!("CLUSTER KEYSLOT {QUEUE}")).await;
+    let (source_id, target_id) = (source.text("CLUSTER MYID").await, target.text("CLUSTER MYID").await);
+    target.say(&format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}")).await.expect("it imports");
+    source.say(&format!("CLUSTER SETSLOT {slot} MIGRATING {target_id}")).await.expect("it migrates");
+    loop {
+        let keys = source.text(&format!("CLUSTER GETKEYSINSLOT {slot} 1")).await;
+        if keys.is_empty() {
+            break;
+        }
+        source.say(&format!("MIGRATE 127.0.0.1 {} {keys} 0 5000", target.port())).await.expect("a key moves");
+    }
+    for node in [target, source] {
+        node.say(&format!("CLUSTER SETSLOT {slot} NODE {target_id}")).await.expect("it has moved");
+    }
+}
