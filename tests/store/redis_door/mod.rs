@@ -3,6 +3,7 @@
 mod access;
 mod agreement;
 mod calls;
+mod cluster;
 
 use crate::support::TestStore;
 use redis::{RedisError, Value, aio::MultiplexedConnection};
