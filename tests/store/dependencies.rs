@@ -21,6 +21,7 @@ on_every_store![
     dependent_that_waited_too_long_is_dead,
     cancelled_dependent_is_not_woken,
     same_parent_named_twice_counts_once,
+    parent_of_many_lets_go_of_all,
 ];
 
 fn dead() -> Transition {
@@ -182,4 +183,14 @@ async fn same_parent_named_twice_counts_once(store: &mut TestStore) {
     let parent = store.put_one(work(), now(0)).await;
     let child = store.put_one(work().after(&[parent, parent]), now(0)).await;
     assert_eq!(store.drain(&Daemon::new(), "default", now(1)).await, [parent, child]);
+}
+
+async fn parent_of_many_lets_go_of_all(store: &mut TestStore) {
+    let parent = store.put_one(work().queue("other"), now(0)).await;
+    let children: Vec<JobId> = store.put((0..1500).map(|_| work().after(&[parent])).collect(), now(0)).await;
+    let leased = Daemon::new().lease_from(&**store, "other", 1, now(1)).await;
+    store.complete(&leased, now(2)).await;
+    while store.advance(now(3)).await.expect("upkeep").more {}
+    assert_eq!(store.queue_status("default", now(3)).await.jobs[&State::Queued], 1500);
+    assert_eq!(store.state(children[1499]).await, State::Queued);
 }

@@ -5,6 +5,7 @@
 --   <base>:parents:<child>    hash   parent -> how it stood
 --   <base>:children:<parent>  set    child and its shard;  on one server under `{_}`
 --   {_}:waiting               set    on one server, jobs with parents
+--   <base>:telling            set    parents with many children, some of which have not heard of their end: those are in :telling:<parent>
 --   <base>:watched            zset   in a cluster, parents that somebody waits for, here or perhaps here one day, by when that ends
 --   <base>:asking             zset   in a cluster, children that miss a parent, by when they ask again
 
@@ -162,34 +163,64 @@ function W.is_waited_for(s)
   return call('EXISTS', ONE and s.prefix .. ':{_}:waiting' or s.watched) == 1
 end
 
--- On one server, each child looks for itself.
-local function let_children_look(s, parent)
-  for _, child in ipairs(call('SMEMBERS', children_of(s, parent))) do
-    local other = W.beside(s, sub(child, 17))
-    local j = W.read_job(other, sub(child, 1, 16))
-    if j and j.state == 'p' then
-      W.look_at_parents(other, j)
+-- A child looks again: on one server at once, in a cluster once it is told.
+local function tell(s, parent, row, j, letter)
+  local id = sub(row, 1, 16)
+  if ONE then
+    local other = W.beside(s, sub(row, 17))
+    local child = W.read_job(other, id)
+    if child and child.state == 'p' then
+      W.look_at_parents(other, child)
     end
+    return
+  end
+  -- What is of another tenant is not there for it.
+  local tag, tenant = match(sub(row, 17), '^(%Z*)%z(.*)$')
+  if not j or (j.h.tenant or '') == tenant then
+    W.send(s, { what = 'told', to = tag, child = W.hex(id), parent = W.hex(parent), letter = letter })
   end
 end
 
--- A parent ended, or came: its children look again. What is of another tenant is not there for them.
-function W.tell_children(s, parent)
-  if ONE then
-    return let_children_look(s, parent)
-  elseif not call('ZSCORE', s.watched, parent) then
-    return
+local function tell_all(s, parent, rows)
+  local j, letter
+  if not ONE then
+    j = W.read_job(s, parent)
+    letter = j and (LETTER_OF[W.state_of(s, parent)] or 'l') or 'm'
   end
-  local j = W.read_job(s, parent)
-  local letter = j and (LETTER_OF[W.state_of(s, parent)] or 'l') or 'm'
-  for _, row in ipairs(call('SMEMBERS', children_of(s, parent))) do
-    local tag, tenant = match(sub(row, 17), '^(%Z*)%z(.*)$')
-    if not j or (j.h.tenant or '') == tenant then
-      W.send(s, { what = 'told', to = tag, child = W.hex(sub(row, 1, 16)), parent = W.hex(parent), letter = letter })
-    end
+  for _, row in ipairs(rows) do
+    tell(s, parent, row, j, letter)
   end
   if letter == 'c' then
     call('DEL', children_of(s, parent))
     call('ZREM', s.watched, parent)
   end
+end
+
+-- A parent ended, or came: its children look again. Where there are many, upkeep tells them, a bounded number a call.
+function W.tell_children(s, parent)
+  if not ONE and not call('ZSCORE', s.watched, parent) then
+    return
+  end
+  local key = children_of(s, parent)
+  if call('SCARD', key) <= BATCH then
+    tell_all(s, parent, call('SMEMBERS', key))
+  else
+    call('SUNIONSTORE', s.base .. ':telling:' .. parent, key)
+    call('SADD', s.telling, parent)
+    s.work = true
+  end
+end
+
+-- Tells children of one parent that has many; answers whether there may be more.
+function W.tell_more(s)
+  local parent = call('SRANDMEMBER', s.telling)
+  if not parent then
+    return false
+  end
+  local key = s.base .. ':telling:' .. parent
+  tell_all(s, parent, call('SPOP', key, BATCH))
+  if call('EXISTS', key) == 0 then
+    call('SREM', s.telling, parent)
+  end
+  return true
 end

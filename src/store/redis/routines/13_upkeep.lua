@@ -33,6 +33,7 @@ function W.advance(s)
   end
   local asking = first_due(s.asking, now)
   W.ask_again(s, asking)
+  local telling = W.tell_more(s)
   local parks = first_due(s.parks, now)
   for _, id in ipairs(parks) do
     call('ZREM', s.parks, id)
@@ -43,7 +44,7 @@ function W.advance(s)
       done.parks = done.parks + 1
     end
   end
-  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH or #asking == BATCH
+  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH or #asking == BATCH or telling
   return done
 end
 
