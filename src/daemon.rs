@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     control,
     engine::{Drained, Engine, Parts},
-    intake::inbox::Inbox,
+    intake::{self, inbox::Inbox},
     job::{Limits, Settings},
     store::{self, Instrumented, Role, Store},
     telemetry::Metrics,
@@ -26,7 +26,7 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why a daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,8 @@ pub struct Daemon {
     port: JoinHandle<io::Result<()>>,
     /// Of the port, and of what else brings jobs in.
     close_port: CancellationToken,
+    /// That else.
+    intake: TaskTracker,
     limits: watch::Sender<Limits>,
     metrics: Metrics,
     grace: Duration,
@@ -127,13 +129,20 @@ impl Daemon {
         let close_port = CancellationToken::new();
         let port = tokio::spawn(control::serve(listener, control.clone(), close_port.clone()));
         let limits = watch::Sender::new(config.limits());
+        let intake = TaskTracker::new();
         if let Some((url, prefix)) = config.inbox() {
             let (store, limits) = (store.clone(), limits.subscribe());
-            let inbox = Inbox::new(url, prefix, store, limits, metrics.clone(), clock).map_err(Error::Configuration)?;
-            tokio::spawn(inbox.run(close_port.clone()));
+            let inbox = Inbox::new(url, prefix, store, limits, metrics.clone(), clock.clone()).map_err(Error::Configuration)?;
+            intake.spawn(inbox.run(close_port.clone()));
         }
+        for (name, bridge) in &config.apalis {
+            let (store, limits) = (store.clone(), limits.subscribe());
+            let bridge = intake::apalis::Bridge::new(name, bridge, store, limits, metrics.clone(), clock.clone());
+            intake.spawn(bridge.map_err(Error::Configuration)?.run(close_port.clone()));
+        }
+        intake.close();
         let grace = Duration::from_millis(config.engine.grace_ms);
-        Ok(Self { address, store, engine, control, port, close_port, limits, metrics, grace })
+        Ok(Self { address, store, engine, control, port, close_port, intake, limits, metrics, grace })
     }
 
     /// Where the control port answers.
@@ -195,7 +204,7 @@ impl Daemon {
                 () = tokio::time::sleep(self.grace) => {}
             }
             self.close_port.cancel();
-            let _ = tokio::time::timeout_at(deadline, self.port).await;
+            let _ = tokio::time::timeout_at(deadline, async { tokio::join!(self.port, self.intake.wait()) }).await;
         };
         let (ended, ()) = tokio::join!(drain, close);
         if tokio::time::timeout_at(deadline, self.store.close()).await.is_err() {

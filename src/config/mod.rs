@@ -14,7 +14,7 @@ use crate::{
     clients,
     clock::Clock,
     control, engine,
-    intake::inbox,
+    intake::{self, inbox},
     job::{KindSettings, Limits, Name, QueueSettings, Settings, schedule::Schedule},
     sandbox, signatures, store,
     telemetry::logs,
@@ -38,6 +38,8 @@ pub const MANUAL: &str = include_str!("../../config/default.toml");
 pub struct Config {
     pub store: Store,
     pub inbox: inbox::Config,
+    #[serde(default)]
+    pub apalis: BTreeMap<Name, intake::apalis::Config>,
     pub control: control::Config,
     pub engine: engine::Config,
     pub outbound: clients::http::Config,

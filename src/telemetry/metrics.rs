@@ -33,6 +33,8 @@ pub struct Metrics {
     pub ai_cost_micros: IntCounterVec,
     pub inbox_entries: IntGaugeVec,
     pub inbox_taken: IntCounterVec,
+    pub apalis_open: IntGaugeVec,
+    pub apalis_taken: IntCounterVec,
     pub webhooks_received: IntCounterVec,
     pub webhook_rejections: IntCounterVec,
     pub deliveries: IntCounterVec,
@@ -115,6 +117,13 @@ impl Metrics {
             ),
             inbox_entries: gauge(&r, "windlass_inbox_entries", "Entries of the inbox that are not jobs yet", &[]),
             inbox_taken: counter(&r, "windlass_inbox_taken_total", "Entries taken off the inbox, by what became of them", &["result"]),
+            apalis_open: gauge(&r, "windlass_apalis_open", "Tasks of apalis that are jobs and have not ended", &["bridge"]),
+            apalis_taken: counter(
+                &r,
+                "windlass_apalis_taken_total",
+                "Tasks taken over from apalis, by what became of them",
+                &["bridge", "result"],
+            ),
             webhooks_received: counter(&r, "windlass_webhooks_received_total", "Inbound webhooks", &["source", "result"]),
             webhook_rejections: counter(
                 &r,

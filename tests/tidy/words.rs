@@ -80,6 +80,8 @@ fn apalis_is_named_in_two_files_only() {
     let mut complaints = Vec::new();
     for source in files("src", ".rs").into_iter().filter(|source| !allowed.contains(&source.path.as_str())) {
         for (number, line) in source.code().lines().enumerate() {
+            // The bridge to other people's apalis knows their wire formats and none of their code.
+            let line = line.replace("intake::apalis::", "");
             if line.contains("apalis::") || line.contains("apalis_core::") {
                 complaints.push(format!(
                     "{}:{}: only {} know apalis, so that it can be replaced there",

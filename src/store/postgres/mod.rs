@@ -16,6 +16,8 @@ mod settle;
 mod tls;
 mod wake;
 
+pub use tls::connector as tls_connector;
+
 use crate::{
     clock::Clock,
     job::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Whether TLS is used is the URL's `sslmode`; where it is, the server's certificate is always checked.
-pub(super) fn connector() -> Result<MakeRustlsConnect> {
+pub fn connector() -> Result<MakeRustlsConnect> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = match CONFIG.get() {
         Some(config) => config.clone(),
