@@ -10,7 +10,8 @@ use crate::telemetry::logs;
 pub fn fits(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
     let rooms = [config.control.check(), config.control.goes_with(&config.webhooks), config.engine.check()];
     let bridges = config.apalis.iter().map(|(name, bridge)| bridge.check(name));
-    problems.extend(rooms.into_iter().chain(bridges).filter_map(Result::err).map(|sentence| Problem::new(place_of(&sentence, tree), sentence)));
+    problems
+        .extend(rooms.into_iter().chain(bridges).filter_map(Result::err).map(|sentence| Problem::new(place_of(&sentence, tree), sentence)));
     for schedule in &config.schedules {
         if let Err(error) = schedule.check() {
             let name = &schedule.name;

@@ -1,3 +1,5 @@
-//! Entries that nobody was asked about: pushed onto a real Redis, taken in by a daemon's inbox, whatever the store is.
+//! What nobody was asked about: entries pushed onto a real Redis and tasks of real apalis producers, taken in by a daemon, whatever the
+//! store is.
 
+mod apalis;
 mod inbox;

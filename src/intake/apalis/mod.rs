@@ -16,7 +16,7 @@ mod task;
 
 use crate::{
     clock::Clock,
-    job::{Curve, JobId, Jitter, Limits, Name, NewJob, RetryPolicy},
+    job::{Curve, Jitter, JobId, Limits, Name, NewJob, RetryPolicy},
     store::{self, Store},
     telemetry::Metrics,
 };

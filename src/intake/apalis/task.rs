@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn other_ids_are_told_apart_by_their_bridge_and_never_mistaken_for_a_dead_letter() {
-        let ids = [job_id("a", b"1"), job_id("b", b"1"), job_id("a", b"2"), letter_id("a", b"1"), job_id("a", b"01arz3ndektsv4rrffq69g5fav")];
+        let ids =
+            [job_id("a", b"1"), job_id("b", b"1"), job_id("a", b"2"), letter_id("a", b"1"), job_id("a", b"01arz3ndektsv4rrffq69g5fav")];
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
         assert!(ids.iter().all(|id| id.0.get_version_num() == 7));
