@@ -145,8 +145,10 @@ pub(super) fn job_id(bridge: &str, id: &[u8]) -> JobId {
     version_7(ulid(id).unwrap_or_else(|| chance(&[b"task", bridge.as_bytes(), id])))
 }
 
+/// It stands among the jobs of its task's time, where there is one to be read.
 fn letter_id(bridge: &str, id: &[u8]) -> JobId {
-    version_7(chance(&[b"dead letter", bridge.as_bytes(), id]))
+    let milliseconds = ulid(id).unwrap_or(0) >> 80;
+    version_7(milliseconds << 80 | chance(&[b"dead letter", bridge.as_bytes(), id]))
 }
 
 fn version_7(bits: u128) -> JobId {

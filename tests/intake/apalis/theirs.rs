@@ -102,10 +102,13 @@ impl Theirs {
     async fn redis_rows(&self, server: &mut MultiplexedConnection) -> Vec<Row> {
         let mut ids: Vec<String> = cmd("HKEYS").arg(self.key("data")).query_async(server).await.expect("ids");
         ids.sort();
+        let mut reads = ::redis::pipe();
+        for id in &ids {
+            reads.cmd("HGETALL").arg(format!("{}:{id}", self.key("meta")));
+        }
+        let all: Vec<HashMap<String, String>> = reads.query_async(server).await.expect("fields");
         let mut rows = Vec::new();
-        for id in ids {
-            let key = format!("{}:{id}", self.key("meta"));
-            let fields: HashMap<String, String> = cmd("HGETALL").arg(key).query_async(server).await.expect("fields");
+        for (id, fields) in ids.into_iter().zip(all) {
             let text = |name: &str| fields.get(name).cloned();
             rows.push(Row {
                 id,
