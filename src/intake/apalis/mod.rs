@@ -11,21 +11,21 @@
 
 mod end;
 mod postgres;
+mod queue;
 mod redis;
 mod task;
 
 use crate::{
     clock::Clock,
     job::{Curve, Jitter, JobId, Limits, Name, NewJob, RetryPolicy},
-    store::{self, Store},
+    store::Store,
     telemetry::Metrics,
 };
-use async_trait::async_trait;
 use end::End;
+use queue::{Error, Queue, Server, Worker};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, VecDeque},
-    str::FromStr as _,
     sync::Arc,
     time::Duration,
 };
@@ -62,58 +62,8 @@ const PACE: Duration = Duration::from_millis(200);
 const LOOKED_AT: usize = 100;
 /// Between two words of a worker that it lives.
 const BEAT: Duration = Duration::from_secs(10);
-/// A worker of ours that gave no word for so long is dead, or will find out that it holds nothing any more.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Their workers give away what one holds that gave no word for five minutes, and the job would run here and there. So ours gives each
-/// word this much ahead: longer than any outage after which somebody means to go on.
-const LEAD: Duration = Duration::from_secs(7 * 86_400);
 /// What a worker that is told to stop may take to say so.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-/// Their queue, as a bridge uses it. Each call is one step that is done or is not.
-#[async_trait]
-trait Queue: Send {
-    /// Tells that this worker lives; the first word makes it known.
-    async fn beat(&mut self) -> Result<(), Error>;
-    /// Tells that it is about to be silent: the next boot takes over at once.
-    async fn leave(&mut self) -> Result<(), Error>;
-    /// Takes over what silent workers of this bridge hold; answers how many tasks.
-    async fn adopt(&mut self) -> Result<u64, Error>;
-    /// The next tasks that are due, which this worker holds from now on.
-    async fn take(&mut self, most: usize) -> Result<Vec<Task>, Error>;
-    /// A page of what this worker holds. It begins with `after`, which is empty for the first.
-    async fn held(&mut self, after: &str) -> Result<Held, Error>;
-    /// These are jobs now.
-    async fn start(&mut self, ids: &[&[u8]]) -> Result<(), Error>;
-    /// Their jobs have ended. One that this worker does not hold any more stays as it is.
-    async fn end(&mut self, ends: &[End]) -> Result<(), Error>;
-}
-
-#[derive(Default)]
-struct Held {
-    /// Those that may not be jobs yet.
-    unsent: Vec<Task>,
-    open: Vec<Open>,
-    /// Where the next page begins.
-    next: Option<String>,
-}
-
-/// As whom a bridge holds tasks.
-#[derive(Clone)]
-struct Worker {
-    bridge: String,
-    /// Theirs.
-    queue: String,
-    /// One for each boot: apalis takes a known name for a worker that still lives.
-    name: String,
-    /// What the names of all boots begin with.
-    family: String,
-}
-
-enum Server {
-    Redis(::redis::Client),
-    Postgres(Box<tokio_postgres::Config>),
-}
 
 pub struct Bridge {
     server: Server,
@@ -124,52 +74,6 @@ pub struct Bridge {
     limits: watch::Receiver<Limits>,
     metrics: Metrics,
     clock: Clock,
-}
-
-/// Why a round ended.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("their Redis: {0}")]
-    Redis(#[from] ::redis::RedisError),
-    #[error("their Postgres: {}", said(.0))]
-    Postgres(#[from] tokio_postgres::Error),
-    #[error("their Postgres did not answer in time")]
-    Silent,
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-/// The driver's own text is `db error`.
-fn said(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
-}
-
-impl Error {
-    /// A value does not fit its type (SQLSTATE class 22).
-    fn is_of_data(&self) -> bool {
-        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code().starts_with("22")))
-    }
-}
-
-impl Server {
-    fn of(url: &str) -> Result<Self, String> {
-        match url.split(':').next() {
-            Some("redis") => ::redis::Client::open(url).map(Self::Redis).map_err(|e| format!("cannot be read ({e})")),
-            Some("postgres" | "postgresql") => {
-                let mut server = tokio_postgres::Config::from_str(url).map_err(|e| format!("cannot be read ({e})"))?;
-                server.application_name("windlass bridge").connect_timeout(Duration::from_secs(5));
-                Ok(Self::Postgres(Box::new(server)))
-            }
-            _ => Err("is neither redis://… nor postgres://…".into()),
-        }
-    }
-
-    async fn connect(&self, worker: Worker) -> Result<Box<dyn Queue>, Error> {
-        Ok(match self {
-            Self::Redis(client) => Box::new(redis::Queue::connect(client, worker).await?),
-            Self::Postgres(server) => Box::new(postgres::Queue::connect(server, worker).await?),
-        })
-    }
 }
 
 impl Config {

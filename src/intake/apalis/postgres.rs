@@ -2,8 +2,8 @@
 //! prepared, so that the URL may go through a pooler.
 
 use super::{
-    Error, Held, LEAD, SILENCE, Worker,
     end::End,
+    queue::{self, Error, Held, LEAD, SILENCE, Worker},
     task::{Open, Task, ulid},
 };
 use crate::store::postgres::tls_connector;
@@ -69,7 +69,7 @@ impl Queue {
 }
 
 #[async_trait]
-impl super::Queue for Queue {
+impl queue::Queue for Queue {
     async fn beat(&mut self) -> Result<(), Error> {
         self.tell(LEAD).await
     }

@@ -1,8 +1,8 @@
 //! A queue of apalis-redis: which keys a task stands under while it is ours. Every step is one script, so that it is done or is not.
 
 use super::{
-    Error, Held, LEAD, SILENCE, Worker,
     end::End,
+    queue::{self, Error, Held, LEAD, SILENCE, Worker},
     task::{Open, Task},
 };
 use async_trait::async_trait;
@@ -64,7 +64,7 @@ impl Queue {
 }
 
 #[async_trait]
-impl super::Queue for Queue {
+impl queue::Queue for Queue {
     async fn beat(&mut self) -> Result<(), Error> {
         self.tell(LEAD).await
     }

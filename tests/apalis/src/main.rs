@@ -1,6 +1,6 @@
 //! A producer and a worker as other teams have them: the stock crates of apalis 1.0, unchanged, for the tests of the bridge.
 //!
-//! `apalis-producer URL QUEUE setup | single COUNT | batch COUNT | later SECONDS COUNT | keyed KEY | wait | work`
+//! `apalis-producer URL QUEUE setup | single COUNT | batch COUNT | later SECONDS COUNT | keyed KEY | wait | work SECONDS`
 
 use anyhow::{Context as _, Result, bail};
 use apalis_core::{
@@ -20,20 +20,22 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, queue, action @ ..] = arguments.as_slice() else { bail!("give a URL, a queue and what to do") };
     let action: Vec<&str> = action.iter().map(String::as_str).collect();
+    let second = Duration::from_secs(1);
     if url.starts_with("redis") {
-        let config = apalis_redis::Config::default().queue(queue).heartbeat_interval(Duration::from_secs(1));
+        // A worker that is silent for a second is dead to this one, which takes away what it holds.
+        let config = apalis_redis::Config::default().queue(queue).heartbeat_interval(second).missed_heartbeats(1);
         let storage = RedisStorage::new(apalis_redis::connect(url.as_str()).await?).with_config(config);
         return match action[..] {
-            ["work"] => work(WorkerBuilder::new(name()).backend(storage).build(handle).run().await),
+            ["work", seconds] => work(seconds, WorkerBuilder::new(name()).backend(storage).build(handle).run()).await,
             _ => produce(storage, &action).await,
         };
     }
     let pool = sqlx::PgPool::connect(url).await?;
-    let config = apalis_postgres::Config::default().queue(queue).heartbeat_interval(Duration::from_secs(1));
+    let config = apalis_postgres::Config::default().queue(queue).heartbeat_interval(second).missed_heartbeats(1);
     let storage = PostgresStorage::new(&pool).with_config(config);
     match action[..] {
         ["setup"] => Ok(PostgresStorage::setup(&pool).await?),
-        ["work"] => work(WorkerBuilder::new(name()).backend(storage).build(handle).run().await),
+        ["work", seconds] => work(seconds, WorkerBuilder::new(name()).backend(storage).build(handle).run()).await,
         _ => produce(storage, &action).await,
     }
 }
@@ -69,7 +71,9 @@ where
         ["wait"] => {
             let id = TaskId::from_ulid(ulid::Ulid::generate());
             storage.push_task(TaskBuilder::new(payload(0)).task_id(id.clone()).build()).await.map_err(failed)?;
-            let ended = pin!(storage.wait_for_single(id)).next().await.context("the stream ended")?;
+            let mut ends = pin!(storage.wait_for_single(id));
+            let ended = tokio::time::timeout(Duration::from_secs(100), ends.next()).await.context("nobody said that it ended")?;
+            let ended = ended.context("the stream ended")?;
             let ended = ended.map_err(|error| anyhow::anyhow!("{error:?}"))?;
             match ended.result() {
                 Ok(value) => println!("{} Ok {value}", ended.status()),
@@ -95,7 +99,11 @@ async fn handle(task: Value) -> Result<Value, BoxDynError> {
     Ok(task)
 }
 
-fn work<E: Debug>(ended: Result<(), E>) -> Result<()> {
-    println!("ended {ended:?}");
+/// As long as it is told to, or until it ends by itself.
+async fn work<E: Debug>(seconds: &str, worker: impl Future<Output = Result<(), E>>) -> Result<()> {
+    match tokio::time::timeout(Duration::from_secs(seconds.parse()?), worker).await {
+        Ok(ended) => println!("ended {ended:?}"),
+        Err(_) => println!("went on"),
+    }
     Ok(())
 }

@@ -3,13 +3,13 @@
 mod theirs;
 
 use crate::{
-    crash::process::until,
+    crash::process::{Daemon as Process, until},
     support::{Daemon, TestStore, json, name, on_every_store},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Instant};
 use theirs::Theirs;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use windlass::{
     clock::Clock,
@@ -259,6 +259,19 @@ async fn next_boot_adopts_at_once_what_one_that_stopped_held(theirs: &Theirs, st
     fourth.stop().await;
 }
 
+async fn stock_worker_leaves_alone_what_the_bridge_holds(theirs: &Theirs, store: &TestStore) {
+    theirs.put(ULIDS[0], b"{\"n\":0}").await;
+    let boot = Boot::start(theirs, store);
+    until("it is marked", async || theirs.has("Running", 1).await).await;
+    boot.die().await;
+    // Nothing is said for far longer than it waits for others.
+    assert_eq!(theirs.produce(&["work", "5"]).await, "went on\n");
+    assert_eq!(theirs.statuses().await["Running"], 1);
+    // It would take it from a worker whose word is no longer good.
+    theirs.silence_workers().await;
+    assert_eq!(theirs.produce(&["work", "5"]).await, "worked {\"n\":0}\nwent on\n");
+}
+
 async fn two_bridges_take_each_task_once(theirs: &Theirs, store: &TestStore) {
     let boots = [Boot::start(theirs, store), Boot::start(theirs, store)];
     theirs.produce(&["batch", "2000"]).await;
@@ -293,6 +306,7 @@ from_either! {
     scheduled_task_keeps_its_time,
     task_that_a_dead_boot_had_taken_is_one_job_whether_or_not_it_had_enqueued_it,
     next_boot_adopts_at_once_what_one_that_stopped_held,
+    stock_worker_leaves_alone_what_the_bridge_holds,
     two_bridges_take_each_task_once,
     job_that_is_kept_no_more_ends_its_task,
 }
@@ -390,7 +404,7 @@ async fn queue_that_stock_workers_can_never_fetch_from_again_is_taken_over() {
     let Some(theirs) = Theirs::open("redis").await else { return };
     let store = TestStore::open("sqlite").await;
     theirs.produce(&["batch", "9000"]).await;
-    let said = theirs.produce(&["work"]).await;
+    let said = theirs.produce(&["work", "60"]).await;
     assert!(said.starts_with("ended Err") && said.contains("too many results to unpack"), "{said}");
     let boot = Boot::start(&theirs, &store);
     until("9,000 jobs", async || (boot.taken("job") == 9000).then_some(())).await;
@@ -438,4 +452,49 @@ async fn bridge_goes_on_when_its_connection_was_cut() {
     until("both are done", async || theirs.has("Done", 2).await).await;
     assert_eq!(numbers(&store).await, [0, 1]);
     boot.stop().await;
+}
+
+#[tokio::test]
+async fn bridge_whose_server_is_no_use_tries_on_until_it_is_told_to_stop() {
+    let store = TestStore::open("sqlite").await;
+    for scheme in ["redis", "postgres"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port can be had");
+        let url = format!("{scheme}://nobody@{}/0", listener.local_addr().expect("it has an address"));
+        let config = Config { url, queue: "orders".into(), kind: name("work"), into: None };
+        let limits = watch::Sender::new(Limits::default()).subscribe();
+        let bridge = Bridge::new(&name("b"), &config, store.shared(), limits, Metrics::new(), Clock::System).expect("the URL is one");
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(bridge.run(stop.clone()));
+        for _ in 0..4 {
+            drop(listener.accept().await.expect("it tries"));
+        }
+        stop.cancel();
+        serving.await.expect("it ends in order");
+    }
+}
+
+#[test]
+fn setting_that_cannot_be_used_is_named() {
+    let check = |url: &str, queue: &str| Config { url: url.into(), queue: queue.into(), kind: name("work"), into: None }.check("orders");
+    assert_eq!(check("redis://127.0.0.1", "q"), Ok(()));
+    let told = "`apalis.orders.url` is neither redis://… nor postgres://…; use redis://host:6379/0 or postgres://user@host/database";
+    assert_eq!(check("mysql://127.0.0.1", "q"), Err(told.into()));
+    assert_eq!(check("redis://h", ""), Err("`apalis.orders.queue` is empty; give the name that the producers push to".into()));
+}
+
+#[tokio::test]
+async fn daemon_serves_the_bridges_of_its_configuration_and_says_so_when_it_stops() {
+    let Some(theirs) = Theirs::open("redis").await else { return };
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let settings = [("URL", theirs.url.as_str()), ("QUEUE", &theirs.queue), ("KIND", "http.call")];
+    let names = settings.map(|(key, _)| format!("WINDLASS__APALIS__ORDERS__{key}"));
+    let extra: Vec<(&str, &str)> = names.iter().zip(settings).map(|(name, (_, value))| (name.as_str(), value)).collect();
+    let mut daemon = Process::start(folder.path(), &extra).await;
+    // A payload that its kind cannot use: the worker says so, and the producer hears of it.
+    let said = theirs.produce(&["wait"]).await;
+    assert!(said.starts_with("Killed Err rejected: "), "{said}");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.ended().await.success());
+    let words = theirs.words().await;
+    assert!(words.len() == 1 && words[0] < 7.0 * 86_400.0 - 20.0, "the next boot would wait: {words:?}");
 }
