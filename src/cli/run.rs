@@ -142,9 +142,9 @@ impl Process {
     }
 }
 
-/// What is built once: the store, sockets, clients and workers.
+/// What is built once: the store, what brings jobs in, sockets, clients and workers.
 fn needs_restart(key: &str) -> bool {
-    const SECTIONS: [&str; 4] = ["store.", "outbound.", "providers.", "workers."];
+    const SECTIONS: [&str; 6] = ["store.", "inbox.", "apalis.", "outbound.", "providers.", "workers."];
     const KEYS: [&str; 11] = [
         "control.listen",
         "control.max_connections",

@@ -153,18 +153,20 @@ async fn producer_that_waits_for_its_task_hears_of_every_end(theirs: &Theirs, st
     let boot = Boot::start(theirs, store);
     let waiting = theirs.start(&["wait"]);
     settle(store, &leased(store).await, Transition::Complete, Some(r#"{"sum": 3}"#)).await;
-    assert_eq!(waiting.await.expect("it ends"), "Done Ok {\"sum\":3}\n");
+    assert_eq!(waiting.await.expect("it ends"), "Ok {\"sum\":3}\n");
 
     let error = |message: &str| JobError::new(ErrorClass::Permanent, "refused", message);
     let waiting = theirs.start(&["wait"]);
     let rejected = Transition::Dead { reason: "rejected", error: error("no such address") };
     settle(store, &leased(store).await, rejected, None).await;
-    assert_eq!(waiting.await.expect("it ends"), "Killed Err rejected: no such address\n");
+    assert_eq!(waiting.await.expect("it ends"), "Err rejected: no such address\n");
 
     let waiting = theirs.start(&["wait"]);
     let job = leased(store).await;
     settle(store, &job, Transition::Cancel { reason: "not wanted".into() }, None).await;
-    assert_eq!(waiting.await.expect("it ends"), "Killed Err not wanted\n");
+    assert_eq!(waiting.await.expect("it ends"), "Err not wanted\n");
+    until("their statuses", async || theirs.has("Killed", 2).await).await;
+    assert_eq!(theirs.statuses().await["Done"], 1);
     boot.stop().await;
 }
 
@@ -241,7 +243,7 @@ async fn next_boot_adopts_at_once_what_one_that_stopped_held(theirs: &Theirs, st
     first.stop().await;
     settle(store, &job, Transition::Complete, Some("7")).await;
     let second = Boot::start(theirs, store);
-    assert_eq!(waiting.await.expect("it ends"), "Done Ok 7\n");
+    assert_eq!(waiting.await.expect("it ends"), "Ok 7\n");
     assert_eq!(second.taken("job"), 0);
     // One that dies without a word is silent for half a minute first.
     theirs.put(ULIDS[0], b"{\"n\":0}").await;
@@ -389,7 +391,7 @@ async fn end_of_a_job_reaches_a_producer_that_waits(store: &mut TestStore) {
         let boot = Boot::start(&theirs, store);
         let waiting = theirs.start(&["wait"]);
         settle(store, &leased(store).await, Transition::Complete, Some("[1]")).await;
-        assert_eq!(waiting.await.expect("it ends"), "Done Ok [1]\n");
+        assert_eq!(waiting.await.expect("it ends"), "Ok [1]\n");
         boot.stop().await;
     }
 }
@@ -492,7 +494,7 @@ async fn daemon_serves_the_bridges_of_its_configuration_and_says_so_when_it_stop
     let mut daemon = Process::start(folder.path(), &extra).await;
     // A payload that its kind cannot use: the worker says so, and the producer hears of it.
     let said = theirs.produce(&["wait"]).await;
-    assert!(said.starts_with("Killed Err rejected: "), "{said}");
+    assert!(said.starts_with("Err rejected: "), "{said}");
     daemon.signal(libc::SIGTERM);
     assert!(daemon.ended().await.success());
     let words = theirs.words().await;

@@ -47,8 +47,18 @@ impl Theirs {
 
     async fn redis() -> Self {
         let server = redis_server().await;
-        let url = server.url();
-        Self { own_url: url.clone(), url, queue: server.fresh(), store: Kept::Redis(server.connect().await) }
+        let (queue, mut connection) = (server.fresh(), server.connect().await);
+        let page = include_str!("../../../docs/apalis.md");
+        let recipe = page.lines().find(|line| line.starts_with("ACL SETUSER")).expect("the page has a recipe");
+        let mut call = cmd("ACL");
+        call.arg("SETUSER").arg(format!("bridge-{queue}"));
+        for rule in recipe.split_whitespace().skip(3) {
+            call.arg(rule.replace("orders:", &format!("{queue}:")).replace(">PASSWORD", ">secret"));
+        }
+        let () = call.query_async(&mut connection).await.expect("the recipe is good");
+        let own_url = server.url();
+        let url = own_url.replace("redis://", &format!("redis://bridge-{queue}:secret@"));
+        Self { url, own_url, queue, store: Kept::Redis(connection) }
     }
 
     async fn postgres() -> Self {
