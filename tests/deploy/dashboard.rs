@@ -112,6 +112,8 @@ fn every_family() -> String {
         (&m.provider_requests, 3),
         (&m.ai_tokens, 3),
         (&m.ai_cost_micros, 2),
+        (&m.inbox_taken, 1),
+        (&m.apalis_taken, 2),
         (&m.webhooks_received, 2),
         (&m.webhook_rejections, 2),
         (&m.deliveries, 1),
@@ -120,6 +122,8 @@ fn every_family() -> String {
     ];
     let gauges = [
         (&m.build_info, 2),
+        (&m.inbox_entries, 0),
+        (&m.apalis_open, 1),
         (&m.queue_jobs, 2),
         (&m.queue_paused, 1),
         (&m.jobs_quarantined, 0),
