@@ -41,8 +41,8 @@ const TAKE: &str = include_str!("take.lua");
 
 /// Where it is reached.
 enum Place {
-    Server(redis::Client),
-    Cluster(ClusterClient),
+    Server(Box<redis::Client>),
+    Cluster(Box<ClusterClient>),
 }
 
 pub struct Inbox {
@@ -275,9 +275,9 @@ fn place(url: &str) -> RedisResult<Place> {
     match seeds(url) {
         Some(seeds) => {
             let client = ClusterClient::builder(seeds).connection_timeout(Duration::from_secs(5)).response_timeout(WAIT * 2).build()?;
-            Ok(Place::Cluster(client))
+            Ok(Place::Cluster(Box::new(client)))
         }
-        None => redis::Client::open(url).map(Place::Server),
+        None => Ok(Place::Server(Box::new(redis::Client::open(url)?))),
     }
 }
 

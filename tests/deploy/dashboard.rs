@@ -113,6 +113,7 @@ fn every_family() -> String {
         (&m.ai_tokens, 3),
         (&m.ai_cost_micros, 2),
         (&m.inbox_taken, 1),
+        (&m.store_rewinds, 0),
         (&m.apalis_taken, 2),
         (&m.webhooks_received, 2),
         (&m.webhook_rejections, 2),

@@ -14,6 +14,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 /// Their workers give away what one holds that gave no word for five minutes, and the job would run here and there. So ours gives each
 /// word this much ahead: longer than any outage after which somebody means to go on.
 pub(super) const LEAD: Duration = Duration::from_secs(7 * 86_400);
+
 /// Their queue, as a bridge uses it. Each call is one step that is done or is not.
 #[async_trait]
 pub(super) trait Queue: Send {
@@ -55,14 +56,16 @@ pub(super) struct Worker {
 }
 
 pub(super) enum Server {
-    Redis(::redis::Client),
+    Redis(Box<::redis::Client>),
     Postgres(Box<tokio_postgres::Config>),
 }
 
 impl Server {
     pub(super) fn of(url: &str) -> Result<Self, String> {
         match url.split(':').next() {
-            Some("redis") => ::redis::Client::open(url).map(Self::Redis).map_err(|e| format!("cannot be read ({e})")),
+            Some("redis" | "rediss") => {
+                ::redis::Client::open(url).map(|client| Self::Redis(Box::new(client))).map_err(|e| format!("cannot be read ({e})"))
+            }
             Some("postgres" | "postgresql") => {
                 let mut server = tokio_postgres::Config::from_str(url).map_err(|e| format!("cannot be read ({e})"))?;
                 server.application_name("windlass bridge").connect_timeout(Duration::from_secs(5));

@@ -115,6 +115,9 @@ pub enum Refusal {
     NotAllowed,
 }
 
+/// Tenant and key; and the queue, where queues are apart.
+type Idempotent = (Option<Name>, String, Option<Name>);
+
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     pub now: Timestamp,
@@ -130,7 +133,7 @@ pub struct Reference {
     uniques: BTreeMap<Key, Held>,
     /// In a cluster each queue has its own idempotency keys, since it may be on a server of its own.
     pub queues_are_apart: bool,
-    idempotent: BTreeMap<(Option<Name>, String, Option<Name>), (JobId, NewJob, Timestamp)>,
+    idempotent: BTreeMap<Idempotent, (JobId, NewJob, Timestamp)>,
     /// Counts operations, for positions.
     order: u64,
 }
