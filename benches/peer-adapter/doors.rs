@@ -26,6 +26,8 @@ struct Envelope {
 #[derive(Clone)]
 pub enum Door {
     Sql(Arc<Sessions>),
+    /// By the function, all callers on one connection.
+    Function(redis::aio::MultiplexedConnection),
     /// With the daemon behind it, where it is this program's own.
     Http(reqwest::Client, Option<Arc<Daemon>>),
 }
@@ -63,16 +65,20 @@ impl Sessions {
 
 impl Door {
     pub async fn open(system: &str, callers: u64) -> Self {
-        if system == "pg" {
-            Self::sql(callers).await
-        } else {
-            Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(&store(system)).await)))
+        match system {
+            "pg" => Self::sql(callers).await,
+            "redis" => Self::Function(redis_server().await),
+            _ => Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(&store(system)).await))),
         }
     }
 
     /// While another process runs the daemon.
     pub async fn open_beside_daemon(system: &str, callers: u64) -> Self {
-        if system == "pg" { Self::sql(callers).await } else { Self::Http(daemon::http(), None) }
+        match system {
+            "pg" => Self::sql(callers).await,
+            "redis" => Self::Function(redis_server().await),
+            _ => Self::Http(daemon::http(), None),
+        }
     }
 
     /// Ends the daemon that was started for it.
@@ -95,6 +101,7 @@ impl Door {
                 let row = sessions.with(async |client, enqueue| client.query_one(enqueue, &[&KIND, &payload]).await);
                 row.await.expect("the job is taken");
             }
+            Self::Function(server) => enqueue(server.clone(), vec![payload]).await,
             Self::Http(http, _) => post(http, text(&Envelope { kind: KIND, payload })).await,
         }
     }
@@ -106,11 +113,24 @@ impl Door {
                 let payloads: Vec<String> = payloads.iter().map(text).collect();
                 sessions.with(async |client, _| client.query_one(enqueue, &[&KIND, &payloads]).await).await.expect("the jobs are taken");
             }
+            Self::Function(server) => enqueue(server.clone(), payloads).await,
             Self::Http(http, _) => {
                 let jobs: Vec<Envelope> = payloads.into_iter().map(|payload| Envelope { kind: KIND, payload }).collect();
                 post(http, text(&jobs)).await;
             }
         }
+    }
+}
+
+async fn enqueue(mut server: redis::aio::MultiplexedConnection, payloads: Vec<Payload>) {
+    for payloads in payloads.chunks(1000) {
+        let mut call = redis::cmd("FCALL");
+        call.arg("windlass_enqueue").arg(1).arg("windlass:{default}");
+        for payload in payloads {
+            call.arg(text(&Envelope { kind: KIND, payload: payload.clone() }));
+        }
+        let ids: Vec<String> = call.query_async(&mut server).await.expect("the jobs are taken");
+        assert_eq!(ids.len(), payloads.len());
     }
 }
 
@@ -128,7 +148,7 @@ async fn post(http: &reqwest::Client, body: String) {
 pub fn store(system: &str) -> String {
     match system {
         "sqlite" => format!("sqlite:{}/windlass.db", std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder")),
-        "redis-http" => std::env::var("BENCH_REDIS_URL").expect("BENCH_REDIS_URL names a server"),
+        "redis" | "redis-http" => std::env::var("BENCH_REDIS_URL").expect("BENCH_REDIS_URL names a server"),
         _ => std::env::var("BENCH_PG_URL").expect("BENCH_PG_URL names a database"),
     }
 }
@@ -151,7 +171,7 @@ pub async fn reset(system: &str) {
         }
         return;
     }
-    if system == "redis-http" {
+    if system.starts_with("redis") {
         redis::cmd("FLUSHALL").query_async::<()>(&mut redis_server().await).await.expect("the server answers");
     } else {
         drop_tables().await;
@@ -195,7 +215,7 @@ pub async fn latencies(system: &str) -> Vec<f64> {
         let mut query = file.prepare("SELECT started_at, payload FROM history").expect("the table is there");
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
-    } else if system == "redis-http" {
+    } else if system.starts_with("redis") {
         redis_history().await
     } else {
         let rows = connect().await.query("SELECT started_at, payload FROM windlass.history", &[]).await.expect("rows");

@@ -4,7 +4,8 @@
 //!     cargo build --release --bin windlass --example peer-adapter
 //!     BENCH_EXTRA="windlass_pg=pg:$PWD/target/release/examples/peer-adapter pg" bench/peers/run peers
 //!
-//! `peer-adapter pg|pg-http|redis-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, the others by HTTP.
+//! `peer-adapter pg|pg-http|redis|redis-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, `redis` by `FCALL windlass_enqueue`,
+//! the others by HTTP.
 
 #[expect(dead_code, reason = "the soaks use the rest")]
 #[path = "../support/daemon.rs"]
@@ -31,7 +32,7 @@ fn number(key: &str, otherwise: u64) -> u64 {
 }
 
 /// What a job carries: about 200 bytes, with the instant of the call.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Payload {
     /// Milliseconds since 1970.
     t: f64,
@@ -43,7 +44,7 @@ pub struct Payload {
     data: Data,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Data {
     name: &'static str,
     note: &'static str,
@@ -64,7 +65,7 @@ fn say(line: &Value) {
 #[tokio::main]
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, system, verb, ..] = args.as_slice() else { panic!("peer-adapter pg|pg-http|redis-http|sqlite VERB key=value…") };
+    let [_, system, verb, ..] = args.as_slice() else { panic!("peer-adapter pg|pg-http|redis|redis-http|sqlite VERB key=value…") };
     match verb.as_str() {
         "reset" => {
             doors::reset(system).await;
