@@ -5,6 +5,7 @@ use super::{
     process::{Daemon, free_address, until},
 };
 use crate::support::{OwnCluster, TestStore};
+use serde_json::json;
 use std::{path::Path, time::Duration};
 use windlass::{
     clock::Clock,
@@ -80,20 +81,22 @@ async fn queue_whose_slot_moves_is_served_on_where_it_has_gone() {
         let share = jobs * (n + 1) / 5;
         until("enough calls", async || (seen.lock().expect("the count").len() as u64 >= share).then_some(())).await;
         let from = cluster.master_of(QUEUE).await.expect("a master");
-        move_slot(&cluster, from, (from + 1) % 3).await;
+        move_slot(&cluster, from, (from + 1) % 3, &daemon).await;
     }
     until_all_completed(&cluster, jobs).await;
     assert_eq!(seen.lock().expect("the count").len() as u64, jobs, "every job really called");
 }
 
-/// As `redis-cli --cluster reshard` does it, key by key, with time for calls between.
-async fn move_slot(cluster: &OwnCluster, from: usize, to: usize) {
+/// As `redis-cli --cluster reshard` does it, key by key; at each of these steps a producer is told to come later, and nothing is written.
+async fn move_slot(cluster: &OwnCluster, from: usize, to: usize, daemon: &Daemon) {
     let (source, target) = (&cluster.nodes[from], &cluster.nodes[to]);
     let slot = source.text(&format!("CLUSTER KEYSLOT {QUEUE}")).await;
     let (source_id, target_id) = (source.text("CLUSTER MYID").await, target.text("CLUSTER MYID").await);
     target.say(&format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}")).await.expect("it imports");
     source.say(&format!("CLUSTER SETSLOT {slot} MIGRATING {target_id}")).await.expect("it migrates");
+    let one_more = json!({"kind": "http.call", "payload": {"url": "http://127.0.0.1:1/"}});
     loop {
+        assert_eq!(daemon.try_post("/v1/jobs", &one_more).await, Some(503));
         let keys = source.text(&format!("CLUSTER GETKEYSINSLOT {slot} 1")).await;
         if keys.is_empty() {
             break;

@@ -123,13 +123,13 @@ function Shard.enrol(s)
   end
 end
 
--- While its slot moves to another server, some of a queue's keys are here and some there, and no key that is not there yet can be looked for.
--- Answers what to say then, before anything was written.
+-- While its slot moves to another server, some of a queue's keys are here and some there. Neither server then answers about two keys that are
+-- not there; the one that it moves to would answer, and write, about one. Answers what to say then, before anything was written.
 function W.is_moving(keys)
   if ONE or not keys[1] then
     return nil
   end
-  local answered = redis.pcall('EXISTS', keys[1] .. ':none')
+  local answered = redis.pcall('EXISTS', keys[1] .. ':none', keys[1] .. ':neither')
   return type(answered) == 'table' and answered.err
     and redis.error_reply('WINDLASS_MOVING the slot of this queue moves to another server; try again')
 end
