@@ -94,15 +94,17 @@ local function ask(s, j, parent)
   W.send(s, m)
 end
 
--- Drops what is fulfilled, and lets the job go if nothing is open; answers its state.
-function W.look_at_parents(s, j)
+-- Drops what is fulfilled, and lets the job go if nothing is open; answers its state. `news`: the parent of which something new was heard; what was
+-- heard of the others that failed may have changed since.
+function W.look_at_parents(s, j, news)
   local key = parents_of(s, j.id)
   local reason
   local parents = call('HGETALL', key)
   for i = 1, #parents, 2 do
     local parent, letter = parents[i], parents[i + 1]
-    if ONE or letter == '?' then
-      letter = ask(s, j, parent) or '?'
+    local is_doubtful = news and news ~= parent and letter ~= 'l'
+    if ONE or letter == '?' or is_doubtful then
+      letter = ask(s, j, parent) or letter
     end
     if letter == 'c' then
       call('HDEL', key, parent)
@@ -131,11 +133,12 @@ function W.hear(s, m)
   if not j or j.state ~= 'p' then
     return
   end
+  local is_news = call('HGET', parents_of(s, child), parent) ~= m.letter
   call('HSET', parents_of(s, child), parent, m.letter)
   if m.letter == 'm' then
     call('ZADD', s.asking, s.now + AGAIN, child)
   end
-  W.look_at_parents(s, j)
+  W.look_at_parents(s, j, is_news and parent or nil)
 end
 
 -- Children that miss a parent ask again.

@@ -140,6 +140,10 @@ function W.purge(s, id, op)
     call('ZREM', key, id)
   end
   s:count('dead', -1)
+  if not ONE then
+    -- On one server they look for themselves.
+    W.tell_children(s, id)
+  end
   return { 'ok' }
 end
 
