@@ -359,7 +359,10 @@ impl Reference {
     /// Whether a parked job may give `reason`: as when its parents were last told of, or as they stand now, since a store may
     /// look again at any time.
     pub fn may_say(&self, job: &RefJob, reason: &String) -> bool {
-        job.reasons.contains(reason) || job.state == State::Parked && self.open_parents(job).1.contains(reason)
+        // A cluster says what it last heard.
+        self.queues_are_apart && reason.starts_with("dependency") && job.state == State::Parked
+            || job.reasons.contains(reason)
+            || job.state == State::Parked && self.open_parents(job).1.contains(reason)
     }
 
     fn look_at_parents(&mut self, id: JobId) {
