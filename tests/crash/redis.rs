@@ -35,10 +35,11 @@ async fn recorded(server: &OwnRedis) -> [(u64, u64, u64); 2] {
     let ends: Vec<Vec<u8>> = cmd("HVALS").arg(format!("{QUEUE}:ends")).query_async(&mut connection).await.expect("the ends");
     let jobs: u64 = cmd("HLEN").arg(format!("{QUEUE}:jobs")).query_async(&mut connection).await.expect("a length");
     let completed = ends.iter().filter(|end| end[0] == b'c').count() as u64;
-    let names = ["completed", "cancelled", "dead", "scheduled", "queued", "running", "parked"];
+    // What is queued counts less the positions that were taken.
+    let names = ["completed", "cancelled", "dead", "scheduled", "queued", "running", "parked", "pos"];
     let counts: Vec<Option<i64>> = cmd("HMGET").arg(QUEUE).arg(&names).query_async(&mut connection).await.expect("the counters");
     let count = |range: std::ops::Range<usize>| counts[range].iter().flatten().sum::<i64>().cast_unsigned();
-    [(completed, ends.len() as u64 - completed, jobs - ends.len() as u64), (count(0..1), count(1..3), count(3..7))]
+    [(completed, ends.len() as u64 - completed, jobs - ends.len() as u64), (count(0..1), count(1..3), count(3..8))]
 }
 
 async fn until_all_completed(server: &OwnRedis, jobs: u64) {

@@ -2,7 +2,7 @@
 
 use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, work};
 use windlass::{
-    job::{ErrorClass, JobError, JobId, KindSettings, State, Transition},
+    job::{ErrorClass, JobError, JobId, KindSettings, Settlement, State, Transition},
     store::{Actor, Cancelled},
 };
 
@@ -22,6 +22,7 @@ on_every_store![
     cancelled_dependent_is_not_woken,
     same_parent_named_twice_counts_once,
     parent_of_many_lets_go_of_all,
+    dependent_that_came_twice_stays_where_its_worker_parked_it,
 ];
 
 fn dead() -> Transition {
@@ -193,4 +194,19 @@ async fn parent_of_many_lets_go_of_all(store: &mut TestStore) {
     while store.advance(now(3)).await.expect("upkeep").more {}
     assert_eq!(store.queue_status("default", now(3)).await.jobs[&State::Queued], 1500);
     assert_eq!(store.state(children[1499]).await, State::Queued);
+}
+
+async fn dependent_that_came_twice_stays_where_its_worker_parked_it(store: &mut TestStore) {
+    let daemon = Daemon::new();
+    let parent = store.put_one(work(), now(0)).await;
+    let child = work().after(&[parent]);
+    store.enqueue(vec![child.clone()], now(0)).await.expect("it is new");
+    store.complete(&daemon.lease(&**store, 1, now(1)).await, now(1)).await;
+    let leased = daemon.lease(&**store, 1, now(2)).await;
+    assert_eq!(ids(&leased), [child.id]);
+    let park = Transition::Park { reason: "outside".into(), until: at(9_000), token: None, error: None };
+    store.settle_one(Settlement::new(leased[0].lease, park, at(3)), now(3)).await;
+    let again = store.enqueue(vec![child.clone()], now(4)).await.expect("the same call again");
+    assert_eq!((again[0].id, again[0].status), (child.id, State::Parked));
+    assert_eq!(reason(store, child.id).await, parked("outside"));
 }

@@ -2,7 +2,7 @@
 
 use super::{
     RedisStore,
-    connection::function,
+    connection::{function, reading},
     enqueue::instant,
     error::{Effect, odd},
     reply, rows,
@@ -137,8 +137,7 @@ impl RedisStore {
         let Some(lease) = self.known().suspects.get(&holder).copied() else { return Ok(false) };
         let numbers = self.queues_by_number().await?;
         if let Some(queue) = numbers.get(&queue_of(lease.row)) {
-            let claim = format!("{}:claim:{}", self.base(queue), lease.epoch);
-            let call = redis::cmd("HEXISTS").arg(claim).arg(place_of(lease.row)).clone();
+            let call = reading("is_leased", &[self.base(queue)]).arg("").arg(lease.epoch).arg(place_of(lease.row)).clone();
             if self.server.ask::<bool>(Effect::Reads, &call).await? {
                 return Ok(true);
             }

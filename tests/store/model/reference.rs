@@ -359,10 +359,7 @@ impl Reference {
     /// Whether a parked job may give `reason`: as when its parents were last told of, or as they stand now, since a store may
     /// look again at any time.
     pub fn may_say(&self, job: &RefJob, reason: &String) -> bool {
-        // A cluster says what it last heard.
-        self.queues_are_apart && reason.starts_with("dependency") && job.state == State::Parked
-            || job.reasons.contains(reason)
-            || job.state == State::Parked && self.open_parents(job).1.contains(reason)
+        job.reasons.contains(reason) || job.state == State::Parked && self.open_parents(job).1.contains(reason)
     }
 
     fn look_at_parents(&mut self, id: JobId) {
@@ -378,10 +375,17 @@ impl Reference {
     }
 
     fn tell_children(&mut self, parent: JobId) {
-        let children: Vec<JobId> =
-            self.jobs.iter().filter(|job| job.state == State::Parked && job.after.contains(&parent)).map(|job| job.id).collect();
+        let tenant = self.find(parent).and_then(|parent| parent.tenant.clone());
+        let children: Vec<RefJob> =
+            self.jobs.iter().filter(|job| job.state == State::Parked && job.after.contains(&parent)).cloned().collect();
         for child in children {
-            self.look_at_parents(child);
+            if child.tenant == tenant {
+                self.look_at_parents(child.id);
+            } else {
+                // It is missing to this child, whatever becomes of it: a store may look at the others then, or not.
+                let seen = self.open_parents(&child).1;
+                self.job_mut(child.id).reasons.extend(seen);
+            }
         }
     }
 

@@ -283,7 +283,8 @@ BEGIN
   RETURN 'queued';
 END $$;
 
--- A parked job that was just written, in the same transaction: if nothing holds it, it is queued at once.
+-- A parked job that was just written, in the same transaction: if nothing holds it, it is queued at once. One that waits for no other was
+-- there before, and is parked for another reason since.
 CREATE OR REPLACE FUNCTION {v}.wait_or_go(p_id uuid, p_now bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -293,6 +294,8 @@ BEGIN
   SELECT * INTO w FROM windlass.waiting WHERE id = p_id AND state = 'parked';
   IF NOT FOUND THEN
     RETURN 'queued';
+  ELSIF NOT EXISTS (SELECT FROM windlass.dependencies WHERE child = p_id) THEN
+    RETURN 'parked';
   END IF;
   DELETE FROM windlass.dependencies d WHERE child = p_id AND {v}.parent_state(d.parent, w.tenant) = 'completed';
   SELECT CASE WHEN s.state IN ('dead', 'cancelled') THEN 'dependency_dead' WHEN s.state IS NULL THEN 'dependency_missing' ELSE 'dependency' END INTO v_reason

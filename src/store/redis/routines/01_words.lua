@@ -3,7 +3,7 @@
 -- A queue's partition is a *shard*: keys that begin with `<prefix>:{<queue>}`, all in one slot, and every call names that base as
 -- its key. Times are microseconds since 1970. An id is the 16 bytes of a UUID.
 --
---   <base>                hash    counters: `pos`, `epoch`, jobs in each state; `asleep`; `tat` of the queue's rate; `pause`;
+--   <base>                hash    counters: `pos`, `epoch`, jobs in each state (`queued` less `pos`); `asleep`; `tat` of the queue's rate; `pause`;
 --                                 `clock:<priority>`, the virtual time that a line joins at when it stops being empty
 --   <base>:jobs           hash    id -> the job as it stands while it lives, and as it stood when it ended
 --   <base>:ends           hash    id -> how it ended, of final jobs
@@ -16,7 +16,7 @@
 --   <base>:open:<priority>            zset   lines in which somebody waits, by virtual time;  <base>:vt:<priority> of the others
 --   <base>:shut           set     lanes that are at their tenant's cap;  <base>:slots hash: lane -> jobs that run
 --   <base>:suspects       zset    jobs that run alone, by position
---   <base>:claims         hash    epoch -> holder, nonce, granted_at, until;  <base>:claim:<epoch> hash: place -> id, flags, line
+--   <base>:claims         hash    what is leased, and <base>:claim:<epoch>: in their own file
 --   <base>:holders        hash    holder -> until, node
 --   <base>:cancels, :progress         hashes  of running jobs
 --   <base>:key:<key>      hash    a concurrency key's gate: head, tat, opens;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
@@ -73,12 +73,6 @@ end
 local function unpack8(text, at)
   return (unpack_('>I8', text, at))
 end
-
--- Whole numbers as they are written; Redis writes them as it writes all numbers, which takes four times as long.
-local digits = setmetatable({}, { __index = function(known, n)
-  known[n] = string.format('%.0f', n)
-  return known[n]
-end, __mode = 'k' })
 
 local function has(flags, flag)
   return floor(flags / flag) % 2 == 1

@@ -158,7 +158,9 @@ function Shard.running(s)
   return tonumber(call('HGET', s.base, 'running') or 0) + (s.moved.running or 0)
 end
 
+-- Whoever takes a position is queued from then on: it counts once for both.
 function Shard.next_pos(s, n)
+  s:count('queued', -n)
   local first = call('HINCRBY', s.base, 'pos', n) - n + 1
   if first == 1 then
     s:enrol()
@@ -169,11 +171,7 @@ end
 -- What is configured, as the daemon that configured it last wrote it.
 local function settings_of(s)
   if not rawget(s, 'set') then
-    local text = call('GET', s.settings)
-    if not text and ONE then
-      text = call('GET', s.prefix .. ':{_}:settings')
-    end
-    text = text or '{}'
+    local text = call('GET', (ONE and s.prefix .. ':{_}' or s.base) .. ':settings') or '{}'
     if text ~= known.text then
       local settings = cjson.decode(text)
       settings.queues = settings.queues or {}

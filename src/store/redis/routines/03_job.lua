@@ -100,12 +100,11 @@ end
 
 -- The same for one that was just leased, which the daemon cannot read.
 function W.quarantine_leased(s, id, epoch, place, reason)
-  local blob = call('HGET', s.jobs, id)
-  local entry = call('HGET', s.base .. ':claim:' .. epoch, place)
-  if blob and entry and sub(entry, 1, 16) == id then
-    W.drop_places(s, epoch, { place })
+  local blob, claim = call('HGET', s.jobs, id), W.claim(s, epoch)
+  if blob and claim and claim:holds(place, id) then
     s:move('running', 'queued')
-    s:run(sub(entry, 19), -1)
+    s:run(claim:lane(place), -1)
+    claim:drop({ place })
     W.quarantine(s, id, blob, reason)
   end
 end

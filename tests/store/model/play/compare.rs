@@ -31,7 +31,11 @@ impl Player {
             None => expected.reasons.is_empty(),
             Some(reason) => self.reference.may_say(expected, reason),
         };
-        if reason_is_right { Ok(()) } else { Err(format!("reason of {}: {:?} is none of {:?}", job.id, job.reason, expected.reasons)) }
+        if reason_is_right {
+            Ok(())
+        } else {
+            Err(format!("reason of {}: {:?} is none of {:?}; waits for {:?}", job.id, job.reason, expected.reasons, expected.after))
+        }
     }
 
     async fn compare_queues(&self) -> Verdict {

@@ -20,17 +20,16 @@ local function shown(s, id, blob, ended, running)
   if not run then
     return { id, blob, '' }
   end
-  return { id, blob, '', string.format('%.0f', unpack8(run, 33)), sub(run, 1, 16), call('HGET', s.progress, id) or '' }
+  return { id, blob, '', string.format('%.0f', run:granted_at()), run:holder(), call('HGET', s.progress, id) or '' }
 end
 
 -- id -> its claim, of all that run.
 local function all_running(s)
   local running = {}
-  local claims = call('HGETALL', s.claims)
-  for i = 1, #claims, 2 do
-    for _, entry in ipairs(call('HVALS', s.base .. ':claim:' .. claims[i])) do
-      running[sub(entry, 1, 16)] = claims[i + 1]
-    end
+  for _, claim in ipairs(W.claims(s)) do
+    claim:each(function(_, id)
+      running[id] = claim
+    end)
   end
   return running
 end
@@ -91,7 +90,8 @@ end
 
 -- Counters, pause, and when the oldest job at the head of a line became due.
 function W.status(s)
-  local counts = call('HMGET', s.base, 'scheduled', 'queued', 'running', 'parked', 'completed', 'cancelled', 'dead', 'pause')
+  local counts = call('HMGET', s.base, 'scheduled', 'queued', 'running', 'parked', 'completed', 'cancelled', 'dead', 'pause', 'pos')
+  counts[2] = string.format('%.0f', (counts[2] or 0) + (table.remove(counts) or 0))
   local oldest = huge
   for priority = 0, 9 do
     local lanes = call('ZRANGE', s.base .. ':open:' .. priority, 0, 99)

@@ -49,18 +49,16 @@ function W.advance(s)
 end
 
 -- Takes back what one claim still holds, at most `most` jobs.
-local function take_back(s, epoch, claim, process_died, max_deaths, most, reaped)
-  local places = call('HGETALL', s.base .. ':claim:' .. epoch)
-  local holder, granted_at = sub(claim, 1, 16), unpack8(claim, 33)
-  local gone, items = {}, {}
-  for i = 1, min(#places, 2 * most), 2 do
-    local entry = places[i + 1]
-    gone[#gone + 1] = places[i]
-    items[#items + 1] = { id = sub(entry, 1, 16), entry = entry, claim = claim }
-  end
-  W.drop_places(s, epoch, gone)
+local function take_back(s, claim, process_died, max_deaths, most, reaped)
+  local holder, gone, items = claim:holder(), {}, {}
+  claim:each(function(place, id)
+    gone[#gone + 1] = place
+    items[#items + 1] = { id = id, flags = claim:flags(place), lane = claim:lane(place), holder = holder }
+    return #gone < most
+  end)
+  claim:drop(gone)
   for _, item in ipairs(items) do
-    local flags = byte(item.entry, 17)
+    local flags = item.flags
     local j = W.read_job(s, item.id)
     item.job = j
     call('HDEL', s.progress, item.id)
@@ -71,7 +69,7 @@ local function take_back(s, epoch, claim, process_died, max_deaths, most, reaped
       end
     else
       local h = j.h
-      W.add_record(j, granted_at, s.now, holder, 'lost')
+      W.add_record(j, claim:granted_at(), s.now, holder, 'lost')
       if process_died and has(flags, SUSPECT) then
         h.deaths = (h.deaths or 0) + 1
       end
@@ -113,22 +111,19 @@ end
 -- died: they may be paused or cut off, so nothing speaks against their jobs.
 function W.reap(s, dead, max_deaths)
   local reaped = { requeued = 0, suspects = 0, poisoned = 0, more = false }
-  local holders, claims = {}, call('HGETALL', s.claims)
-  local left = BATCH
-  local in_use = {}
-  for i = 1, #claims, 2 do
-    local epoch, claim = claims[i], claims[i + 1]
-    local holder = sub(claim, 1, 16)
+  local holders, in_use, left = {}, {}, BATCH
+  for _, claim in ipairs(W.claims(s)) do
+    local holder = claim:holder()
     if holders[holder] == nil then
       local row = call('HGET', s.holders, holder)
       holders[holder] = row and unpack8(row, 1) or 0
     end
     local is_dead = dead[holder]
-    if is_dead or (unpack8(claim, 41) < s.now and holders[holder] < s.now) then
+    if is_dead or (claim:till() < s.now and holders[holder] < s.now) then
       if left > 0 then
-        left = left - take_back(s, epoch, claim, is_dead, max_deaths, left, reaped)
+        left = left - take_back(s, claim, is_dead, max_deaths, left, reaped)
       end
-      if call('HEXISTS', s.claims, epoch) == 1 then
+      if call('HEXISTS', s.claims, claim.epoch) == 1 then
         in_use[holder], reaped.more = true, true
       end
     else

@@ -15,26 +15,15 @@ local function told_before(s, id, epoch, nonce)
   return j and j.h.settled == W.hex(proof) and BEFORE or LOST
 end
 
--- Places of a claim are over; the last one takes the claim with it.
-function W.drop_places(s, epoch, places)
-  if #places > 0 then
-    local key = s.base .. ':claim:' .. epoch
-    W.spread('HDEL', key, places)
-    if call('EXISTS', key) == 0 then
-      call('HDEL', s.claims, epoch)
-    end
-  end
-end
-
 -- What the lease held beside the job goes with it: slots, turns, the rights of a suspect.
 local function leave_run(s, item, to_final, is_released)
-  local flags, lane = byte(item.entry, 17), sub(item.entry, 19)
+  local flags, lane = item.flags, item.lane
   if lane ~= '' then
     s:run(lane, -1)
     W.reopen_lane(s, lane)
   end
   if has(flags, SUSPECT) then
-    call('HDEL', s:alone_in(), sub(item.claim, 1, 16))
+    call('HDEL', s:alone_in(), item.holder)
     s.work = true
   end
   if has(flags, KEYED) and not is_released then
@@ -62,7 +51,6 @@ local OUTCOMES = { r = 'retried', n = 'snoozed', p = 'parked', x = 'cancelled', 
 -- Anything but a plain completion. `t`: what becomes of the job, as rows.rs packs it.
 local function settle_with_care(s, item, t)
   local j = item.job
-  local flags = byte(item.entry, 17)
   local asked = call('HGET', s.cancels, item.id)
   local verdict, reason = t.verdict, t.reason
   if asked then
@@ -76,7 +64,7 @@ local function settle_with_care(s, item, t)
   local proof = item.nonce .. pack8(tonumber(item.epoch))
   local is_final = verdict == 'c' or verdict == 'x' or verdict == 'd'
   if verdict ~= 'c' then
-    W.add_record(j, t.started_at, s.now, sub(item.claim, 1, 16), OUTCOMES[verdict], t.error, verdict == 'r' and t.till)
+    W.add_record(j, t.started_at, s.now, item.holder, OUTCOMES[verdict], t.error, verdict == 'r' and t.till)
     if verdict == 'r' or verdict == 'd' then
       j.h.attempt = (j.h.attempt or 0) + 1
     end
@@ -89,13 +77,12 @@ local function settle_with_care(s, item, t)
   if is_final then
     j.state = 'p'
     W.write_job(s, j)
-    local holder = sub(item.claim, 1, 16)
-    W.bury(s, item.id, verdict, W.ended(verdict, s.now, t.started_at, holder .. item.nonce, tonumber(item.epoch), reason, t.result))
+    W.bury(s, item.id, verdict, W.ended(verdict, s.now, t.started_at, item.holder .. item.nonce, tonumber(item.epoch), reason, t.result))
     s:move('running', STATES[verdict])
   elseif verdict == 'l' then
     s:move('running', 'queued')
     W.put_back(s, j)
-    if has(flags, KEYED) then
+    if has(item.flags, KEYED) then
       local g = W.gate(s, j.h.key)
       call('SREM', g.run, j.id)
       s.refills[j.h.key] = true
@@ -141,45 +128,42 @@ end
 -- The settlements of one claim: place, id and verdict of each, from `from` on. Plain completions are written at once; `b.later`
 -- gets the others. Answers a letter for each.
 local function settle_claim(s, b, epoch, nonce, args, from, to)
-  local claim = call('HGET', s.claims, epoch)
-  local is_ours = claim and sub(claim, 17, 32) == nonce
-  local places = {}
-  for i = from, to, 3 do
-    places[#places + 1] = args[i]
+  local claim = W.claim(s, epoch)
+  if claim and claim:nonce() ~= nonce then
+    claim = nil
   end
-  local entries = is_ours and W.fields(s.base .. ':claim:' .. epoch, places)
-  local answers, gone, seen = b.answers, {}, {}
+  local answers, ends, gone, seen = b.answers, b.ends, {}, {}
   local before, after
-  if is_ours then
-    before, after = 'c' .. b.now8, concat({ sub(claim, 1, 16), nonce, pack8(tonumber(epoch)), '\0\0' })
+  if claim then
+    before, after = 'c' .. b.now8, concat({ claim:holder(), nonce, pack8(tonumber(epoch)), '\0\0' })
   end
-  for n = 1, #places do
-    local place, id, verdict = places[n], args[from + 3 * n - 2], args[from + 3 * n - 1]
-    local entry = entries and entries[n]
+  for i = from, to, 3 do
+    local place, id, verdict = tonumber(args[i]), args[i + 1], args[i + 2]
     local at = #answers + 1
-    if not entry or sub(entry, 1, 16) ~= id then
+    if not claim or not claim:holds(place, id) then
       answers[at] = told_before(s, id, epoch, nonce)
     elseif seen[place] then
       answers[at] = BEFORE
     else
       answers[at], seen[place], gone[#gone + 1] = APPLIED, true, place
-      if byte(verdict, 1) == PLAIN and byte(entry, 17) == 0 and not b.has_asks then
-        local ends = b.ends
+      local flags, lane = claim:flags(place), claim:lane(place)
+      if byte(verdict, 1) == PLAIN and flags == 0 and not b.has_asks then
         local m = #ends
         ends[m + 1], ends[m + 2] = id, concat({ before, sub(verdict, 2, 9), after, sub(verdict, 10) })
-        if #entry > 18 then
-          local lane = sub(entry, 19)
+        if lane ~= '' then
           s:run(lane, -1)
           if b.is_capped then
             W.reopen_lane(s, lane)
           end
         end
       else
-        b.later[#b.later + 1] = { epoch = epoch, nonce = nonce, id = id, verdict = verdict, entry = entry, claim = claim }
+        b.later[#b.later + 1] = { epoch = epoch, nonce = nonce, id = id, verdict = verdict, flags = flags, lane = lane, holder = claim:holder() }
       end
     end
   end
-  W.drop_places(s, epoch, gone)
+  if claim then
+    claim:drop(gone)
+  end
 end
 
 -- The arguments from `from` on are, of each claim, its epoch, its nonce and the number of its settlements, and these: place, id and

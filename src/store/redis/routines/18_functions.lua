@@ -92,7 +92,12 @@ function F.delivered(s, args)
 end
 
 function F.quarantine(s, args)
-  W.quarantine_leased(s, args[2], args[3], args[4], args[5])
+  W.quarantine_leased(s, args[2], args[3], tonumber(args[4]), args[5])
+end
+
+function F.is_leased(s, args)
+  local claim = W.claim(s, args[2])
+  return claim and claim:flags(tonumber(args[3])) and 1 or 0
 end
 
 function F.leased_by(s, args)
@@ -264,6 +269,6 @@ end
 
 register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire')
 -- Those who may only read may call these.
-register('get page beside_job status outgoing', { 'no-writes' })
+register('get page beside_job status outgoing is_leased', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })

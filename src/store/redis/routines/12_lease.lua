@@ -5,28 +5,19 @@
 local SCAN_PER_JOB, SCAN_EXTRA = 4, 1000
 
 local function is_full(c)
-  return c.bytes <= 0 or c.looks <= 0
+  return c.bytes <= 0 or c.looks <= 0 or #c.ids >= W.claim_takes
 end
 
-local function claim_key(s, epoch)
-  return s.base .. ':claim:' .. epoch
-end
-
--- One job starts: it goes into the claim, and its blob into the answer. `of`: its flags and its line.
-local function grant(s, c, id, blob, of)
-  if not c.epoch then
-    c.epoch = call('HINCRBY', s.base, 'epoch', 1)
-    c.places, c.first = {}, #c.out
-  end
-  local places, out = c.places, c.out
-  local n, m = #places, #out
-  places[n + 1], places[n + 2] = digits[n / 2], id .. of
-  out[m + 1], out[m + 2] = id, blob
+-- One job starts: it goes into the claim, and its blob into the answer.
+local function grant(c, id, blob, flags, lane)
+  local n, m = #c.ids, #c.out
+  c.ids[n + 1], c.flags[n + 1], c.lanes[n + 1] = id, flags, lane
+  c.out[m + 1], c.out[m + 2] = id, blob
   c.bytes = c.bytes - #blob
 end
 
 -- A job that its lease must look at closer. Answers whether it started.
-local function grant_with_care(s, c, id, blob, flags, priority, lane)
+local function grant_with_care(s, c, id, blob, flags, lane)
   local j = W.read_job(s, id)
   if not j then
     return false
@@ -67,7 +58,7 @@ local function grant_with_care(s, c, id, blob, flags, priority, lane)
   if h.expires_at then
     call('ZREM', s.expiries, id)
   end
-  grant(s, c, id, blob, char(flags) .. priority .. lane)
+  grant(c, id, blob, char(flags), lane)
   return true
 end
 
@@ -101,7 +92,6 @@ local function lease_line(s, c, priority, lane, quota)
   quota = min(quota, c.looks)
   local line, heads = W.line_keys(s, priority, lane)
   local rows, is_head = next_of_line(s, line, heads, quota)
-  local plain_of = '\0' .. priority .. lane
   local granted, looked, from_list, from_heads = 0, 0, 0, {}
   local kinds = c.kinds
   -- As many blobs at once as will surely fit.
@@ -130,9 +120,9 @@ local function lease_line(s, c, priority, lane, quota)
       if blob and byte(blob, 2) == state and unpack_('>I8', blob, 3) == unpack_('>I8', rows[i]) then
         size = size + #blob
         if byte(blob, 1) == 0 and kinds[sub(blob, 12, 11 + byte(blob, 11))] then
-          grant(s, c, id, blob, plain_of)
+          grant(c, id, blob, '\0', lane)
           granted = granted + 1
-        elseif grant_with_care(s, c, id, blob, 0, priority, lane) then
+        elseif grant_with_care(s, c, id, blob, 0, lane) then
           granted = granted + 1
         end
       end
@@ -183,7 +173,7 @@ local function lease_suspect(s, c)
   if j.h.key then
     W.gate_starts(s, j)
   end
-  if not grant_with_care(s, c, first, call('HGET', s.jobs, first), SUSPECT, j.h.priority, lane) then
+  if not grant_with_care(s, c, first, call('HGET', s.jobs, first), SUSPECT, lane) then
     return 0
   end
   c.suspect = true
@@ -292,19 +282,21 @@ function W.lease(shards, wants, c)
   end
   c.looks, c.out, c.suspect, c.suspects_wait = wanted * SCAN_PER_JOB + SCAN_EXTRA, {}, false, false
   for i, s in ipairs(shards) do
-    c.epoch, c.first = nil, #c.out
+    c.ids, c.flags, c.lanes = {}, {}, {}
     more = W.advance(s).more or more
     if wants[i] > 0 and not is_full(c) then
       lease_from(s, c, wants[i])
     end
-    if c.epoch then
-      W.spread('HSET', claim_key(s, c.epoch), c.places, 2)
-      call('HSET', s.claims, c.epoch, concat({ c.holder, c.nonce, pack8(s.now), pack8(s.now + c.lease) }))
+    local epoch = 0
+    if #c.ids > 0 then
+      epoch = call('HINCRBY', s.base, 'epoch', 1)
+      W.put_claim(s, epoch, c, c.ids, c.flags, c.lanes)
       if call('HEXISTS', s.holders, c.holder) == 0 then
         call('HSET', s.holders, c.holder, pack8(s.now) .. c.node)
       end
     end
-    spans[2 * i - 1], spans[2 * i] = c.epoch or 0, (#c.out - c.first) / 2
+    more = more or is_full(c)
+    spans[2 * i - 1], spans[2 * i] = epoch, #c.ids
   end
   if #c.out == 0 then
     for _, s in ipairs(shards) do
@@ -313,25 +305,21 @@ function W.lease(shards, wants, c)
       call('HSET', s.base, 'asleep', 1)
     end
   end
-  return { spans, c.out, due < huge and string.format('%.0f', due) or '', (more or is_full(c)) and 1 or 0, string.format('%.0f', shards[1].now),
+  return { spans, c.out, due < huge and string.format('%.0f', due) or '', more and 1 or 0, string.format('%.0f', shards[1].now),
     { c.suspects_wait and 1 or 0, c.suspect and 1 or 0 } }
 end
 
 -- What the lease call `nonce` granted that is still leased.
 function W.leased_by(s, nonce)
   local found = {}
-  local claims = call('HGETALL', s.claims)
-  for i = 1, #claims, 2 do
-    local epoch, claim = claims[i], claims[i + 1]
-    if sub(claim, 17, 32) == nonce then
-      local places = call('HGETALL', claim_key(s, epoch))
-      for k = 1, #places, 2 do
-        local id = sub(places[k + 1], 1, 16)
+  for _, claim in ipairs(W.claims(s)) do
+    if claim:nonce() == nonce then
+      claim:each(function(place, id)
         local blob = call('HGET', s.jobs, id)
         if blob then
-          found[#found + 1] = { epoch, places[k], id, blob, string.format('%.0f', unpack8(claim, 33)) }
+          found[#found + 1] = { claim.epoch, place, id, blob, string.format('%.0f', claim:granted_at()) }
         end
-      end
+      end)
     end
   end
   return found
@@ -344,20 +332,17 @@ function W.beat(s, holder, node, lease, held, progress)
   local named, verdicts, strays = {}, {}, {}
   local asks = call('EXISTS', s.cancels) == 1
   local mine = {}
-  local claims = call('HGETALL', s.claims)
-  for i = 1, #claims, 2 do
-    if sub(claims[i + 1], 1, 16) == holder then
-      mine[claims[i]] = claims[i + 1]
+  for _, claim in ipairs(W.claims(s)) do
+    if claim:holder() == holder then
+      mine[claim.epoch], named[claim.epoch] = claim, {}
     end
   end
   for i = 1, #held, 3 do
-    local epoch, place, id = held[i], held[i + 1], held[i + 2]
-    local entry = mine[epoch] and call('HGET', claim_key(s, epoch), place)
+    local claim, place, id = mine[held[i]], tonumber(held[i + 1]), held[i + 2]
     local verdict = 1
-    if entry and sub(entry, 1, 16) == id then
+    if claim and claim:holds(place, id) then
       verdict = asks and call('HEXISTS', s.cancels, id) == 1 and 2 or 0
-      named[epoch] = (named[epoch] or 0) + 1
-      named[epoch .. ' ' .. place] = true
+      named[claim.epoch][place] = true
     end
     verdicts[#verdicts + 1] = verdict
   end
@@ -367,19 +352,14 @@ function W.beat(s, holder, node, lease, held, progress)
     end
   end
   for epoch, claim in pairs(mine) do
-    local key = claim_key(s, epoch)
-    if call('HLEN', key) > (named[epoch] or 0) then
-      local places = call('HGETALL', key)
-      for k = 1, #places, 2 do
-        if not named[epoch .. ' ' .. places[k]] and #strays < 500 then
-          strays[#strays + 1] = epoch
-          strays[#strays + 1] = places[k]
-          strays[#strays + 1] = sub(places[k + 1], 1, 16)
-          strays[#strays + 1] = sub(claim, 17, 32)
-          strays[#strays + 1] = string.format('%.0f', unpack8(claim, 33))
+    claim:each(function(place, id)
+      if not named[epoch][place] then
+        for _, of in ipairs({ epoch, place, id, claim:nonce(), string.format('%.0f', claim:granted_at()) }) do
+          strays[#strays + 1] = of
         end
       end
-    end
+      return #strays < 500
+    end)
   end
   return { verdicts, strays }
 end
