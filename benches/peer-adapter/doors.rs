@@ -1,4 +1,4 @@
-//! The producer's side: SQL from a connection of its own, or HTTP to the daemon.
+//! The producer's side: SQL from a connection of its own, our crate on Redis, Redis as any language has it, or HTTP to the daemon.
 
 use crate::{
     Payload,
@@ -13,6 +13,10 @@ use std::{
 };
 use tokio::sync::Semaphore;
 use tokio_postgres::{Client, NoTls, Statement, types::Type};
+use windlass::{
+    job::{Json, Name, NewJob},
+    store::{Options, Role, Store},
+};
 
 const KIND: &str = "bench.noop";
 
@@ -26,6 +30,8 @@ struct Envelope {
 #[derive(Clone)]
 pub enum Door {
     Sql(Arc<Sessions>),
+    /// Our crate's client of the store, one for all callers.
+    Crate(Arc<dyn Store>),
     /// By the function, all callers on one connection.
     Function(redis::aio::MultiplexedConnection),
     /// With the daemon behind it, where it is this program's own.
@@ -67,7 +73,8 @@ impl Door {
     pub async fn open(system: &str, callers: u64) -> Self {
         match system {
             "pg" => Self::sql(callers).await,
-            "redis" => Self::Function(redis_server().await),
+            "redis" => Self::Crate(open_redis().await),
+            "redis-fcall" => Self::Function(redis_server().await),
             _ => Self::Http(daemon::http(), Some(Arc::new(Daemon::start_as_door(&store(system)).await))),
         }
     }
@@ -76,7 +83,8 @@ impl Door {
     pub async fn open_beside_daemon(system: &str, callers: u64) -> Self {
         match system {
             "pg" => Self::sql(callers).await,
-            "redis" => Self::Function(redis_server().await),
+            "redis" => Self::Crate(open_redis().await),
+            "redis-fcall" => Self::Function(redis_server().await),
             _ => Self::Http(daemon::http(), None),
         }
     }
@@ -101,6 +109,7 @@ impl Door {
                 let row = sessions.with(async |client, enqueue| client.query_one(enqueue, &[&KIND, &payload]).await);
                 row.await.expect("the job is taken");
             }
+            Self::Crate(store) => put(store, vec![payload]).await,
             Self::Function(server) => enqueue(server.clone(), vec![payload]).await,
             Self::Http(http, _) => post(http, text(&Envelope { kind: KIND, payload })).await,
         }
@@ -113,6 +122,7 @@ impl Door {
                 let payloads: Vec<String> = payloads.iter().map(text).collect();
                 sessions.with(async |client, _| client.query_one(enqueue, &[&KIND, &payloads]).await).await.expect("the jobs are taken");
             }
+            Self::Crate(store) => put(store, payloads).await,
             Self::Function(server) => enqueue(server.clone(), payloads).await,
             Self::Http(http, _) => {
                 let jobs: Vec<Envelope> = payloads.into_iter().map(|payload| Envelope { kind: KIND, payload }).collect();
@@ -120,6 +130,18 @@ impl Door {
             }
         }
     }
+}
+
+async fn open_redis() -> Arc<dyn Store> {
+    windlass::store::open(&store("redis"), Role::Client, Options::default()).await.expect("the server answers")
+}
+
+async fn put(store: &Arc<dyn Store>, payloads: Vec<Payload>) {
+    let kind = Name::new(KIND).expect("a name");
+    let jobs: Vec<NewJob> = payloads.iter().map(|payload| NewJob::new(kind.clone(), Json::of(payload))).collect();
+    let count = jobs.len();
+    let answers = store.enqueue(jobs, None).await.expect("the jobs are taken");
+    assert_eq!(answers.len(), count);
 }
 
 async fn enqueue(mut server: redis::aio::MultiplexedConnection, payloads: Vec<Payload>) {
@@ -148,7 +170,7 @@ async fn post(http: &reqwest::Client, body: String) {
 pub fn store(system: &str) -> String {
     match system {
         "sqlite" => format!("sqlite:{}/windlass.db", std::env::var("BENCH_SQLITE_DIR").expect("BENCH_SQLITE_DIR names a folder")),
-        "redis" | "redis-http" => std::env::var("BENCH_REDIS_URL").expect("BENCH_REDIS_URL names a server"),
+        "redis" | "redis-fcall" | "redis-http" => std::env::var("BENCH_REDIS_URL").expect("BENCH_REDIS_URL names a server"),
         _ => std::env::var("BENCH_PG_URL").expect("BENCH_PG_URL names a database"),
     }
 }

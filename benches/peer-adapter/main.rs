@@ -4,8 +4,8 @@
 //!     cargo build --release --bin windlass --example peer-adapter
 //!     BENCH_EXTRA="windlass_pg=pg:$PWD/target/release/examples/peer-adapter pg" bench/peers/run peers
 //!
-//! `peer-adapter pg|pg-http|redis|redis-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, `redis` by `FCALL windlass_enqueue`,
-//! the others by HTTP.
+//! `peer-adapter pg|pg-http|redis|redis-fcall|redis-http|sqlite VERB key=value…`: `pg` enqueues by `windlass.enqueue`, `redis` by our crate's client
+//! of the store, `redis-fcall` by `FCALL windlass_enqueue` as from any language, the others by HTTP.
 
 #[expect(dead_code, reason = "the soaks use the rest")]
 #[path = "../support/daemon.rs"]
@@ -65,7 +65,9 @@ fn say(line: &Value) {
 #[tokio::main]
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, system, verb, ..] = args.as_slice() else { panic!("peer-adapter pg|pg-http|redis|redis-http|sqlite VERB key=value…") };
+    let [_, system, verb, ..] = args.as_slice() else {
+        panic!("peer-adapter pg|pg-http|redis|redis-fcall|redis-http|sqlite VERB key=value…")
+    };
     match verb.as_str() {
         "reset" => {
             doors::reset(system).await;

@@ -17,14 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 impl RedisStore {
-    pub(super) async fn enqueue_jobs(&self, jobs: Vec<NewJob>, now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
-        let queues = self.queues_of(&jobs).await?;
+    pub(super) async fn enqueue_jobs(&self, jobs: &[NewJob], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
+        let queues = self.queues_of(jobs).await?;
         let answers = match self.server.is_cluster() {
-            true => self.enqueue_in_cluster(&jobs, &queues, now).await?,
+            true => self.enqueue_in_cluster(jobs, &queues, now).await?,
             false => {
                 let replies: Vec<Value> =
                     self.server.ask(Effect::Promises, &self.call_of("enqueue", jobs.iter().zip(&queues), now)).await?;
-                replies.into_iter().map(answer).collect::<Result<_>>()?
+                jobs.iter().zip(replies).map(|(job, reply)| answer(job, reply)).collect::<Result<_>>()?
             }
         };
         self.wakes.work();
@@ -38,8 +38,14 @@ impl RedisStore {
         let keys: Vec<String> = shards.into_iter().map(|queue| self.base(queue)).collect();
         let mut call = function(name, &keys);
         call.arg(instant(now));
-        for (job, queue) in jobs {
-            call.arg(numbers[queue]).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
+        let heads: Vec<(usize, Vec<u8>, &NewJob)> =
+            jobs.map(|(job, queue)| (numbers[queue], asked::packed(&Asked::of(job)), job)).collect();
+        for group in heads.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
+            let [(number, head, _), ..] = group else { continue };
+            call.arg(number).arg(head.as_slice()).arg(group.len());
+            for (_, _, job) in group {
+                call.arg(job.id.0.as_bytes()).arg(job.payload.as_str());
+            }
         }
         call
     }
@@ -59,7 +65,7 @@ impl RedisStore {
         let mut answers: Vec<Option<Enqueued>> = vec![None; jobs.len()];
         for (indexes, replies) in self.on_shards::<Vec<Value>>("enqueue", &shards, jobs, queues, now).await? {
             for (&index, reply) in indexes.iter().zip(replies) {
-                answers[index] = Some(answer(reply)?);
+                answers[index] = Some(answer(&jobs[index], reply)?);
             }
         }
         self.deliver(now).await;
@@ -138,11 +144,16 @@ fn in_whole_call(error: Error, indexes: &[usize]) -> Error {
     }
 }
 
-/// Whether it is a duplicate, the letter of its state, and the id.
-fn answer(reply: Value) -> Result<Enqueued> {
+/// Whether it is a duplicate, the letter of its state; and of a duplicate, whose: otherwise it is the job that was asked for.
+fn answer(job: &NewJob, reply: Value) -> Result<Enqueued> {
     let bytes = reply::bytes(reply)?;
     let [duplicate, state, id @ ..] = bytes.as_slice() else { return odd("an answer a job") };
-    let Ok(id) = Uuid::from_slice(id) else { return odd("an id") };
+    let duplicate = *duplicate == b'1';
+    let id = match Uuid::from_slice(id) {
+        Ok(id) if duplicate => JobId(id),
+        Err(_) if !duplicate => job.id,
+        _ => return odd("an id of a duplicate"),
+    };
     let status = match state {
         b's' => State::Scheduled,
         b'p' => State::Parked,
@@ -152,7 +163,7 @@ fn answer(reply: Value) -> Result<Enqueued> {
         b'd' => State::Dead,
         _ => State::Queued,
     };
-    Ok(Enqueued { id: JobId(id), status, duplicate: *duplicate == b'1' })
+    Ok(Enqueued { id, status, duplicate })
 }
 
 /// As the library takes it: nothing means its server's clock.

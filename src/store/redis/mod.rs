@@ -8,6 +8,7 @@ mod connection;
 mod durability;
 mod enqueue;
 mod error;
+mod gather;
 mod lease;
 mod library;
 mod post;
@@ -37,6 +38,7 @@ use async_trait::async_trait;
 use connection::{Server, function};
 use enqueue::instant;
 use error::Effect;
+use gather::Gathering;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,6 +80,7 @@ pub struct RedisStore {
     /// The place where no other daemon can be.
     node: Option<String>,
     known: Mutex<Known>,
+    gathering: Gathering,
     /// Queues that others have made, and we have not enrolled yet.
     made: Arc<Mutex<BTreeSet<Name>>>,
     stop: CancellationToken,
@@ -86,7 +89,7 @@ pub struct RedisStore {
 /// What the store needs not ask for again.
 #[derive(Default)]
 struct Known {
-    settings: Option<Settings>,
+    settings: Option<Arc<Settings>>,
     /// By its number.
     queues: Arc<BTreeMap<i64, Name>>,
     leased_from: BTreeSet<Name>,
@@ -115,7 +118,17 @@ impl RedisStore {
                 Listener { clients: server.clients.clone(), made: made.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
             tokio::spawn(listener.run());
         }
-        let store = Self { server, prefix: config.prefix, clock, wakes, node, known: Mutex::default(), made, stop };
+        let store = Self {
+            server,
+            prefix: config.prefix,
+            clock,
+            wakes,
+            node,
+            known: Mutex::default(),
+            gathering: Gathering::default(),
+            made,
+            stop,
+        };
         store.take_back().await?;
         Ok(store)
     }
@@ -150,16 +163,16 @@ impl RedisStore {
     }
 
     fn know_settings(&self, settings: Settings) {
-        self.known().settings = Some(settings);
+        self.known().settings = Some(Arc::new(settings));
     }
 
-    async fn known_settings(&self) -> Result<Settings> {
+    async fn known_settings(&self) -> Result<Arc<Settings>> {
         let known = self.known().settings.clone();
         match known {
             Some(settings) => Ok(settings),
             None => {
-                let settings = self.read_settings().await?;
-                self.know_settings(settings.clone());
+                let settings = Arc::new(self.read_settings().await?);
+                self.known().settings = Some(Arc::clone(&settings));
                 Ok(settings)
             }
         }
@@ -296,7 +309,7 @@ impl Drop for RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>> {
-        self.enqueue_jobs(jobs, self.now_or(now)).await
+        self.enqueue_together(jobs, self.now_or(now)).await
     }
 
     async fn lease(&self, request: LeaseRequest, now: Now) -> Result<LeaseReply> {

@@ -13,6 +13,7 @@
 --   <base>:due, :parks, :expiries, :opening      zsets    what time brings: scheduled jobs, ends of parks, of patience, gates
 --   <base>:line:<priority>:<lane>     list   position and id; the lane is the tenant, or nothing in an unfair queue
 --   <base>:heads:<priority>:<lane>    zset   jobs of that line that came (back) to an older position
+--   <base>:levels         set     priorities that any line ever had
 --   <base>:open:<priority>            zset   lines in which somebody waits, by virtual time;  <base>:vt:<priority> of the others
 --   <base>:shut           set     lanes that are at their tenant's cap;  <base>:slots hash: lane -> jobs that run
 --   <base>:suspects       zset    jobs that run alone, by position

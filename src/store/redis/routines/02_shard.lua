@@ -2,8 +2,8 @@
 
 local DEFAULT_KIND = { queue = 'default', priority = 5, max_attempts = 5, timeout_ms = 300000, on_expire = 'cancel', park_for_ms = 604800000 }
 local DEFAULT_QUEUE = { key_concurrency = 1, fair = true, tenant_weights = {}, on_head = 'block' }
--- The settings last read, so that they are decoded once a change and not once a call.
-local known = { text = '{}', settings = { queues = {}, kinds = {} } }
+-- The settings last read, so that they are decoded once a change and not once a call; and the queues' rules as they follow from them.
+local known = { text = '{}', settings = { queues = {}, kinds = {} }, rules = {} }
 
 local Shard = {}
 Shard.__index = function(s, name)
@@ -56,11 +56,9 @@ function W.finish()
 end
 
 function W.open(base, now)
-  local s = setmetatable({ base = base, now = now, moved = {}, lanes = {}, gates = {}, refills = {}, work = false, cancelled = false }, Shard)
-  rawset(s, 'prefix', match(base, '^(.*):{') or base)
-  rawset(s, 'tag', match(base, '{(.*)}$'))
-  rawset(s, 'queue', s.tag)
-  return s
+  local prefix, tag = match(base, '^(.*):{(.*)}$')
+  return setmetatable({ base = base, prefix = prefix or base, tag = tag, queue = tag, now = now, moved = {}, lanes = {}, gates = {}, refills = {},
+    work = false, cancelled = false }, Shard)
 end
 
 -- Lets in who may come, at all gates of which somebody left.
@@ -176,7 +174,7 @@ local function settings_of(s)
       local settings = cjson.decode(text)
       settings.queues = settings.queues or {}
       settings.kinds = settings.kinds or {}
-      known = { text = text, settings = settings }
+      known = { text = text, settings = settings, rules = {} }
     end
     rawset(s, 'set', known.settings)
   end
@@ -190,6 +188,11 @@ local function or_default(value, default)
   return value
 end
 
+-- The same table as long as nothing is configured anew.
+function Shard.settings_now(s)
+  return settings_of(s)
+end
+
 -- Bytes that a payload may have.
 function Shard.payload_bytes(s)
   return settings_of(s).payload_bytes or 1048576
@@ -199,19 +202,25 @@ function Shard.kind(s, kind)
   return settings_of(s).kinds[kind] or DEFAULT_KIND
 end
 
+local function rate_of(r)
+  r = or_default(r, nil)
+  return r and { interval = max(math.ceil(1000000 / r.per_second), 1), burst = max(r.burst, 1) }
+end
+
+local function rules_of(of)
+  return {
+    concurrency = or_default(of.concurrency, nil), key_concurrency = max(or_default(of.key_concurrency, 1), 1), rate = rate_of(of.rate),
+    key_rate = rate_of(of.key_rate), tenant_concurrency = or_default(of.tenant_concurrency, nil), fair = or_default(of.fair, true),
+    weights = or_default(of.tenant_weights, {}), skip = of.on_head == 'skip',
+  }
+end
+
 -- The queue's own rules, with nil for what is not limited.
 function Shard.rules(s)
   if not rawget(s, 'rule') then
     local of = settings_of(s).queues[s.queue] or DEFAULT_QUEUE
-    local function rate(r)
-      r = or_default(r, nil)
-      return r and { interval = max(math.ceil(1000000 / r.per_second), 1), burst = max(r.burst, 1) }
-    end
-    rawset(s, 'rule', {
-      concurrency = or_default(of.concurrency, nil), key_concurrency = max(or_default(of.key_concurrency, 1), 1), rate = rate(of.rate),
-      key_rate = rate(of.key_rate), tenant_concurrency = or_default(of.tenant_concurrency, nil), fair = or_default(of.fair, true),
-      weights = or_default(of.tenant_weights, {}), skip = of.on_head == 'skip',
-    })
+    known.rules[of] = known.rules[of] or rules_of(of)
+    rawset(s, 'rule', known.rules[of])
   end
   return s.rule
 end

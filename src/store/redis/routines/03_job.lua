@@ -124,6 +124,35 @@ function W.unhex(text)
   return (string.gsub(string.lower(text), '%x%x', UNHEX))
 end
 
+-- Those of one call differ in their ends only.
+local front, front_text
+local FRONT, END = string.gsub('xxxx-xx-xx-xx-xx', 'x', '%%02x'), '%02x%02x%02x%02x'
+
+function W.uuid(id)
+  local of = sub(id, 1, 12)
+  if of ~= front then
+    front, front_text = of, string.format(FRONT, byte(of, 1, 12))
+  end
+  return front_text .. string.format(END, byte(id, 13, 16))
+end
+
+-- RFC 3339, from days since 1970 by Howard Hinnant's `civil_from_days`.
+function W.rfc3339(us)
+  local seconds = floor(us / 1000000)
+  local days = floor(seconds / 86400)
+  local rest = seconds - days * 86400
+  local z = days + 719468
+  local era = floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, doy - floor((153 * mp + 2) / 5) + 1, floor(rest / 3600),
+    floor(rest / 60) % 60, rest % 60, us - seconds * 1000000)
+end
+
 function W.is_name(text)
   return #text <= 128 and find(text, '^%w[%w_.:-]*$') ~= nil
 end

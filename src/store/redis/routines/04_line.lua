@@ -11,6 +11,13 @@ local function clock_of(s, priority)
   return tonumber(call('HGET', s.base, 'clock:' .. priority) or 0)
 end
 
+-- The queue's virtual time is that of who was served last.
+function W.move_clock(s, priority, vtime)
+  if vtime > clock_of(s, priority) then
+    call('HSET', s.base, 'clock:' .. priority, vtime)
+  end
+end
+
 -- The line has somebody waiting: it joins at the queue's virtual time. It claims nothing for the time it was away, and owes
 -- nothing to those who were served meanwhile.
 function W.open_line(s, priority, lane)
@@ -19,22 +26,28 @@ function W.open_line(s, priority, lane)
   end
   local times = s.base .. ':vt:' .. priority
   local vtime = tonumber(call('HGET', times, lane) or 0)
-  if call('ZADD', s.base .. ':open:' .. priority, 'NX', max(vtime, clock_of(s, priority)), lane) == 1 and vtime > 0 then
-    call('HDEL', times, lane)
+  if call('ZADD', s.base .. ':open:' .. priority, 'NX', max(vtime, clock_of(s, priority)), lane) == 1 then
+    call('SADD', s.levels, priority)
+    if vtime > 0 then
+      call('HDEL', times, lane)
+    end
   end
 end
 
--- Takes the line out of those that are served; its virtual time is kept while it is ahead of the queue's.
-function W.close_line(s, priority, lane)
+-- The priorities in which somebody may wait, the most urgent first.
+function W.levels(s)
+  local levels = call('SMEMBERS', s.levels)
+  table.sort(levels)
+  return levels
+end
+
+-- Takes the line out of those that are served; its virtual time, which may be known, is kept while it is ahead of the queue's.
+function W.close_line(s, priority, lane, vtime)
   local open = s.base .. ':open:' .. priority
-  local vtime = tonumber(call('ZSCORE', open, lane) or 0)
-  if vtime > 0 then
-    call('ZREM', open, lane)
-    if vtime > clock_of(s, priority) then
-      call('HSET', s.base .. ':vt:' .. priority, lane, vtime)
-    end
-  else
-    call('ZREM', open, lane)
+  vtime = vtime or tonumber(call('ZSCORE', open, lane) or 0)
+  call('ZREM', open, lane)
+  if vtime > 0 and vtime > clock_of(s, priority) then
+    call('HSET', s.base .. ':vt:' .. priority, lane, vtime)
   end
 end
 

@@ -1,7 +1,8 @@
--- Jobs come in. An item is an id, a head and a payload, as rows.rs packs them.
+-- Jobs come in, in groups: those of one group go to one shard and have the same head, and each its id and its payload.
 
+-- Whether it is a duplicate, the letter of its state; and of a duplicate, whose.
 local function answer(id, state, is_duplicate)
-  return (is_duplicate and '1' or '0') .. state .. id
+  return is_duplicate and '1' .. state .. id or '0' .. state
 end
 
 local function refuse(code, index, id)
@@ -126,46 +127,51 @@ function W.is_elsewhere(s, id)
   return false
 end
 
--- Looks for whatever would refuse one of the items, so that nothing is written if anything is.
-function W.refusal(items)
-  local ids, keys, uniques = {}, {}, {}
-  for _, item in ipairs(items) do
-    local s, n, index = item.shard, item.n, item.index
-    local id = item.id
-    local known = ids[id]
-    if not known then
-      local j = W.read_job(s, id)
-      known = j and j.h
-      if not known and n.is_producers and W.is_elsewhere(s, id) then
-        return refuse('CONFLICT', index, id)
-      end
+-- What would refuse this job, if anything does. `seen`: what those before it bring.
+local function refusal_of(s, n, id, index, seen)
+  local known = seen.ids[id]
+  if not known then
+    local j = W.read_job(s, id)
+    known = j and j.h
+    if not known and n.is_producers and W.is_elsewhere(s, id) then
+      return refuse('CONFLICT', index, id)
     end
-    if known then
-      if not is_same(known, n) then
-        return refuse('CONFLICT', index, id)
-      end
-    else
-      local is_new = true
-      if n.idempotency_key then
-        local name = tenant_key(n, n.idempotency_key)
-        local used = keys[name] or idempotent(s, name)
-        if used and used.fingerprint ~= n.fingerprint then
-          return refuse('CONFLICT', index, used.id)
-        end
-        is_new = not used
-        keys[name] = used or { id = id, fingerprint = n.fingerprint }
-      end
-      if is_new and n.unique then
-        local name = tenant_key(n, n.unique.key)
-        local holder = uniques[s.base .. name] or holder_of(s, name)
-        if holder and n.unique.on_duplicate == 'reject' then
-          return refuse('DUPLICATE', index, holder.id)
-        end
-        uniques[s.base .. name] = holder or { id = id }
-        is_new = not holder
-      end
-      if is_new then
-        ids[id] = { fingerprint = n.is_producers and n.fingerprint or nil }
+  end
+  if known then
+    return not is_same(known, n) and refuse('CONFLICT', index, id) or nil
+  end
+  local name = n.idempotency_key and tenant_key(n, n.idempotency_key)
+  local used = name and (seen.keys[name] or idempotent(s, name))
+  if used and used.fingerprint ~= n.fingerprint then
+    return refuse('CONFLICT', index, used.id)
+  elseif used then
+    return nil
+  elseif name then
+    seen.keys[name] = { id = id, fingerprint = n.fingerprint }
+  end
+  if n.unique then
+    local unique = s.base .. tenant_key(n, n.unique.key)
+    local holder = seen.uniques[unique] or holder_of(s, tenant_key(n, n.unique.key))
+    if holder and n.unique.on_duplicate == 'reject' then
+      return refuse('DUPLICATE', index, holder.id)
+    end
+    seen.uniques[unique] = holder or { id = id }
+    if holder then
+      return nil
+    end
+  end
+  seen.ids[id] = { fingerprint = n.is_producers and n.fingerprint or nil }
+end
+
+-- Looks for whatever would refuse one of the jobs, so that nothing is written if anything is.
+function W.refusal(groups)
+  local index, seen = -1, { ids = {}, keys = {}, uniques = {} }
+  for _, group in ipairs(groups) do
+    for _, id in ipairs(group.ids) do
+      index = index + 1
+      local refused = refusal_of(group.shard, group.n, id, index, seen)
+      if refused then
+        return refused
       end
     end
   end
@@ -173,17 +179,32 @@ end
 
 -- ---------------------------------------------------------------- plain jobs
 
--- What jobs of this head have in common, if there is nothing to look at but their ids; nothing otherwise.
+-- Stands in a head for the instant of the call.
+local NOW = 2 ^ 52 + 1
+local NOW_PACKED = pack8(NOW)
+
+-- What jobs of this head have in common, if there is nothing to look at but their ids; nothing otherwise. It stays while the settings do: only
+-- the instant is another in each call.
 function W.plain(s, n)
-  if n.common then
-    return n.common
+  local common, settings = n.common, s:settings_now()
+  if common and common.settings == settings then
+    common.rest = concat(common.parts, pack8(s.now))
+    return common
   elseif n.run_at or n.delay_ms or n.expires_at or n.unique or n.idempotency_key or n.key or n.after or n.on_success or n.on_failure or n.is_producers then
     return nil
   end
   local j = W.new_job(s, '', n, '')
+  j.h.created_at, j.h.run_at = NOW, NOW
   local head = cmsgpack.pack(j.h)
-  n.common = { priority = j.h.priority, lane = W.lane(j), rest = concat({ char(#n.kind), n.kind, pack('>I4', #head), head }) }
-  return n.common
+  common = { settings = settings, priority = j.h.priority, lane = W.lane(j), parts = {} }
+  local text, at = concat({ char(#n.kind), n.kind, pack('>I4', #head), head }), 1
+  repeat
+    local from, stop = find(text, NOW_PACKED, at, true)
+    common.parts[#common.parts + 1] = sub(text, at, (from or 0) - 1)
+    at = (stop or 0) + 1
+  until not from
+  n.common = common
+  return W.plain(s, n)
 end
 
 -- Writes jobs that have `common` in common; `answers` from `at` on.
@@ -191,29 +212,26 @@ function W.put_plain(s, common, ids, payloads, answers, at, are_new)
   local known = are_new and {} or W.fields(s.jobs, ids)
   local jobs, scores, places = {}, {}, {}
   local pos = s:next_pos(#ids)
-  local seen = {}
+  local seen, rest, n = {}, common.rest, 0
   for i = 1, #ids do
     local id = ids[i]
+    answers[at + i - 1] = '0q'
     if known[i] then
       local _, j = W.state_of(s, id)
       answers[at + i - 1] = answer(id, j and (j.state == 's' or j.state == 'p') and j.state or 'q', false)
-    else
-      if not seen[id] then
-        local position, n = pack8(pos), #places
-        jobs[2 * n + 1], jobs[2 * n + 2] = id, concat({ '\0q', position, common.rest, payloads[i] })
-        scores[2 * n + 1], scores[2 * n + 2] = '0', id
-        places[n + 1] = position .. id
-        pos = pos + 1
-        seen[id] = true
-      end
-      answers[at + i - 1] = answer(id, 'q', false)
+    elseif not seen[id] then
+      local position = pack8(pos + n)
+      n, seen[id] = n + 1, true
+      jobs[2 * n - 1], jobs[2 * n] = id, '\0q' .. position .. rest .. payloads[i]
+      scores[2 * n - 1], scores[2 * n] = '0', id
+      places[n] = position .. id
     end
   end
-  if #places > 0 then
+  if n > 0 then
     W.spread('HSET', s.jobs, jobs, 2)
     W.spread('ZADD', s.ids, scores, 2)
     W.append(s, common.priority, common.lane, places)
-    s:count('queued', #places)
+    s:count('queued', n)
   end
 end
 
@@ -356,53 +374,56 @@ end
 
 -- ---------------------------------------------------------------- the call
 
--- Takes in what `each` brings, job by job: its shard, its id, its head and its payload. Those that share a head and hold nothing are
--- written together; `read` makes of a head what the producer said. `are_new`: their ids were minted by this call.
-function W.take_in(each, read, answers, are_new)
-  local s, common, last, ids, payloads, at = nil, nil, nil, {}, {}, 1
+-- Takes in all jobs of the groups, in their order. Those of a group that hold nothing are written together. `are_new`: their ids were minted by
+-- this call.
+function W.take_in(groups, answers, are_new)
   local waits = {}
-  local function flush()
-    if #ids > 0 then
-      W.put_plain(s, common, ids, payloads, answers, at, are_new)
-      at, ids, payloads = at + #ids, {}, {}
-    end
-  end
-  for shard, id, head, payload in each do
-    if head ~= last or shard ~= s then
-      flush()
-      s, last, common = shard, head, W.plain(shard, read(head))
-    end
+  for _, group in ipairs(groups) do
+    local s, n, ids, at = group.shard, group.n, group.ids, #answers
+    local common = W.plain(s, n)
     if common then
-      ids[#ids + 1], payloads[#payloads + 1] = id, payload
+      W.put_plain(s, common, ids, group.payloads, answers, at + 1, are_new)
     else
-      local n = read(head)
-      local is_new = n.after and call('HEXISTS', s.jobs, id) == 0
-      answers[at] = W.enqueue_one(s, id, n, payload)
-      if is_new then
-        waits[#waits + 1] = { at, s }
+      for i, id in ipairs(ids) do
+        local is_new = n.after and call('HEXISTS', s.jobs, id) == 0
+        answers[at + i] = W.enqueue_one(s, id, n, group.payloads[i])
+        if is_new and answers[at + i] == '0p' then
+          waits[#waits + 1] = { at = at + i, shard = s, id = id }
+        end
       end
-      at = at + 1
     end
   end
-  flush()
   -- Dependencies last, so that a job may wait for one that stands behind it in the same call.
   for _, wait in ipairs(waits) do
-    local place, shard = wait[1], wait[2]
-    local id = sub(answers[place], 3)
-    local j = sub(answers[place], 1, 2) == '0p' and W.read_job(shard, id)
+    local j = W.read_job(wait.shard, wait.id)
     if j and j.state == 'p' then
-      answers[place] = answer(id, W.letter(W.look_at_parents(shard, j)), false)
+      answers[wait.at] = answer(wait.id, W.letter(W.look_at_parents(wait.shard, j)), false)
     end
   end
 end
 
--- Jobs as the driver packs them: of each, the number of its shard, its id, its head and its payload, from `from` on.
-function W.packed_jobs(shards, args, from)
-  local i = from - 4
-  return function()
-    i = i + 4
-    if args[i] then
-      return shards[tonumber(args[i])], args[i + 1], args[i + 2], args[i + 3]
+-- The groups as the driver packs them, from `from` on: of each the number of its shard, its head, how many they are, and their ids and payloads.
+function W.packed_groups(shards, args, from)
+  local groups, at = {}, from
+  while args[at] do
+    local ids, payloads, n = {}, {}, tonumber(args[at + 2])
+    local first = at + 1
+    for i = 1, n do
+      ids[i], payloads[i] = args[first + 2 * i], args[first + 2 * i + 1]
     end
-  end, cmsgpack.unpack
+    groups[#groups + 1] = { shard = shards[tonumber(args[at])], n = cmsgpack.unpack(args[at + 1]), ids = ids, payloads = payloads }
+    at = at + 3 + 2 * n
+  end
+  return groups
+end
+
+-- Whether something that is there already may refuse one of them: nothing of jobs whose ids a door minted, and that hold no key.
+function W.may_be_refused(groups)
+  for _, group in ipairs(groups) do
+    local n = group.n
+    if n.is_producers or n.idempotency_key or n.unique then
+      return true
+    end
+  end
+  return false
 end

@@ -55,7 +55,7 @@ end
 receive.job = function(s, m)
   local n, id = cmsgpack.unpack(W.unhex(m.n)), W.unhex(m.id)
   local taken = false
-  if not W.refusal({ { shard = s, id = id, n = n, index = 0 } }) then
+  if not W.refusal({ { shard = s, n = n, ids = { id } } }) then
     local answered = W.enqueue_one(s, id, n, n.payload)
     taken = sub(answered, 1, 1) == '0'
     local j = sub(answered, 2, 2) == 'p' and W.read_job(s, id)

@@ -2,12 +2,12 @@
 --
 --   <base>:claims         hash     epoch -> holder, nonce, granted_at, until, how many are left; then a byte for each place: its flags,
 --                                  or OVER once its lease has ended
---   <base>:claim:<epoch>  string   of each place the id and the number of its lane, or 0; behind them the lanes, as a list
+--   <base>:claim:<epoch>  string   the ids; if any has a lane, behind them of each place its lane's number, or 0, and the lanes, as a list
 --
 -- A place is counted from 0. Nothing is looked for: a lease says its epoch and its place.
 
 local OVER = 255
-local HEAD, ENTRY = 50, 18
+local HEAD, ID = 50, 16
 -- How many are left is written in two bytes.
 W.claim_takes = 65535
 
@@ -24,20 +24,16 @@ end
 
 -- A new claim of a holder on jobs in the order of their places: ids, flags and lanes.
 function W.put_claim(s, epoch, c, ids, flags, lanes)
-  local numbers, names, entries = { [''] = 0 }, {}, {}
-  for i = 1, #ids do
+  local numbers, names, of = { [''] = '\0\0' }, {}, {}
+  for i = 1, #lanes do
     local lane = lanes[i]
-    local number = numbers[lane]
-    if not number then
-      number = #names + 1
-      names[number], numbers[lane] = lane, number
+    if not numbers[lane] then
+      names[#names + 1] = lane
+      numbers[lane] = pack('>I2', #names)
     end
-    entries[2 * i - 1], entries[2 * i] = ids[i], number == 0 and '\0\0' or pack('>I2', number)
+    of[i] = numbers[lane]
   end
-  if #names > 0 then
-    entries[#entries + 1] = cmsgpack.pack(names)
-  end
-  call('SET', key_of(s, epoch), concat(entries))
+  call('SET', key_of(s, epoch), concat(ids) .. (#names > 0 and concat(of) .. cmsgpack.pack(names) or ''))
   call('HSET', s.claims, epoch, head_of(c.holder, c.nonce, s.now, s.now + c.lease, #ids) .. concat(flags))
 end
 
@@ -78,7 +74,9 @@ end
 -- The flags of a place, or nothing when its lease has ended.
 function Claim.flags(c, place)
   local flags = byte(c.row, HEAD + 1 + place)
-  return flags ~= OVER and flags or nil
+  if flags ~= OVER then
+    return flags
+  end
 end
 
 local function entries_of(c)
@@ -87,19 +85,18 @@ local function entries_of(c)
 end
 
 function Claim.id(c, place)
-  return sub(c.entries or entries_of(c), ENTRY * place + 1, ENTRY * place + 16)
+  local at = ID * place
+  return sub(c.entries or entries_of(c), at + 1, at + ID)
 end
 
 -- The line that it came from, or nothing.
 function Claim.lane(c, place)
-  local entries = entries_of(c)
-  local high, low = byte(entries, ENTRY * place + 17, ENTRY * place + 18)
-  local number = high * 256 + low
-  if number == 0 then
+  local entries, ids = entries_of(c), ID * c.places
+  if #entries == ids then
     return ''
   end
-  c.lanes = c.lanes or cmsgpack.unpack(sub(entries, ENTRY * c.places + 1))
-  return c.lanes[number]
+  c.lanes = c.lanes or cmsgpack.unpack(sub(entries, ids + 2 * c.places + 1))
+  return c.lanes[unpack_('>I2', entries, ids + 2 * place + 1)] or ''
 end
 
 -- Whether this job is leased at this place.

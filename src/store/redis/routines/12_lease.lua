@@ -5,15 +5,15 @@
 local SCAN_PER_JOB, SCAN_EXTRA = 4, 1000
 
 local function is_full(c)
-  return c.bytes <= 0 or c.looks <= 0 or #c.ids >= W.claim_takes
+  return c.bytes <= 0 or c.looks <= 0 or c.granted >= W.claim_takes
 end
 
 -- One job starts: it goes into the claim, and its blob into the answer.
 local function grant(c, id, blob, flags, lane)
-  local n, m = #c.ids, #c.out
-  c.ids[n + 1], c.flags[n + 1], c.lanes[n + 1] = id, flags, lane
-  c.out[m + 1], c.out[m + 2] = id, blob
-  c.bytes = c.bytes - #blob
+  local n, m, out = c.granted + 1, c.told, c.out
+  c.ids[n], c.flags[n], c.lanes[n] = id, flags, lane
+  out[m + 1], out[m + 2] = id, blob
+  c.granted, c.told, c.bytes = n, m + 2, c.bytes - #blob
 end
 
 -- A job that its lease must look at closer. Answers whether it started.
@@ -89,7 +89,7 @@ local LIST, HEADS = byte('q'), byte('h')
 
 -- Takes up to `quota` rows from the head of one line. Answers how many were granted, and how many were looked at.
 local function lease_line(s, c, priority, lane, quota)
-  quota = min(quota, c.looks)
+  quota = min(quota, c.looks, W.claim_takes - c.granted)
   local line, heads = W.line_keys(s, priority, lane)
   local rows, is_head = next_of_line(s, line, heads, quota)
   local granted, looked, from_list, from_heads = 0, 0, 0, {}
@@ -105,11 +105,11 @@ local function lease_line(s, c, priority, lane, quota)
     local blobs = call('HMGET', s.jobs, unpack(ids))
     local size = 0
     for i = at, last do
-      if is_full(c) then
+      if c.bytes <= 0 then
         break
       end
       local id, blob, state = ids[i - at + 1], blobs[i - at + 1], LIST
-      looked, c.looks = looked + 1, c.looks - 1
+      looked = looked + 1
       if is_head[i] then
         state = HEADS
         from_heads[#from_heads + 1] = id
@@ -117,7 +117,7 @@ local function lease_line(s, c, priority, lane, quota)
         from_list = from_list + 1
       end
       -- One that has left its place is passed over.
-      if blob and byte(blob, 2) == state and unpack_('>I8', blob, 3) == unpack_('>I8', rows[i]) then
+      if blob and byte(blob, 2) == state and sub(blob, 3, 10) == sub(rows[i], 1, 8) then
         size = size + #blob
         if byte(blob, 1) == 0 and kinds[sub(blob, 12, 11 + byte(blob, 11))] then
           grant(c, id, blob, '\0', lane)
@@ -130,6 +130,7 @@ local function lease_line(s, c, priority, lane, quota)
     step = max(1, min(CHUNK, floor(c.bytes / max(size / (last - at + 1), 1))))
     at = last + 1
   end
+  c.looks = c.looks - looked
   if from_list > 0 then
     call('LTRIM', line, from_list, -1)
   end
@@ -186,7 +187,7 @@ end
 -- Serves the lines: the most urgent priority first, within it the line of lowest virtual time.
 local function lease_lines(s, c, want)
   local rules = s:rules()
-  for priority = 0, 9 do
+  for _, priority in ipairs(W.levels(s)) do
     local open = s.base .. ':open:' .. priority
     while want > 0 and not is_full(c) do
       local first = call('ZRANGE', open, 0, 1, 'WITHSCORES')
@@ -203,20 +204,19 @@ local function lease_lines(s, c, want)
         granted, looked = lease_line(s, c, priority, lane, quota)
       end
       want = want - granted
+      vtime = vtime + step * granted
       if granted > 0 then
-        call('ZADD', open, vtime + step * granted, lane)
-        local clock = 'clock:' .. priority
-        local at = vtime + step * (granted - 1)
-        if at > tonumber(call('HGET', s.base, clock) or 0) then
-          call('HSET', s.base, clock, at)
-        end
+        W.move_clock(s, priority, vtime - step)
       end
-      if granted == room then
-        W.shut_lane(s, lane)
-      elseif W.is_line_empty(s, priority, lane) then
-        W.close_line(s, priority, lane)
-      elseif looked == 0 then
-        break
+      if granted < room and W.is_line_empty(s, priority, lane) then
+        W.close_line(s, priority, lane, vtime)
+      else
+        call('ZADD', open, vtime, lane)
+        if granted == room then
+          W.shut_lane(s, lane)
+        elseif looked == 0 then
+          break
+        end
       end
     end
   end
@@ -238,18 +238,18 @@ local function lease_from(s, c, want)
   if want <= 0 then
     return
   end
-  local before = #c.out
+  local before = c.told
   want = want - lease_suspect(s, c)
   local left = want
   repeat
-    local so_far = #c.out
+    local so_far = c.told
     lease_lines(s, c, left)
-    left = left - (#c.out - so_far) / 2
+    left = left - (c.told - so_far) / 2
     -- Those that were looked at in vain let others in.
     local others_come = next(s.refills) ~= nil
     W.refill_all(s)
   until left <= 0 or is_full(c) or not others_come
-  local starts = (#c.out - before) / 2
+  local starts = (c.told - before) / 2
   if rules.rate and starts > 0 then
     call('HSET', s.base, 'tat', W.rate_spend(rules.rate, tat, s.now, starts))
   end
@@ -258,9 +258,11 @@ end
 -- The next instant at which time alone brings work.
 function W.next_due(s)
   local next_ = huge
-  for _, set in ipairs({ s.due, s.parks, s.opening, s.expiries }) do
-    local first = call('ZRANGE', set, 0, 0, 'WITHSCORES')
-    next_ = min(next_, tonumber(first[2] or huge))
+  if call('EXISTS', s.due, s.parks, s.opening, s.expiries) > 0 then
+    for _, set in ipairs({ s.due, s.parks, s.opening, s.expiries }) do
+      local first = call('ZRANGE', set, 0, 0, 'WITHSCORES')
+      next_ = min(next_, tonumber(first[2] or huge))
+    end
   end
   local rate = s:rules().rate
   if rate then
@@ -280,15 +282,15 @@ function W.lease(shards, wants, c)
   for i = 1, #shards do
     wanted = wanted + wants[i]
   end
-  c.looks, c.out, c.suspect, c.suspects_wait = wanted * SCAN_PER_JOB + SCAN_EXTRA, {}, false, false
+  c.looks, c.out, c.told, c.suspect, c.suspects_wait = wanted * SCAN_PER_JOB + SCAN_EXTRA, {}, 0, false, false
   for i, s in ipairs(shards) do
-    c.ids, c.flags, c.lanes = {}, {}, {}
+    c.granted, c.ids, c.flags, c.lanes = 0, {}, {}, {}
     more = W.advance(s).more or more
     if wants[i] > 0 and not is_full(c) then
       lease_from(s, c, wants[i])
     end
     local epoch = 0
-    if #c.ids > 0 then
+    if c.granted > 0 then
       epoch = call('HINCRBY', s.base, 'epoch', 1)
       W.put_claim(s, epoch, c, c.ids, c.flags, c.lanes)
       if call('HEXISTS', s.holders, c.holder) == 0 then
@@ -296,9 +298,9 @@ function W.lease(shards, wants, c)
       end
     end
     more = more or is_full(c)
-    spans[2 * i - 1], spans[2 * i] = epoch, #c.ids
+    spans[2 * i - 1], spans[2 * i] = epoch, c.granted
   end
-  if #c.out == 0 then
+  if c.told == 0 then
     for _, s in ipairs(shards) do
       due = min(due, W.next_due(s))
       -- From now on, whoever brings work says so.

@@ -137,19 +137,22 @@ local function settle_claim(s, b, epoch, nonce, args, from, to)
   if claim then
     before, after = 'c' .. b.now8, concat({ claim:holder(), nonce, pack8(tonumber(epoch)), '\0\0' })
   end
+  local at, m, n, has_asks = #answers, #ends, 0, b.has_asks
   for i = from, to, 3 do
     local place, id, verdict = tonumber(args[i]), args[i + 1], args[i + 2]
-    local at = #answers + 1
-    if not claim or not claim:holds(place, id) then
+    local flags = claim and place and claim:flags(place)
+    at = at + 1
+    if not flags or claim:id(place) ~= id then
       answers[at] = told_before(s, id, epoch, nonce)
     elseif seen[place] then
       answers[at] = BEFORE
     else
-      answers[at], seen[place], gone[#gone + 1] = APPLIED, true, place
-      local flags, lane = claim:flags(place), claim:lane(place)
-      if byte(verdict, 1) == PLAIN and flags == 0 and not b.has_asks then
-        local m = #ends
-        ends[m + 1], ends[m + 2] = id, concat({ before, sub(verdict, 2, 9), after, sub(verdict, 10) })
+      n = n + 1
+      answers[at], seen[place], gone[n] = APPLIED, true, place
+      local lane = claim:lane(place)
+      if flags == 0 and byte(verdict, 1) == PLAIN and not has_asks then
+        ends[m + 1], ends[m + 2] = id, before .. sub(verdict, 2, 9) .. after .. sub(verdict, 10)
+        m = m + 2
         if lane ~= '' then
           s:run(lane, -1)
           if b.is_capped then

@@ -8,6 +8,9 @@ end
 function W.advance(s)
   local done = { due = 0, admitted = 0, expired = 0, parks = 0, more = false }
   local now = s.now
+  if call('EXISTS', s.due, s.opening, s.expiries, s.asking, s.telling, s.parks) == 0 then
+    return done
+  end
   local due = first_due(s.due, now)
   for _, id in ipairs(due) do
     call('ZREM', s.due, id)
@@ -236,27 +239,4 @@ function W.prune_common(prefix, now, limit)
     more = forget_due(common .. set, common .. hash, now, limit) or more
   end
   return more
-end
-
-local UUID = string.gsub('xxxx-xx-xx-xx-xxxxxx', 'x', '%%02x')
-
-function W.uuid(id)
-  return string.format(UUID, byte(id, 1, 16))
-end
-
--- RFC 3339, from days since 1970 by Howard Hinnant's `civil_from_days`.
-function W.rfc3339(us)
-  local seconds = floor(us / 1000000)
-  local days = floor(seconds / 86400)
-  local rest = seconds - days * 86400
-  local z = days + 719468
-  local era = floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
-  local mp = floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, doy - floor((153 * mp + 2) / 5) + 1, floor(rest / 3600),
-    floor(rest / 60) % 60, rest % 60, us - seconds * 1000000)
 end

@@ -93,7 +93,7 @@ function W.status(s)
   local counts = call('HMGET', s.base, 'scheduled', 'queued', 'running', 'parked', 'completed', 'cancelled', 'dead', 'pause', 'pos')
   counts[2] = string.format('%.0f', (counts[2] or 0) + (table.remove(counts) or 0))
   local oldest = huge
-  for priority = 0, 9 do
+  for _, priority in ipairs(W.levels(s)) do
     local lanes = call('ZRANGE', s.base .. ':open:' .. priority, 0, 99)
     for _, lane in ipairs(lanes) do
       local line, heads = W.line_keys(s, priority, lane)

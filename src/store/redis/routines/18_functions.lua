@@ -8,48 +8,26 @@ local function op_of(s, args, at)
   return { id = args[at], row = concat({ '{"at":"', W.rfc3339(s.now), '",', sub(args[at + 1], 2) }) }
 end
 
--- Jobs whose ids a door minted, and that hold no key, are refused by nobody.
-local function may_be_refused(args)
-  local last
-  for k = 4, #args, 4 do
-    if args[k] ~= last then
-      last = args[k]
-      local n = cmsgpack.unpack(last)
-      if n.is_producers or n.idempotency_key or n.unique then
-        return true
-      end
-    end
-  end
-  return false
-end
-
--- Of each, its shard, its id and what was said of it.
-local function jobs_of(args, keys, now)
-  local items = {}
-  for k = 2, #args, 4 do
-    items[#items + 1] = { index = #items, shard = W.at(keys[tonumber(args[k])], now), id = args[k + 1], n = cmsgpack.unpack(args[k + 2]) }
-  end
-  return items
-end
-
-local function refused_of(items)
-  local refused = W.refusal(items)
-  return refused and redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) }))
-end
-
-function F.enqueue(_, args, keys, now)
-  local shards, answers = {}, {}
+local function groups_of(args, keys, now)
+  local shards = {}
   for i, base in ipairs(keys) do
     shards[i] = W.at(base, now)
   end
-  -- Nothing is written if anything is refused.
-  local refused = may_be_refused(args) and refused_of(jobs_of(args, keys, now))
-  if refused then
-    return refused
+  return W.packed_groups(shards, args, 2)
+end
+
+local function refused_of(groups)
+  local refused = W.may_be_refused(groups) and W.refusal(groups)
+  return refused and redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) })) or nil
+end
+
+function F.enqueue(_, args, keys, now)
+  local groups, answers = groups_of(args, keys, now), {}
+  local refused = refused_of(groups)
+  if not refused then
+    W.take_in(groups, answers)
   end
-  local each, read = W.packed_jobs(shards, args, 2)
-  W.take_in(each, read, answers)
-  return answers
+  return refused or answers
 end
 
 function F.lease(_, args, keys, now)
@@ -66,7 +44,7 @@ function F.lease(_, args, keys, now)
 end
 
 function F.check(_, args, keys, now)
-  return refused_of(jobs_of(args, keys, now))
+  return refused_of(groups_of(args, keys, now))
 end
 
 function F.enrol(s, args)

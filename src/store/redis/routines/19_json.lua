@@ -189,8 +189,36 @@ function W.end_value(text, stop)
   end
 end
 
--- Whether there is one value from `from` to before `stop`, and nothing else.
-function W.is_one_value(text, from, stop)
-  local ok, behind = pcall(value_end, text, from, 1)
-  return ok and behind == stop
+-- What Redis brings along takes apart six times as fast what is to be kept whole. Its own copy, so that other scripts keep their settings.
+local strict = cjson.new()
+strict.decode_invalid_numbers(false)
+strict.decode_max_depth(60)
+
+-- Whether there is nothing in it that this takes and JSON does not know: control characters, what is not UTF-8, numbers such as `1.` and `-.5`.
+local function is_plain(text)
+  if not find(text, '^[!-~][ -~\128-\255]*$') or byte(text, -1) == 32 then
+    return false
+  end
+  local at = match(text, '^[ -~]*()')
+  while at <= #text do
+    at = match(text, '^[ -~]*()', character_end(text, at))
+  end
+  at = find(text, '.', 1, true)
+  while at do
+    if find(text, '^[%d-]%.%D', at - 1) or find(text, '^-', at - 1) then
+      return false
+    end
+    at = find(text, '.', at + 1, true)
+  end
+  return byte(text, -1) ~= POINT
+end
+
+-- Whether `value` is one value, and nothing else.
+function W.is_one_value(value)
+  local ok, is = pcall(is_plain, value)
+  if ok and is and pcall(strict.decode, value) then
+    return true
+  end
+  ok, is = pcall(value_end, value, 1, 1)
+  return ok and is == #value + 1
 end

@@ -45,8 +45,9 @@ local likes, LIKE_BYTES = {}, 4096
 -- The payload of `text` if that is as `like` in all else.
 local function payload_alike(like, text)
   local from, stop = #like.before + 1, #text - #like.behind + 1
-  if sub(text, 1, from - 1) == like.before and sub(text, stop) == like.behind and W.is_one_value(text, from, stop) then
-    return sub(text, from, stop - 1)
+  if sub(text, 1, from - 1) == like.before and sub(text, stop) == like.behind then
+    local payload = sub(text, from, stop - 1)
+    return W.is_one_value(payload) and payload or nil
   end
 end
 
@@ -57,24 +58,32 @@ local function remember(s, text, e, n)
   end
 end
 
--- Reads and checks all of them: the jobs, and what is wrong with which.
+-- Behind the others of its sort.
+local function add(groups, s, n, id, payload)
+  local group = groups[#groups]
+  if not group or group.n ~= n then
+    group = { shard = s, n = n, ids = {}, payloads = {} }
+    groups[#groups + 1] = group
+  end
+  local i = #group.ids + 1
+  group.ids[i], group.payloads[i] = id, payload
+end
+
+-- Reads and checks all of them: the jobs, their ids, and what is wrong with which.
 local function read_all(s, texts)
   local most = min(s:payload_bytes(), ENVELOPE_BYTES)
-  local items, faults = {}, {}
-  local known = likes[s.queue]
-  if known then
-    -- Of another instant.
-    known.n.common = nil
-  end
+  local groups, ids, faults = {}, {}, {}
   for i, text in ipairs(texts) do
     local like = likes[s.queue]
     local payload = like and #text <= ENVELOPE_BYTES and payload_alike(like, text)
     if payload and #payload <= most then
-      items[#items + 1] = { index = i - 1, shard = s, id = W.mint(s), n = like.n, payload = payload }
+      ids[i] = W.mint(s)
+      add(groups, s, like.n, ids[i], payload)
     else
       local ok, e, n = pcall(W.read_envelope, s, text, most, ENVELOPE_BYTES)
       if ok then
-        items[#items + 1] = { index = i - 1, shard = s, id = e.id or W.mint(s), n = n, payload = e.payload }
+        ids[i] = e.id or W.mint(s)
+        add(groups, s, n, ids[i], e.payload)
         remember(s, text, e, n)
       elseif type(e) == 'table' then
         e.pointer = #texts > 1 and '/' .. i - 1 .. e.pointer or e.pointer
@@ -85,7 +94,7 @@ local function read_all(s, texts)
       end
     end
   end
-  return items, faults
+  return groups, ids, faults
 end
 
 local function tell(faults)
@@ -99,28 +108,6 @@ local function tell(faults)
     story = string.format('%d items are invalid; nothing was written; the first is %s (all: %s)', #faults, story, concat(indexes, ', '))
   end
   return refusal(first.code, story)
-end
-
--- Whether one of them may be refused for what is there already.
-local function are_free(items)
-  for _, item in ipairs(items) do
-    local n = item.n
-    if n.is_producers or n.idempotency_key or n.unique then
-      return false
-    end
-  end
-  return true
-end
-
-local function each_of(items)
-  local i = 0
-  return function()
-    i = i + 1
-    local item = items[i]
-    if item then
-      return item.shard, item.id, item.n, item.payload
-    end
-  end
 end
 
 local function enqueue(keys, args)
@@ -137,22 +124,23 @@ local function enqueue(keys, args)
     return moving
   end
   local s = W.begin(keys, W.clock(''))
-  local items, faults = read_all(s, args)
+  local groups, ids, faults = read_all(s, args)
   if #faults > 0 then
     return tell(faults)
   end
-  local free = are_free(items)
-  local refused = not free and W.refusal(items)
+  local may_be_refused = W.may_be_refused(groups)
+  local refused = may_be_refused and W.refusal(groups)
   if refused then
-    local at = #items > 1 and '/' .. refused.index .. ': ' or ''
+    local at = #args > 1 and '/' .. refused.index .. ': ' or ''
     return refusal(refused.code, at .. (refused.code == 'DUPLICATE' and 'the unique key is held by job ' .. W.uuid(refused.id)
       or 'job ' .. W.uuid(refused.id) .. ' exists with another body; use a fresh id or idempotency key'))
   end
   local answers = {}
-  W.take_in(each_of(items), function(n) return n end, answers, free)
+  W.take_in(groups, answers, not may_be_refused)
   for i, answer in ipairs(answers) do
-    local id = W.uuid(sub(answer, 3))
-    answers[i] = with_status and { id, WORDS_OF[sub(answer, 2, 2)], byte(answer, 1) == 49 and 1 or 0 } or id
+    local is_duplicate = byte(answer, 1) == 49
+    local id = W.uuid(is_duplicate and sub(answer, 3) or ids[i])
+    answers[i] = with_status and { id, WORDS_OF[sub(answer, 2, 2)], is_duplicate and 1 or 0 } or id
   end
   return answers
 end
