@@ -1,11 +1,11 @@
 //! What only Redis brings: settings that would lose jobs, replicas that acknowledge, functions that are gone, TLS.
 
-use crate::support::{Daemon, OwnRedis, TestStore, ids, on_path, program, work};
+use crate::support::{Build as _, Daemon, OwnRedis, TestStore, ids, on_path, program, work};
 use redis::cmd;
 use std::{path::Path, process::Command};
 use windlass::{
     clock::Clock,
-    job::{JobId, Settlement, State, Transition},
+    job::{JobId, NewJob, OnDuplicate, Settlement, State, Transition, UniqueFor},
     store::{
         Durability, Error, Role, Store as _,
         redis::{Config, RedisStore, Risk},
@@ -169,4 +169,62 @@ async fn rediss_is_redis_over_tls_whose_certificate_is_checked() {
     let said = windlass(&["enqueue", "http.call", "{}"], &other);
     let told = String::from_utf8_lossy(&said.stderr);
     assert!(!said.status.success() && told.contains("certificate"), "{told}");
+}
+
+/// Calls of functions that the server has seen.
+async fn calls(server: &OwnRedis) -> u64 {
+    let mut connection = server.connect().await;
+    let stats: String = cmd("INFO").arg("commandstats").query_async(&mut connection).await.expect("the statistics");
+    let of = |line: &str| line.strip_prefix("cmdstat_fcall:calls=")?.split(',').next()?.parse().ok();
+    stats.lines().find_map(of).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn callers_at_one_time_share_a_call_and_get_their_own_answers() {
+    if !TestStore::is_wanted("redis") {
+        return;
+    }
+    let server = OwnRedis::start(&[]).await;
+    let store = open(&server, Config::default()).await.expect("it opens");
+    // Some bring several, one a job that could be refused.
+    let jobs = |n: usize| -> Vec<NewJob> {
+        match n % 10 {
+            0 => vec![work(), work(), work()],
+            1 => vec![work().unique("one", UniqueFor::UntilFinished, OnDuplicate::Reject)],
+            _ => vec![work()],
+        }
+    };
+    let batches: Vec<Vec<NewJob>> = (0..100).map(jobs).collect();
+    let expected: Vec<Vec<JobId>> = batches.iter().map(|jobs| jobs.iter().map(|job| job.id).collect()).collect();
+    let before = calls(&server).await;
+    server.say("CLIENT PAUSE 60000 WRITE").await.expect("nothing is answered");
+    let mut callers: Vec<_> = batches.into_iter().map(|jobs| Box::pin(store.enqueue(jobs, None))).collect();
+    for caller in &mut callers {
+        assert!(futures_util::poll!(caller).is_pending());
+    }
+    server.say("CLIENT UNPAUSE").await.expect("now it is");
+    let answers = futures_util::future::join_all(callers).await;
+    let mut refused = 0;
+    for (answer, expected) in answers.into_iter().zip(expected) {
+        match answer {
+            Ok(answers) => assert_eq!(answers.iter().map(|one| one.id).collect::<Vec<_>>(), expected),
+            Err(Error::Duplicate { index: 0, .. }) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(refused, 9, "one of ten holds the key");
+    // Two that found nobody on the way, all others together, and those that go alone.
+    assert_eq!(calls(&server).await - before, 3 + 10);
+
+    server.say("CLIENT PAUSE 60000 WRITE").await.expect("nothing is answered");
+    let mut callers: Vec<_> = (0..10).map(|_| Box::pin(store.enqueue(vec![work()], None))).collect();
+    for caller in &mut callers {
+        assert!(futures_util::poll!(caller).is_pending());
+    }
+    server.say("CLIENT KILL TYPE normal SKIPME yes").await.expect("all are cut off");
+    server.say("CLIENT UNPAUSE").await.expect("now it answers");
+    for answer in futures_util::future::join_all(callers).await {
+        // What was on its way may be there or not; who waited asks again for itself.
+        assert!(matches!(&answer, Ok(_) | Err(Error::Unknown(_) | Error::Unavailable(_))), "{answer:?}");
+    }
 }
