@@ -35,10 +35,11 @@ pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) 
         wakes.borrow_and_update();
         shared.leasing.store(true, Ordering::SeqCst);
         let reply = lease(&shared, free, &kinds).await;
-        let taken = reply.map(|reply| (reply.next_due, reply.more, shared.holding.take(reply.jobs)));
+        let taken =
+            reply.map(|reply| (reply.next_due, !reply.more && (reply.drained || reply.jobs.is_empty()), shared.holding.take(reply.jobs)));
         shared.leased.fetch_add(1, Ordering::SeqCst);
         shared.leasing.store(false, Ordering::SeqCst);
-        let (next_due, more, grants) = match taken {
+        let (next_due, idle, grants) = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 tokio::select! { () = outage.wait(&error) => {}, () = shared.stop.cancelled() => break }
@@ -46,7 +47,6 @@ pub(super) async fn poll(shared: Arc<Shared>, runner: mpsc::Sender<Vec<Grant>>) 
             }
         };
         outage.over();
-        let idle = grants.is_empty() && !more;
         if !grants.is_empty() {
             // A closed channel means the runner is gone, and dropped grants come back by their lease's end.
             if runner.send(grants).await.is_err() {
@@ -84,7 +84,7 @@ async fn lease(shared: &Arc<Shared>, queues: Vec<(Name, usize)>, kinds: &Arc<BTr
             let mut outage = Outage::new(&shared.outage, "lease");
             loop {
                 match shared.store.leased_by(nonce).await {
-                    Ok(jobs) => return Ok(LeaseReply { jobs, next_due: None, more: true }),
+                    Ok(jobs) => return Ok(LeaseReply { jobs, more: true, ..LeaseReply::default() }),
                     Err(error) if shared.stop.is_cancelled() => return Err(error),
                     Err(error) => outage.wait(&error).await,
                 }

@@ -65,6 +65,9 @@ pub struct LeaseReply {
     pub next_due: Option<Timestamp>,
     /// The store stopped at a bound of its own and there may be more at once.
     pub more: bool,
+    /// Nothing else is due, and whoever brings work from now on wakes this daemon: there is no need to ask again. A store that cannot tell
+    /// says so of no reply with jobs.
+    pub drained: bool,
 }
 
 /// What a running job wants known about itself.

@@ -193,6 +193,35 @@ impl Asked {
     }
 }
 
+/// All that jobs of one group have in common: what a job says but for its id and its payload.
+pub(super) fn head<'j>(job: &'j NewJob) -> impl PartialEq + use<'j> {
+    let NewJob {
+        id: _,
+        payload: _,
+        id_is_producers,
+        kind,
+        queue,
+        tenant,
+        priority,
+        run_at,
+        delay_ms,
+        expires_at,
+        timeout_ms,
+        max_attempts,
+        unique,
+        idempotency_key,
+        idempotency_ms,
+        concurrency_key,
+        ordered,
+        extra,
+    } = job;
+    let place = (kind, queue, tenant, priority, concurrency_key, ordered, extra);
+    let rules = (run_at, delay_ms, expires_at, timeout_ms, max_attempts, unique, idempotency_key, idempotency_ms);
+    // The fingerprint of what may come again is of all of it.
+    let own = (*id_is_producers || idempotency_key.is_some()).then_some(job);
+    (place, rules, own)
+}
+
 /// A job that another's end makes: all of it in one piece.
 pub(super) fn follow_up(job: &NewJob) -> String {
     let asked = Asked {

@@ -87,12 +87,11 @@ impl Server {
         }
         match self.open()? {
             Link::One(mut connection) => {
-                let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
-                calls.iter().for_each(|call| _ = pipeline.add_command(call.clone()));
-                let waits = self.add_wait(&mut pipeline, effect);
-                let answers = match (calls, waits) {
-                    ([one], false) => one.query_async(&mut connection).await.map(|answer| vec![answer]),
-                    _ => pipeline.query_async(&mut connection).await,
+                let waits = self.waits(effect);
+                let answers = match waits {
+                    true => self.with_wait(calls).query_async(&mut connection).await,
+                    // They go one behind the other on the same connection.
+                    false => try_join_all(calls.iter().map(|call| query(connection.clone(), call))).await,
                 };
                 self.understood(answers, waits, effect).await
             }
@@ -108,11 +107,9 @@ impl Server {
             let answer = call.query_async(&mut connection).await.map(|answer| vec![answer]);
             return Ok(self.understood(answer, false, effect).await?.remove(0));
         };
-        let mut pipeline = Pipeline::with_capacity(2);
-        pipeline.add_command(call.clone());
-        let waits = self.add_wait(&mut pipeline, effect);
+        let waits = self.waits(effect);
         let answers = match waits {
-            true => cluster::ask_all(&mut connection, key, pipeline, 2).await,
+            true => cluster::ask_all(&mut connection, key, self.with_wait(std::slice::from_ref(call)), 2).await,
             false => cluster::ask(&mut connection, key, call).await.map(|answer| vec![answer]),
         };
         let answer = self.understood(answers, waits, effect).await?.remove(0);
@@ -148,13 +145,17 @@ impl Server {
         }
     }
 
-    /// Whether the last answer will be the number of replicas that have it all.
-    fn add_wait(&self, pipeline: &mut Pipeline, effect: Effect) -> bool {
-        let waits = effect == Effect::Promises && self.replicas > 0;
-        if waits {
-            pipeline.cmd("WAIT").arg(self.replicas).arg((self.deadline / 2).as_millis().to_string());
-        }
-        waits
+    /// Whether replicas must have it before it is acknowledged.
+    fn waits(&self, effect: Effect) -> bool {
+        effect == Effect::Promises && self.replicas > 0
+    }
+
+    /// Several calls in one go; the last answer will be the number of replicas that have it all.
+    fn with_wait(&self, calls: &[Cmd]) -> Pipeline {
+        let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
+        calls.iter().for_each(|call| _ = pipeline.add_command(call.clone()));
+        pipeline.cmd("WAIT").arg(self.replicas).arg((self.deadline / 2).as_millis().to_string());
+        pipeline
     }
 
     async fn understood(&self, answers: RedisResult<Vec<Value>>, waits: bool, effect: Effect) -> Result<Vec<Value>> {
@@ -196,6 +197,10 @@ impl Server {
         }
         error::map(error, effect)
     }
+}
+
+async fn query(mut connection: ConnectionManager, call: &Cmd) -> RedisResult<Value> {
+    call.query_async(&mut connection).await
 }
 
 /// The first key of a call, and whether it is one of our functions.

@@ -38,12 +38,11 @@ impl RedisStore {
         let keys: Vec<String> = shards.into_iter().map(|queue| self.base(queue)).collect();
         let mut call = function(name, &keys);
         call.arg(instant(now));
-        let heads: Vec<(usize, Vec<u8>, &NewJob)> =
-            jobs.map(|(job, queue)| (numbers[queue], asked::packed(&Asked::of(job)), job)).collect();
-        for group in heads.chunk_by(|a, b| (a.0, &a.1) == (b.0, &b.1)) {
-            let [(number, head, _), ..] = group else { continue };
-            call.arg(number).arg(head.as_slice()).arg(group.len());
-            for (_, _, job) in group {
+        let jobs: Vec<(&NewJob, &Name)> = jobs.collect();
+        for group in jobs.chunk_by(|a, b| a.1 == b.1 && asked::head(a.0) == asked::head(b.0)) {
+            let [(first, queue), ..] = group else { continue };
+            call.arg(numbers[queue]).arg(asked::packed(&Asked::of(first))).arg(group.len());
+            for (job, _) in group {
                 call.arg(job.id.0.as_bytes()).arg(job.payload.as_str());
             }
         }

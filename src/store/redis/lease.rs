@@ -72,7 +72,7 @@ impl RedisStore {
     async fn lease_in_cluster(&self, request: &LeaseRequest, asked: &[&(Name, usize)], now: Option<Timestamp>) -> Result<LeaseReply> {
         let share = LeaseRequest { max_bytes: (request.max_bytes / asked.len()).max(1), ..request.clone() };
         let calls: Vec<Cmd> = asked.iter().map(|one| self.lease_call(&share, std::slice::from_ref(one), false, now)).collect();
-        let mut whole = LeaseReply::default();
+        let mut whole = LeaseReply { drained: true, ..LeaseReply::default() };
         let mut suspects_in = None;
         for (one, told) in asked.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
             let granted = self.granted(request, std::slice::from_ref(one), told, now).await?;
@@ -99,7 +99,7 @@ impl RedisStore {
     async fn granted(&self, request: &LeaseRequest, asked: &[&(Name, usize)], told: Value, now: Option<Timestamp>) -> Result<Granted> {
         let [spans, jobs, due, more, at, suspects] = reply::fixed(told)?;
         let granted_at = Timestamp(reply::number(at)?);
-        let [suspects_wait, is_suspect] = reply::fixed(suspects)?;
+        let [suspects_wait, is_suspect, drained] = reply::fixed(suspects)?;
         let mut spans = reply::list(spans)?.into_iter();
         let mut jobs = reply::list(jobs)?.into_iter();
         let mut leased = Vec::with_capacity(jobs.len() / 2);
@@ -128,7 +128,8 @@ impl RedisStore {
         let more = reply::number(more)? == 1 || (leased.is_empty() && damaged);
         // It is the first that is granted.
         let suspect = if reply::number(is_suspect)? == 1 { leased.first().map(|leased| leased.lease) } else { None };
-        let reply = LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more };
+        let drained = reply::number(drained)? == 1 && !more;
+        let reply = LeaseReply { jobs: leased, next_due: reply::maybe_time(due)?, more, drained };
         Ok(Granted { reply, suspects_wait: reply::number(suspects_wait)? == 1, suspect })
     }
 
@@ -267,6 +268,7 @@ fn add(whole: &mut LeaseReply, part: LeaseReply) {
     whole.jobs.extend(part.jobs);
     whole.next_due = [whole.next_due, part.next_due].into_iter().flatten().min();
     whole.more |= part.more;
+    whole.drained &= part.drained;
 }
 
 fn stray(queue: i64, [epoch, place, id, nonce, at]: [Value; 5]) -> Result<Lease> {

@@ -92,7 +92,7 @@ impl<'c> Tx<'c> {
         }
         let more = advanced.more || call.full();
         let next_due = if call.granted.is_empty() { self.next_due(&request.queues, now)? } else { None };
-        Ok(LeaseReply { jobs: call.granted, next_due, more })
+        Ok(LeaseReply { jobs: call.granted, next_due, more, drained: false })
     }
 
     fn lease_from(&mut self, call: &mut Call<'_>, queue: &Name, want: usize) -> Result<()> {

@@ -275,9 +275,9 @@ function W.next_due(s)
 end
 
 -- Leases from each of the opened shards as many as it is asked for. Answers: epoch and number of jobs of each shard; then id and
--- blob of each job, in the same order; what is next due; whether there may be more.
+-- blob of each job, in the same order; what is next due; whether there may be more, or surely is nothing else.
 function W.lease(shards, wants, c)
-  local spans, due, more = {}, huge, false
+  local spans, due, more, drained = {}, huge, false, true
   local wanted = 0
   for i = 1, #shards do
     wanted = wanted + wants[i]
@@ -298,9 +298,10 @@ function W.lease(shards, wants, c)
       end
     end
     more = more or is_full(c)
+    drained = drained and not more and c.granted < wants[i]
     spans[2 * i - 1], spans[2 * i] = epoch, c.granted
   end
-  if c.told == 0 then
+  if drained or c.told == 0 then
     for _, s in ipairs(shards) do
       due = min(due, W.next_due(s))
       -- From now on, whoever brings work says so.
@@ -308,7 +309,7 @@ function W.lease(shards, wants, c)
     end
   end
   return { spans, c.out, due < huge and string.format('%.0f', due) or '', more and 1 or 0, string.format('%.0f', shards[1].now),
-    { c.suspects_wait and 1 or 0, c.suspect and 1 or 0 } }
+    { c.suspects_wait and 1 or 0, c.suspect and 1 or 0, drained and 1 or 0 } }
 end
 
 -- What the lease call `nonce` granted that is still leased.
