@@ -1,4 +1,4 @@
-//! The long soaks on Postgres, with the real daemon as a child of this program:
+//! The long soaks, all but `depth` on Postgres and with the real daemon as a child of this program:
 //!
 //!     cargo build --release --bin windlass --example soak
 //!     SOAK_PG_URL=postgres://postgres@127.0.0.1:5432 target/release/examples/soak VERB key=value…
@@ -15,6 +15,9 @@
 //!   another release (`RELEASE` in `install.rs`), and is had by
 //!   `git worktree add ../older COMMIT && cargo build --release --manifest-path ../older/Cargo.toml`.
 //!
+//! * `depth jobs=5000000 pairs=5`: what a lease and an end cost on Redis with that many waiting and as many finished, against ten thousand
+//!   waiting and none finished, and the memory of a waiting job. It starts its own servers; the URL is not needed.
+//!
 //! Each prints one JSON line a measurement, and last the medians of the ratios.
 
 mod commits;
@@ -23,6 +26,7 @@ mod cost;
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod database;
+mod depth;
 mod upgrade;
 
 use cost::{Cost, Ratios};
@@ -51,8 +55,9 @@ async fn main() {
         Some("pinned") => pinned(Duration::from_secs(number("secs", 600))).await,
         Some("blocked") => blocked(number("jobs", 1_000_000), number("pairs", 5)).await,
         Some("commits") => commits::soak(number("n", 1000), number("lanes", 8)).await,
+        Some("depth") => depth::soak(number("jobs", 5_000_000), number("pairs", 5)).await,
         Some("upgrade") => upgrade::drill(text("old").as_ref(), Duration::from_secs(number("secs", 60))).await,
-        _ => panic!("soak waiting|pinned|blocked|commits|upgrade key=value…"),
+        _ => panic!("soak waiting|pinned|blocked|commits|upgrade|depth key=value…"),
     }
 }
 

@@ -4,7 +4,10 @@ use super::{
     Config, Problem,
     tree::{self, Origin, Table},
 };
-use crate::telemetry::logs;
+use crate::{
+    job::{Name, QueueSettings},
+    telemetry::logs,
+};
 
 /// Adds a problem for whatever no daemon could start with, and for settings that contradict each other.
 pub fn fits(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
@@ -60,5 +63,40 @@ fn queues(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
                 report(&["queues", name, key], format!("`queues.{name}.{key}` is 0, so no job could start; to stop a queue, pause it"));
             }
         }
+        if let Some(message) = partitions(config, name, queue) {
+            report(&["queues", name, "partitions"], message);
+        }
+    }
+}
+
+/// What is wrong with the partitions of a queue.
+fn partitions(config: &Config, name: &Name, queue: &QueueSettings) -> Option<String> {
+    let partitions = queue.partitions;
+    let setting = format!("`queues.{name}.partitions`");
+    // A partition has a name of its own, which a queue must leave free.
+    let is_partition = |other: &&Name| {
+        let number = other.as_str().strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix(':'));
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
+    };
+    let mut others = config.queues.keys().chain(config.kinds.values().map(|kind| &kind.queue));
+    let limits = [("concurrency", queue.concurrency), ("tenant_concurrency", queue.tenant_concurrency)];
+    match partitions {
+        1 => None,
+        0 | 257.. => Some(format!("{setting} is {partitions}, and must be 1 to 256")),
+        _ if !config.store.url.contains("+cluster://") => {
+            Some(format!("{setting} needs a Redis Cluster (`store.url = \"redis+cluster://…\"`); take it out"))
+        }
+        _ if name.as_str().len() > 124 => {
+            Some(format!("{setting}: the queue's name has no room for a number of three digits; shorten it to 124 bytes"))
+        }
+        _ => others
+            .find(is_partition)
+            .map(|other| format!("{setting}: `{other}` is the name of a partition; name that queue otherwise"))
+            .or_else(|| {
+                let (limit, _) = limits.into_iter().find(|(_, limit)| limit.is_some_and(|limit| limit < partitions))?;
+                Some(format!(
+                    "{setting} is more than `queues.{name}.{limit}`, which they share; at least one job must be able to start in each"
+                ))
+            }),
     }
 }

@@ -41,6 +41,8 @@ pub struct QueueSettings {
     pub tenant_weights: BTreeMap<Name, u32>,
     /// What a retrying, snoozed or parked head of an ordered key does to those behind it: hold them, or let them pass.
     pub on_head: OnHead,
+    /// Shards that the queue is spread over, in a Redis Cluster: each can be on another master. At most 256.
+    pub partitions: u32,
 }
 
 impl Default for QueueSettings {
@@ -54,6 +56,7 @@ impl Default for QueueSettings {
             fair: true,
             tenant_weights: BTreeMap::new(),
             on_head: OnHead::Block,
+            partitions: 1,
         }
     }
 }

@@ -160,6 +160,24 @@ fn a_tenant_cap_needs_a_fair_queue() {
 }
 
 #[test]
+fn partitions_need_a_cluster_names_that_are_free_and_a_job_for_each() {
+    let text = |queue: &str| format!("[store]\nurl = \"redis+cluster://one:6379\"\n[queues.mail]\n{queue}\n");
+    assert_eq!(from_text(&text("partitions = 12\nconcurrency = 12")).unwrap().config.settings().queue("mail").partitions, 12);
+    for (queue, line, said) in [
+        ("partitions = 0", 4, "must be 1 to 256"),
+        ("partitions = 300", 4, "must be 1 to 256"),
+        ("partitions = 12\nconcurrency = 5", 4, "is more than `queues.mail.concurrency`"),
+        ("fair = true\npartitions = 12\ntenant_concurrency = 5", 5, "is more than `queues.mail.tenant_concurrency`"),
+        ("partitions = 12\n[queues.\"mail:3\"]\nfair = true", 4, "`mail:3` is the name of a partition"),
+    ] {
+        let found = problems(&text(queue));
+        assert!(found[0].starts_with(&format!("windlass.toml:{line}: `queues.mail.partitions`")) && found[0].contains(said), "{found:#?}");
+    }
+    let found = problems("[queues.mail]\npartitions = 2\n");
+    assert!(found[0].starts_with("windlass.toml:2: `queues.mail.partitions` needs a Redis Cluster"), "{found:#?}");
+}
+
+#[test]
 fn the_configuration_in_force_names_the_origin_of_every_value() {
     let shown = with_environment(&[("WINDLASS__LOG__LEVEL", "debug")]).unwrap().show();
     assert!(shown.contains("level = \"debug\"  # WINDLASS__LOG__LEVEL\n"), "{shown}");

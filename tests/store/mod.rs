@@ -14,6 +14,7 @@ mod limits;
 mod listing;
 mod migrations;
 mod model;
+mod partitions;
 mod pinned;
 mod pooler;
 mod postgres;

@@ -399,12 +399,12 @@ impl TestStore {
     pub async fn drain(&self, daemon: &Daemon, queue: &str, now: Now) -> Vec<JobId> {
         let mut order = Vec::new();
         loop {
-            let jobs = daemon.lease_from(&**self, queue, 1, now).await;
-            if jobs.is_empty() {
+            let reply = daemon.ask(&**self, queue, 1, now).await;
+            if reply.jobs.is_empty() && !reply.more {
                 return order;
             }
-            order.extend(ids(&jobs));
-            self.complete(&jobs, now).await;
+            order.extend(ids(&reply.jobs));
+            self.complete(&reply.jobs, now).await;
         }
     }
 

@@ -7,6 +7,7 @@ use super::{
     enqueue::instant,
     error::{Effect, odd},
     reply, rows,
+    shards::{Partitions, Tag},
 };
 use crate::{
     job::{
@@ -19,6 +20,7 @@ use crate::{
     },
 };
 use redis::{Cmd, Value};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// The audit row of an act: its field, and what it says beside the instant.
@@ -38,8 +40,7 @@ impl RedisStore {
         now: Option<Timestamp>,
         only: &str,
     ) -> Result<Vec<Value>> {
-        let queue = self.queue_with(id).await?;
-        let mut call = function(name, &[self.base(&queue)]);
+        let mut call = function(name, &[self.base(&self.shard_with(id).await?)]);
         call.arg(instant(now)).arg(id.0.as_bytes());
         if let Some(detail) = detail {
             call.arg(detail);
@@ -89,13 +90,13 @@ impl RedisStore {
         self.act("purge", id, None, actor, now, "a dead job can be purged").await.map(drop)
     }
 
-    /// The queue is not known by the token: all are asked.
+    /// The shard is not known by the token: all are asked.
     pub(super) async fn unpark_by(&self, token: &str, answer: Option<&Json>, now: Option<Timestamp>) -> Result<JobId> {
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> = queues
-            .iter()
-            .map(|queue| {
-                let mut call = function("unpark", &[self.base(queue)]);
+        let shards = self.all_shards().await?;
+        let calls: Vec<Cmd> = shards
+            .keys()
+            .map(|shard| {
+                let mut call = function("unpark", &[self.base(shard)]);
                 call.arg(instant(now)).arg(token).arg(answer.map(Json::as_str).unwrap_or_default());
                 call
             })
@@ -114,7 +115,7 @@ impl RedisStore {
 
     pub(super) async fn wake_kinds(&self, kinds: &[Name], now: Option<Timestamp>) -> Result<u64> {
         let kinds: Vec<&str> = kinds.iter().map(Name::as_str).collect();
-        let told = self.on_all_queues("unpark_kinds", now, |call| _ = call.arg(&kinds)).await?;
+        let told = self.on_all_shards("unpark_kinds", now, |call| _ = call.arg(&kinds)).await?;
         let woken = told.into_iter().map(|(_, told)| reply::count(told)).sum::<Result<u64>>()?;
         if woken > 0 {
             self.wakes.work();
@@ -127,29 +128,66 @@ impl RedisStore {
             Some(now) => now,
             None => self.server_time().await?,
         };
-        self.enrol([queue]).await?;
+        let shards = self.shards_of(queue).await?;
+        self.enrol(&shards).await?;
         let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned() });
-        let mut call = function("pause", &[self.base(queue)]);
-        call.arg(instant(now)).arg(row.as_str());
-        audit(&mut call, actor, "pause", queue, Some(reason));
-        self.server.ask::<()>(Effect::Promises, &call).await
+        let calls: Vec<Cmd> = shards
+            .iter()
+            .map(|shard| {
+                let mut call = function("pause", &[self.base(shard)]);
+                call.arg(instant(now)).arg(row.as_str());
+                audit(&mut call, actor, "pause", queue, Some(reason));
+                call
+            })
+            .collect();
+        self.server.ask_each(Effect::Promises, &calls).await.map(drop)
     }
 
     pub(super) async fn resume_queue(&self, queue: &Name, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
-        let mut call = function("resume", &[self.base(queue)]);
-        call.arg(instant(now));
-        audit(&mut call, actor, "resume", queue, None);
-        self.server.ask::<()>(Effect::Promises, &call).await?;
+        let shards = self.shards_of(queue).await?;
+        let calls: Vec<Cmd> = shards
+            .iter()
+            .map(|shard| {
+                let mut call = function("resume", &[self.base(shard)]);
+                call.arg(instant(now));
+                audit(&mut call, actor, "resume", queue, None);
+                call
+            })
+            .collect();
+        self.server.ask_each(Effect::Promises, &calls).await?;
         self.wakes.work();
         Ok(())
     }
 
+    /// How many partitions a queue has cannot change under its jobs: a key's would stand in two.
+    async fn refuse_other_partitions(&self, settings: &Settings) -> Result<()> {
+        if !self.server.is_cluster() {
+            let several = settings.queues.iter().find(|(_, queue)| queue.partitions > 1);
+            return several
+                .map_or(Ok(()), |(name, _)| Err(Error::Refused(format!("`queues.{name}.partitions` needs a Redis Cluster; take it out"))));
+        }
+        let Some(stored) = self.read_settings().await? else { return Ok(()) };
+        let before = Partitions::of(&stored);
+        let begun: BTreeSet<Name> = self.all_shards().await?.keys().map(|shard| before.queue_of(shard)).collect();
+        for queue in begun {
+            let of = |settings: &Settings| settings.queues.get(&queue).map_or(1, |queue| queue.partitions.max(1));
+            let (was, is) = (of(&stored), of(settings));
+            if was != is {
+                return Err(Error::Refused(format!(
+                    "queue `{queue}` has {was} partitions, and `queues.{queue}.partitions` is {is}; put {was} back, or take another queue"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn write_settings(&self, settings: &Settings) -> Result<()> {
+        self.refuse_other_partitions(settings).await?;
         let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(settings).as_str()).clone();
         self.server.ask::<()>(Effect::Promises, &put).await?;
         self.know_settings(settings.clone());
         self.tell_shards(settings).await?;
-        self.on_all_queues("configured", None, |_| ()).await?;
+        self.on_all_shards("configured", None, |_| ()).await?;
         self.wakes.work();
         Ok(())
     }
@@ -159,12 +197,15 @@ impl RedisStore {
             Some(now) => now,
             None => self.server_time().await?,
         };
-        self.enrol(jobs.iter().map(|exported| &exported.job.queue)).await?;
+        let partitions = self.partitions().await?;
+        let shards: Vec<Tag> = jobs.iter().map(|exported| partitions.tag_of_known(&exported.job)).collect();
+        self.enrol(&shards).await?;
         let calls: Vec<Cmd> = jobs
             .iter()
-            .map(|exported| {
+            .zip(&shards)
+            .map(|(exported, shard)| {
                 let job = &exported.job;
-                let mut call = function("import", &[self.base(&job.queue)]);
+                let mut call = function("import", &[self.base(shard)]);
                 call.arg(instant(now)).arg(job.id.0.as_bytes()).arg(rows::imported(exported, at)).arg(job.payload.as_str());
                 call
             })
@@ -228,11 +269,12 @@ impl RedisStore {
             Some(run) => call.arg(run.from.0).arg(run.through.0).arg(run.count).arg(run.reason.as_str()),
             None => call.arg("").arg("").arg("").arg(""),
         };
-        let settings = self.known_settings().await?;
+        let (settings, partitions) = (self.known_settings().await?, self.partitions().await?);
         for due in &plan.jobs {
             let job = &due.job;
             let queue = job.queue.clone().unwrap_or_else(|| settings.kind(&job.kind).queue);
-            call.arg(due.due.0).arg(queue.as_str()).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
+            let shard = partitions.tag_for(&queue, job).map_err(|error| Error::Invalid { index: 0, error })?;
+            call.arg(due.due.0).arg(shard.as_str()).arg(job.id.0.as_bytes()).arg(asked::packed(&Asked::of(job))).arg(job.payload.as_str());
         }
         let fired = self.server.ask::<i64>(Effect::Promises, &call).await? == 1;
         self.deliver(now).await;

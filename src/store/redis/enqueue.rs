@@ -6,9 +6,10 @@ use super::{
     connection::function,
     error::{Effect, odd},
     reply,
+    shards::Tag,
 };
 use crate::{
-    job::{JobId, Name, NewJob, State, Timestamp},
+    job::{JobId, NewJob, State, Timestamp},
     store::{Enqueued, Error, Result},
 };
 use futures_util::future::join_all;
@@ -18,30 +19,34 @@ use uuid::Uuid;
 
 impl RedisStore {
     pub(super) async fn enqueue_jobs(&self, jobs: &[NewJob], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
-        let queues = self.queues_of(jobs).await?;
-        let answers = match self.server.is_cluster() {
-            true => self.enqueue_in_cluster(jobs, &queues, now).await?,
-            false => {
-                let replies: Vec<Value> =
-                    self.server.ask(Effect::Promises, &self.call_of("enqueue", jobs.iter().zip(&queues), now)).await?;
-                jobs.iter().zip(replies).map(|(job, reply)| answer(job, reply)).collect::<Result<_>>()?
-            }
-        };
+        let shards = self.shards_of_jobs(jobs).await?;
+        let answers = self.enqueue_on(jobs, &shards, now).await.inspect_err(|error| {
+            // The queues' partitions may be others now.
+            self.known().may_be_old |= self.server.is_cluster() && error.is_outage();
+        })?;
         self.wakes.work();
         Ok(answers)
     }
 
-    /// One call for all of these jobs and their queues.
-    fn call_of<'j>(&self, name: &str, jobs: impl Iterator<Item = (&'j NewJob, &'j Name)> + Clone, now: Option<Timestamp>) -> Cmd {
-        let shards: BTreeSet<&Name> = jobs.clone().map(|(_, queue)| queue).collect();
-        let numbers: BTreeMap<&Name, usize> = shards.iter().copied().zip(1..).collect();
-        let keys: Vec<String> = shards.into_iter().map(|queue| self.base(queue)).collect();
+    async fn enqueue_on(&self, jobs: &[NewJob], shards: &[Tag], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
+        if self.server.is_cluster() {
+            return self.enqueue_in_cluster(jobs, shards, now).await;
+        }
+        let replies: Vec<Value> = self.server.ask(Effect::Promises, &self.call_of("enqueue", jobs.iter().zip(shards), now)).await?;
+        jobs.iter().zip(replies).map(|(job, reply)| answer(job, reply)).collect()
+    }
+
+    /// One call for all of these jobs and their shards.
+    fn call_of<'j>(&self, name: &str, jobs: impl Iterator<Item = (&'j NewJob, &'j Tag)> + Clone, now: Option<Timestamp>) -> Cmd {
+        let shards: BTreeSet<&Tag> = jobs.clone().map(|(_, shard)| shard).collect();
+        let numbers: BTreeMap<&Tag, usize> = shards.iter().copied().zip(1..).collect();
+        let keys: Vec<String> = shards.into_iter().map(|shard| self.base(shard)).collect();
         let mut call = function(name, &keys);
         call.arg(instant(now));
-        let jobs: Vec<(&NewJob, &Name)> = jobs.collect();
+        let jobs: Vec<(&NewJob, &Tag)> = jobs.collect();
         for group in jobs.chunk_by(|a, b| a.1 == b.1 && asked::head(a.0) == asked::head(b.0)) {
-            let [(first, queue), ..] = group else { continue };
-            call.arg(numbers[queue]).arg(asked::packed(&Asked::of(first))).arg(group.len());
+            let [(first, shard), ..] = group else { continue };
+            call.arg(numbers[shard]).arg(asked::packed(&Asked::of(first))).arg(group.len());
             for (job, _) in group {
                 call.arg(job.id.0.as_bytes()).arg(job.payload.as_str());
             }
@@ -51,18 +56,18 @@ impl RedisStore {
 
     /// One call a shard. Where there are several, all are asked first whether they would refuse: what changes between the question and
     /// the write may leave some of the jobs in, and the call asked again by its ids brings in the rest.
-    async fn enqueue_in_cluster(&self, jobs: &[NewJob], queues: &[Name], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
-        self.enrol(queues).await?;
-        self.refuse_ids_of_other_queues(jobs, queues).await?;
-        let mut shards: BTreeMap<&Name, Vec<usize>> = BTreeMap::new();
-        for (index, queue) in queues.iter().enumerate() {
-            shards.entry(queue).or_default().push(index);
+    async fn enqueue_in_cluster(&self, jobs: &[NewJob], tags: &[Tag], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
+        self.enrol(tags).await?;
+        self.refuse_ids_of_other_shards(jobs, tags).await?;
+        let mut shards: BTreeMap<&Tag, Vec<usize>> = BTreeMap::new();
+        for (index, tag) in tags.iter().enumerate() {
+            shards.entry(tag).or_default().push(index);
         }
         if shards.len() > 1 {
-            self.on_shards::<Value>("check", &shards, jobs, queues, now).await?;
+            self.on_shards::<Value>("check", &shards, jobs, tags, now).await?;
         }
         let mut answers: Vec<Option<Enqueued>> = vec![None; jobs.len()];
-        for (indexes, replies) in self.on_shards::<Vec<Value>>("enqueue", &shards, jobs, queues, now).await? {
+        for (indexes, replies) in self.on_shards::<Vec<Value>>("enqueue", &shards, jobs, tags, now).await? {
             for (&index, reply) in indexes.iter().zip(replies) {
                 answers[index] = Some(answer(&jobs[index], reply)?);
             }
@@ -84,13 +89,13 @@ impl RedisStore {
     async fn on_shards<'s, T: FromRedisValue>(
         &self,
         name: &str,
-        shards: &'s BTreeMap<&Name, Vec<usize>>,
+        shards: &'s BTreeMap<&Tag, Vec<usize>>,
         jobs: &[NewJob],
-        queues: &[Name],
+        tags: &[Tag],
         now: Option<Timestamp>,
     ) -> Result<Vec<(&'s Vec<usize>, T)>> {
         let each = shards.values().map(|indexes| async move {
-            let call = self.call_of(name, indexes.iter().map(|&index| (&jobs[index], &queues[index])), now);
+            let call = self.call_of(name, indexes.iter().map(|&index| (&jobs[index], &tags[index])), now);
             self.server
                 .ask::<T>(Effect::Promises, &call)
                 .await
@@ -104,17 +109,17 @@ impl RedisStore {
         }
     }
 
-    /// An id names one job, whatever its queue.
-    async fn refuse_ids_of_other_queues(&self, jobs: &[NewJob], queues: &[Name]) -> Result<()> {
+    /// An id names one job, whatever its shard.
+    async fn refuse_ids_of_other_shards(&self, jobs: &[NewJob], tags: &[Tag]) -> Result<()> {
         if !jobs.iter().any(|job| job.id_is_producers) {
             return Ok(());
         }
-        let all: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        for (index, (job, own)) in jobs.iter().zip(queues).enumerate().filter(|(_, (job, _))| job.id_is_producers) {
-            let others: Vec<&Name> = all.iter().filter(|queue| *queue != own).collect();
+        let all: Vec<Tag> = self.all_shards().await?.into_keys().collect();
+        for (index, (job, own)) in jobs.iter().zip(tags).enumerate().filter(|(_, (job, _))| job.id_is_producers) {
+            let others: Vec<&Tag> = all.iter().filter(|tag| *tag != own).collect();
             let calls: Vec<Cmd> = others
                 .iter()
-                .map(|queue| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(queue))).arg(job.id.0.as_bytes()).clone())
+                .map(|tag| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(tag))).arg(job.id.0.as_bytes()).clone())
                 .collect();
             for told in self.server.ask_each(Effect::Reads, &calls).await? {
                 if reply::number(told)? == 1 {
@@ -126,10 +131,16 @@ impl RedisStore {
     }
 
     /// Of each job.
-    async fn queues_of(&self, jobs: &[NewJob]) -> Result<Vec<Name>> {
-        let settings = if jobs.iter().all(|job| job.queue.is_some()) { None } else { Some(self.known_settings().await?) };
-        let of = |job: &NewJob| job.queue.clone().or_else(|| settings.as_ref().map(|settings| settings.kind(&job.kind).queue));
-        jobs.iter().map(of).collect::<Option<_>>().map_or_else(|| odd("settings"), Ok)
+    async fn shards_of_jobs(&self, jobs: &[NewJob]) -> Result<Vec<Tag>> {
+        let (settings, partitions) = (self.known_settings().await?, self.partitions().await?);
+        let of = |(index, job): (usize, &NewJob)| {
+            let tag = match &job.queue {
+                Some(queue) => partitions.tag_for(queue, job),
+                None => partitions.tag_for(&settings.kind(&job.kind).queue, job),
+            };
+            tag.map_err(|error| Error::Invalid { index, error })
+        };
+        jobs.iter().enumerate().map(of).collect()
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn map(error: &RedisError, effect: Effect) -> Error {
         Some("WINDLASS_MOVING" | "TRYAGAIN" | "ASK" | "MOVED") => {
             Error::Unavailable("the slot of this queue moves to another server of the cluster; waiting until it has".into())
         }
+        Some("WINDLASS_PARTITION") => Error::Unavailable("the queue has another number of partitions now; looking again".into()),
         Some("CLUSTERDOWN" | "MASTERDOWN") => {
             Error::Unavailable("the cluster does not serve this queue's slot; waiting for a master that does".into())
         }

@@ -6,13 +6,17 @@ use super::{
     enqueue::instant,
     error::{Effect, odd},
     reply, rows,
+    shards::Tag,
 };
 use crate::{
     job::{HolderId, JobId, Lease, Leased, Name, Nonce, Timestamp},
     store::{Beat, LeaseReply, LeaseRequest, Progress, Result},
 };
 use redis::{Cmd, Value};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Forgotten leases that a heartbeat tells of at most.
 const STRAYS: usize = 100;
@@ -36,30 +40,34 @@ pub(super) const fn place_of(row: i64) -> i64 {
 
 impl RedisStore {
     pub(super) async fn lease_jobs(&self, request: LeaseRequest, now: Option<Timestamp>) -> Result<LeaseReply> {
-        let asked: Vec<&(Name, usize)> = request.queues.iter().filter(|(_, n)| *n > 0).collect();
-        if asked.is_empty() {
+        let mut asks = Vec::new();
+        for (queue, most) in request.queues.iter().filter(|(_, most)| *most > 0) {
+            let shards: Vec<Tag> = self.shards_of(queue).await?.into_iter().collect();
+            asks.extend(self.known().turns.share(queue, *most, shards));
+        }
+        if asks.is_empty() {
             return Ok(LeaseReply::default());
         }
-        self.leases_from(asked.iter().map(|(queue, _)| queue));
+        self.leases_from(asks.iter().map(|ask| &ask.shard));
         if !self.server.is_cluster() {
-            let told = self.server.ask(Effect::Writes, &self.lease_call(&request, &asked, true, now)).await?;
-            return Ok(self.granted(&request, &asked, told, now).await?.reply);
+            let told = self.server.ask(Effect::Writes, &self.lease_call(&request, &asks, true, now)).await?;
+            return Ok(self.granted(&request, &asks, told, now).await?.reply);
         }
-        self.enrol(asked.iter().map(|(queue, _)| queue)).await?;
-        self.lease_in_cluster(&request, &asked, now).await
+        self.enrol(asks.iter().map(|ask| &ask.shard)).await?;
+        self.lease_in_cluster(&request, &asks, now).await
     }
 
     /// `may_suspect`: one of the jobs may be a suspect.
-    fn lease_call(&self, request: &LeaseRequest, asked: &[&(Name, usize)], may_suspect: bool, now: Option<Timestamp>) -> Cmd {
-        let keys: Vec<String> = asked.iter().map(|(queue, _)| self.base(queue)).collect();
+    fn lease_call(&self, request: &LeaseRequest, asks: &[Ask], may_suspect: bool, now: Option<Timestamp>) -> Cmd {
+        let keys: Vec<String> = asks.iter().map(|ask| self.base(&ask.shard)).collect();
         let mut call = function("lease", &keys);
         call.arg(instant(now))
             .arg(request.holder.0.as_bytes())
             .arg(request.nonce.0.as_bytes())
             .arg(self.node.as_deref().unwrap_or_default());
         call.arg(u64::try_from(request.lease.as_micros()).unwrap_or(u64::MAX)).arg(request.max_bytes).arg(u8::from(may_suspect));
-        for (_, n) in asked {
-            call.arg(*n);
+        for ask in asks {
+            call.arg(ask.most);
         }
         for kind in request.kinds.iter() {
             call.arg(kind.as_str());
@@ -69,23 +77,24 @@ impl RedisStore {
 
     /// One call a shard, all at once; then one more where a suspect waits, if this holder runs none: nobody but the daemon can tell that, since
     /// its others are elsewhere.
-    async fn lease_in_cluster(&self, request: &LeaseRequest, asked: &[&(Name, usize)], now: Option<Timestamp>) -> Result<LeaseReply> {
-        let share = LeaseRequest { max_bytes: (request.max_bytes / asked.len()).max(1), ..request.clone() };
-        let calls: Vec<Cmd> = asked.iter().map(|one| self.lease_call(&share, std::slice::from_ref(one), false, now)).collect();
+    async fn lease_in_cluster(&self, request: &LeaseRequest, asks: &[Ask], now: Option<Timestamp>) -> Result<LeaseReply> {
+        let share = LeaseRequest { max_bytes: (request.max_bytes / asks.len()).max(1), ..request.clone() };
+        let calls: Vec<Cmd> = asks.iter().map(|ask| self.lease_call(&share, std::slice::from_ref(ask), false, now)).collect();
         let mut whole = LeaseReply { drained: true, ..LeaseReply::default() };
         let mut suspects_in = None;
-        for (one, told) in asked.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
-            let granted = self.granted(request, std::slice::from_ref(one), told, now).await?;
-            let has_room = granted.reply.jobs.len() < one.1;
-            suspects_in = suspects_in.or_else(|| (granted.suspects_wait && has_room).then_some(&one.0));
+        for (ask, told) in asks.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
+            let granted = self.granted(request, std::slice::from_ref(ask), told, now).await?;
+            let jobs = granted.reply.jobs.len();
+            suspects_in = suspects_in.or_else(|| (granted.suspects_wait && jobs < ask.most).then_some(ask));
+            self.known().turns.note(ask, jobs);
             add(&mut whole, granted.reply);
         }
-        if let Some(queue) = suspects_in
+        if let Some(ask) = suspects_in
             && !self.runs_a_suspect(request.holder).await?
         {
-            let one = (queue.clone(), 1);
-            let told = self.server.ask(Effect::Writes, &self.lease_call(&share, &[&one], true, now)).await?;
-            let granted = self.granted(request, &[&one], told, now).await?;
+            let one = Ask { most: 1, ..ask.clone() };
+            let told = self.server.ask(Effect::Writes, &self.lease_call(&share, std::slice::from_ref(&one), true, now)).await?;
+            let granted = self.granted(request, &[one], told, now).await?;
             if let Some(lease) = granted.suspect {
                 self.known().suspects.insert(request.holder, lease);
             }
@@ -95,8 +104,8 @@ impl RedisStore {
         Ok(whole)
     }
 
-    /// What a lease call on these queues answered.
-    async fn granted(&self, request: &LeaseRequest, asked: &[&(Name, usize)], told: Value, now: Option<Timestamp>) -> Result<Granted> {
+    /// What a lease call on these shards answered.
+    async fn granted(&self, request: &LeaseRequest, asks: &[Ask], told: Value, now: Option<Timestamp>) -> Result<Granted> {
         let [spans, jobs, due, more, at, suspects] = reply::fixed(told)?;
         let granted_at = Timestamp(reply::number(at)?);
         let [suspects_wait, is_suspect, drained] = reply::fixed(suspects)?;
@@ -104,14 +113,14 @@ impl RedisStore {
         let mut jobs = reply::list(jobs)?.into_iter();
         let mut leased = Vec::with_capacity(jobs.len() / 2);
         let mut damaged = false;
-        for (queue, _) in asked {
-            let (Some(epoch), Some(count)) = (spans.next(), spans.next()) else { return odd("a span a queue") };
+        for Ask { shard, queue, .. } in asks {
+            let (Some(epoch), Some(count)) = (spans.next(), spans.next()) else { return odd("a span a shard") };
             let (epoch, count) = (reply::number(epoch)?, reply::number(count)?);
             if count == 0 {
                 continue;
             }
-            self.saw_epoch(queue, epoch);
-            let number = self.queue_number(queue).await?;
+            self.saw_epoch(shard, epoch);
+            let number = self.shard_number(shard).await?;
             for place in 0..count {
                 let (Some(id), Some(blob)) = (jobs.next(), jobs.next()) else { return odd("the jobs it counts") };
                 let id = reply::id(id)?;
@@ -120,7 +129,7 @@ impl RedisStore {
                     Ok(job) => leased.push(Leased { lease, job }),
                     Err(reason) => {
                         damaged = true;
-                        self.quarantine(queue, lease, &reason, now).await?;
+                        self.quarantine(shard, lease, &reason, now).await?;
                     }
                 }
             }
@@ -136,9 +145,9 @@ impl RedisStore {
     /// It may have been taken back meanwhile, and nobody said so.
     async fn runs_a_suspect(&self, holder: HolderId) -> Result<bool> {
         let Some(lease) = self.known().suspects.get(&holder).copied() else { return Ok(false) };
-        let numbers = self.queues_by_number().await?;
-        if let Some(queue) = numbers.get(&queue_of(lease.row)) {
-            let call = reading("is_leased", &[self.base(queue)]).arg("").arg(lease.epoch).arg(place_of(lease.row)).clone();
+        let numbers = self.shards_by_number().await?;
+        if let Some(shard) = numbers.get(&queue_of(lease.row)) {
+            let call = reading("is_leased", &[self.base(shard)]).arg("").arg(lease.epoch).arg(place_of(lease.row)).clone();
             if self.server.ask::<bool>(Effect::Reads, &call).await? {
                 return Ok(true);
             }
@@ -158,19 +167,20 @@ impl RedisStore {
     }
 
     /// A job that cannot be read is out of everybody's way.
-    async fn quarantine(&self, queue: &Name, lease: Lease, reason: &str, now: Option<Timestamp>) -> Result<()> {
+    async fn quarantine(&self, shard: &Tag, lease: Lease, reason: &str, now: Option<Timestamp>) -> Result<()> {
         tracing::error!(id = %lease.job, reason, "a job cannot be read; it is quarantined");
-        let mut call = function("quarantine", &[self.base(queue)]);
+        let mut call = function("quarantine", &[self.base(shard)]);
         call.arg(instant(now)).arg(lease.job.0.as_bytes()).arg(lease.epoch).arg(place_of(lease.row)).arg(reason);
         self.server.ask(Effect::Writes, &call).await
     }
 
     pub(super) async fn leased_under(&self, nonce: Nonce) -> Result<Vec<Leased>> {
-        let queues = self.all_queues().await?;
+        let (shards, partitions) = (self.all_shards().await?, self.partitions().await?);
         let calls: Vec<_> =
-            queues.keys().map(|queue| function("leased_by", &[self.base(queue)]).arg("").arg(nonce.0.as_bytes()).clone()).collect();
+            shards.keys().map(|shard| function("leased_by", &[self.base(shard)]).arg("").arg(nonce.0.as_bytes()).clone()).collect();
         let mut leased = Vec::new();
-        for ((queue, number), found) in queues.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+        for ((shard, number), found) in shards.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+            let queue = &partitions.queue_of(shard);
             for job in reply::list(found)? {
                 let [epoch, place, id, blob, at] = reply::fixed(job)?;
                 let (id, granted_at) = (reply::id(id)?, Timestamp(reply::number(at)?));
@@ -192,24 +202,24 @@ impl RedisStore {
         progress: &[Progress],
         now: Option<Timestamp>,
     ) -> Result<Beat> {
-        let numbers = self.queues_by_number().await?;
-        let mut shards: BTreeMap<Name, (Vec<usize>, Vec<&Progress>)> =
-            self.leased_from().into_iter().map(|queue| (queue, Default::default())).collect();
+        let numbers = self.shards_by_number().await?;
+        let mut shards: BTreeMap<Tag, (Vec<usize>, Vec<&Progress>)> =
+            self.leased_from().into_iter().map(|shard| (shard, Default::default())).collect();
         for (index, lease) in held.iter().enumerate() {
-            if let Some(queue) = numbers.get(&queue_of(lease.row)) {
-                shards.entry(queue.clone()).or_default().0.push(index);
+            if let Some(shard) = numbers.get(&queue_of(lease.row)) {
+                shards.entry(shard.clone()).or_default().0.push(index);
             }
         }
         for report in progress {
-            if let Some(queue) = numbers.get(&queue_of(report.lease.row)) {
-                shards.entry(queue.clone()).or_default().1.push(report);
+            if let Some(shard) = numbers.get(&queue_of(report.lease.row)) {
+                shards.entry(shard.clone()).or_default().1.push(report);
             }
         }
         let lease_us = u64::try_from(lease.as_micros()).unwrap_or(u64::MAX);
         let calls: Vec<_> = shards
             .iter()
-            .map(|(queue, (held_here, progress))| {
-                let mut call = function("beat", &[self.base(queue)]);
+            .map(|(shard, (held_here, progress))| {
+                let mut call = function("beat", &[self.base(shard)]);
                 call.arg(instant(now))
                     .arg(holder.0.as_bytes())
                     .arg(self.node.as_deref().unwrap_or_default())
@@ -227,7 +237,7 @@ impl RedisStore {
             .collect();
         let mut beat = Beat::default();
         let mut verdicts_of = vec![LOST; held.len()];
-        for ((queue, (held_here, _)), told) in shards.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
+        for ((shard, (held_here, _)), told) in shards.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
             let [verdicts, strays] = reply::fixed(told)?;
             for (&index, verdict) in held_here.iter().zip(reply::list(verdicts)?) {
                 verdicts_of[index] = reply::number(verdict)?;
@@ -236,7 +246,7 @@ impl RedisStore {
             if strays.is_empty() {
                 continue;
             }
-            let number = self.queue_number(queue).await?;
+            let number = self.shard_number(shard).await?;
             let mut strays = strays.into_iter();
             while beat.strays.len() < STRAYS
                 && let (Some(epoch), Some(place), Some(id), Some(nonce), Some(at)) =
@@ -254,6 +264,49 @@ impl RedisStore {
             }
         }
         Ok(beat)
+    }
+}
+
+/// How many jobs of a shard are asked for; none where only whether it has any is asked.
+#[derive(Clone)]
+pub(super) struct Ask {
+    shard: Tag,
+    queue: Name,
+    most: usize,
+}
+
+/// Which shards of a queue are asked for how much: all the same, but those that last gave as much as they were asked for get what the others
+/// would leave. What does not divide goes round.
+#[derive(Default)]
+pub(super) struct Turns {
+    turn: usize,
+    full: BTreeSet<Tag>,
+}
+
+impl Turns {
+    fn share(&mut self, queue: &Name, most: usize, shards: Vec<Tag>) -> Vec<Ask> {
+        let count = shards.len();
+        let mut asks: Vec<Ask> = shards.into_iter().map(|shard| Ask { shard, queue: queue.clone(), most: 0 }).collect();
+        self.turn = self.turn.wrapping_add(1);
+        asks.rotate_left(self.turn % count);
+        asks.sort_by_key(|ask| !self.full.contains(&ask.shard));
+        let full = asks.iter().filter(|ask| self.full.contains(&ask.shard)).count();
+        // One for each that is not full, as far as that leaves the others as much.
+        let (busy, quiet) = if full == 0 { (count, 0) } else { (full, count - full) };
+        let for_quiet = quiet.min((most + self.turn % 2) / 2);
+        for (index, ask) in asks.iter_mut().enumerate() {
+            let (of, rest, place) = if index < busy { (most - for_quiet, busy, index) } else { (for_quiet, quiet, index - busy) };
+            ask.most = of / rest + usize::from(place < of % rest);
+        }
+        asks
+    }
+
+    fn note(&mut self, ask: &Ask, granted: usize) {
+        if ask.most > 0 && granted >= ask.most {
+            self.full.insert(ask.shard.clone());
+        } else if ask.most > 0 {
+            self.full.remove(&ask.shard);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ const DOOR: &str = "windlass";
 
 /// What both begin with. Beside its words, each of the files is a block of its own.
 const WORDS: &str = include_str!("routines/01_words.lua");
-const SHARED: [&str; 16] = [
+const SHARED: [&str; 17] = [
     include_str!("routines/02_shard.lua"),
     include_str!("routines/03_job.lua"),
     include_str!("routines/04_line.lua"),
@@ -19,18 +19,19 @@ const SHARED: [&str; 16] = [
     include_str!("routines/07_enqueue.lua"),
     include_str!("routines/08_parents.lua"),
     include_str!("routines/09_outbox.lua"),
-    include_str!("routines/10_effects.lua"),
-    include_str!("routines/11_claim.lua"),
-    include_str!("routines/12_lease.lua"),
-    include_str!("routines/13_settle.lua"),
-    include_str!("routines/14_upkeep.lua"),
-    include_str!("routines/15_admin.lua"),
-    include_str!("routines/16_read.lua"),
-    include_str!("routines/17_schedules.lua"),
+    include_str!("routines/10_partition.lua"),
+    include_str!("routines/11_effects.lua"),
+    include_str!("routines/12_claim.lua"),
+    include_str!("routines/13_lease.lua"),
+    include_str!("routines/14_settle.lua"),
+    include_str!("routines/15_upkeep.lua"),
+    include_str!("routines/16_admin.lua"),
+    include_str!("routines/17_read.lua"),
+    include_str!("routines/18_schedules.lua"),
 ];
-const FUNCTIONS: &str = include_str!("routines/18_functions.lua");
-const ENVELOPE: [&str; 2] = [include_str!("routines/19_json.lua"), include_str!("routines/20_envelope.lua")];
-const ENQUEUE: &str = include_str!("routines/21_door.lua");
+const FUNCTIONS: &str = include_str!("routines/19_functions.lua");
+const ENVELOPE: [&str; 2] = [include_str!("routines/20_json.lua"), include_str!("routines/21_envelope.lua")];
+const ENQUEUE: &str = include_str!("routines/22_door.lua");
 
 struct Library {
     name: &'static str,

@@ -17,6 +17,7 @@ mod reply;
 mod rewind;
 mod rows;
 mod settle;
+mod shards;
 mod told;
 mod wake;
 
@@ -40,6 +41,7 @@ use enqueue::instant;
 use error::Effect;
 use gather::Gathering;
 use serde::{Deserialize, Serialize};
+use shards::{Partitions, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
@@ -81,8 +83,8 @@ pub struct RedisStore {
     node: Option<String>,
     known: Mutex<Known>,
     gathering: Gathering,
-    /// Queues that others have made, and we have not enrolled yet.
-    made: Arc<Mutex<BTreeSet<Name>>>,
+    /// Shards that others have made, and we have not enrolled yet.
+    made: Arc<Mutex<BTreeSet<Tag>>>,
     stop: CancellationToken,
 }
 
@@ -90,9 +92,13 @@ pub struct RedisStore {
 #[derive(Default)]
 struct Known {
     settings: Option<Arc<Settings>>,
+    /// Another program may have changed them.
+    may_be_old: bool,
+    partitions: Arc<Partitions>,
     /// By its number.
-    queues: Arc<BTreeMap<i64, Name>>,
-    leased_from: BTreeSet<Name>,
+    shards: Arc<BTreeMap<i64, Tag>>,
+    leased_from: BTreeSet<Tag>,
+    turns: lease::Turns,
     epochs: rewind::Epochs,
     /// In a cluster, the suspect that each of our holders runs.
     suspects: BTreeMap<HolderId, Lease>,
@@ -104,7 +110,7 @@ impl RedisStore {
     /// # Errors
     /// `Refused` when the URL cannot be read, or the server lacks our functions; `Unavailable` when it does not answer.
     pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
-        let (wakes, stop, made) = (Wakes::new(), CancellationToken::new(), Arc::<Mutex<BTreeSet<Name>>>::default());
+        let (wakes, stop, made) = (Wakes::new(), CancellationToken::new(), Arc::<Mutex<BTreeSet<Tag>>>::default());
         let server = Server::connect(url, &config, stop.clone()).await?;
         durability::check(&server, &config).await?;
         library::check(&server).await?;
@@ -149,8 +155,8 @@ impl RedisStore {
         library::is_loaded(&Server::connect(url, config, CancellationToken::new()).await?).await
     }
 
-    fn base(&self, queue: &Name) -> String {
-        format!("{}:{{{queue}}}", self.prefix)
+    fn base(&self, shard: &Tag) -> String {
+        format!("{}:{{{shard}}}", self.prefix)
     }
 
     /// Of what belongs to no queue.
@@ -162,86 +168,111 @@ impl RedisStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn know_settings(&self, settings: Settings) {
-        self.known().settings = Some(Arc::new(settings));
+    fn know_settings(&self, settings: Settings) -> Arc<Settings> {
+        let settings = Arc::new(settings);
+        let mut known = self.known();
+        known.partitions = Arc::new(if self.server.is_cluster() { Partitions::of(&settings) } else { Partitions::default() });
+        known.settings = Some(Arc::clone(&settings));
+        settings
+    }
+
+    /// Which queues have several partitions.
+    async fn partitions(&self) -> Result<Arc<Partitions>> {
+        self.known_settings().await?;
+        Ok(Arc::clone(&self.known().partitions))
+    }
+
+    /// All shards of a queue: those that its jobs go to now, and others of it that are known.
+    async fn shards_of(&self, queue: &Name) -> Result<BTreeSet<Tag>> {
+        let partitions = self.partitions().await?;
+        let mut shards: BTreeSet<Tag> = partitions.tags_of(queue).into_iter().collect();
+        if shards.len() > 1 {
+            shards.extend(self.shards_by_number().await?.values().filter(|tag| partitions.queue_of(tag) == *queue).cloned());
+        }
+        Ok(shards)
     }
 
     async fn known_settings(&self) -> Result<Arc<Settings>> {
-        let known = self.known().settings.clone();
+        let (known, may_be_old) = {
+            let known = self.known();
+            (known.settings.clone(), known.may_be_old)
+        };
         match known {
-            Some(settings) => Ok(settings),
-            None => {
-                let settings = Arc::new(self.read_settings().await?);
-                self.known().settings = Some(Arc::clone(&settings));
-                Ok(settings)
+            Some(settings) if !may_be_old => Ok(settings),
+            known => {
+                let stored = self.read_settings().await?;
+                self.known().may_be_old = false;
+                // A server that forgot them is told them again.
+                Ok(match (stored, known) {
+                    (None, Some(known)) => known,
+                    (stored, _) => self.know_settings(stored.unwrap_or_default()),
+                })
             }
         }
     }
 
-    async fn read_settings(&self) -> Result<Settings> {
+    async fn read_settings(&self) -> Result<Option<Settings>> {
         let call = redis::cmd("GET").arg(format!("{}:settings", self.common())).clone();
         let text: Option<String> = self.server.ask(Effect::Reads, &call).await?;
-        text.map_or_else(
-            || Ok(Settings::default()),
-            |text| serde_json::from_str(&text).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}"))),
-        )
+        let read =
+            |text: String| serde_json::from_str(&text).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}")));
+        text.map(read).transpose()
     }
 
-    /// All queues that ever had a job, with their numbers.
-    async fn all_queues(&self) -> Result<BTreeMap<Name, i64>> {
+    /// All shards that ever had a job, with their numbers.
+    async fn all_shards(&self) -> Result<BTreeMap<Tag, i64>> {
         let call = redis::cmd("HGETALL").arg(format!("{}:queues", self.common())).clone();
         let rows: Vec<(String, i64)> = self.server.ask(Effect::Reads, &call).await?;
-        let queues: BTreeMap<Name, i64> =
-            rows.into_iter().filter_map(|(name, number)| Name::new(&name).ok().map(|name| (name, number))).collect();
-        self.known().queues = Arc::new(queues.iter().map(|(name, number)| (*number, name.clone())).collect());
-        Ok(queues)
+        let shards: BTreeMap<Tag, i64> = rows.into_iter().filter_map(|(tag, number)| Tag::new(&tag).map(|tag| (tag, number))).collect();
+        self.known().shards = Arc::new(shards.iter().map(|(tag, number)| (*number, tag.clone())).collect());
+        Ok(shards)
     }
 
-    async fn queues_by_number(&self) -> Result<Arc<BTreeMap<i64, Name>>> {
-        let known = Arc::clone(&self.known().queues);
+    async fn shards_by_number(&self) -> Result<Arc<BTreeMap<i64, Tag>>> {
+        let known = Arc::clone(&self.known().shards);
         if known.is_empty() {
-            self.all_queues().await?;
-            return Ok(Arc::clone(&self.known().queues));
+            self.all_shards().await?;
+            return Ok(Arc::clone(&self.known().shards));
         }
         Ok(known)
     }
 
-    async fn queue_number(&self, queue: &Name) -> Result<i64> {
-        let known = self.known().queues.iter().find(|(_, name)| *name == queue).map(|(number, _)| *number);
+    async fn shard_number(&self, shard: &Tag) -> Result<i64> {
+        let known = self.known().shards.iter().find(|(_, tag)| *tag == shard).map(|(number, _)| *number);
         match known {
             Some(number) => Ok(number),
             None => {
-                let queues = self.all_queues().await?;
-                queues.get(queue).copied().map_or_else(|| error::odd("the queue's number"), Ok)
+                let shards = self.all_shards().await?;
+                shards.get(shard).copied().map_or_else(|| error::odd("the shard's number"), Ok)
             }
         }
     }
 
-    fn leases_from<'q>(&self, queues: impl Iterator<Item = &'q Name>) {
+    fn leases_from<'t>(&self, shards: impl Iterator<Item = &'t Tag>) {
         let mut known = self.known();
-        for queue in queues {
-            if !known.leased_from.contains(queue) {
-                known.leased_from.insert(queue.clone());
+        for shard in shards {
+            if !known.leased_from.contains(shard) {
+                known.leased_from.insert(shard.clone());
             }
         }
     }
 
-    fn leased_from(&self) -> Vec<Name> {
+    fn leased_from(&self) -> Vec<Tag> {
         self.known().leased_from.iter().cloned().collect()
     }
 
-    /// The answers of all queues to the same call.
-    async fn on_all_queues(
+    /// The answers of all shards to the same call.
+    async fn on_all_shards(
         &self,
         name: &str,
         now: Option<Timestamp>,
         arguments: impl Fn(&mut redis::Cmd),
-    ) -> Result<Vec<(Name, redis::Value)>> {
-        let queues = self.all_queues().await?;
-        let calls: Vec<redis::Cmd> = queues
+    ) -> Result<Vec<(Tag, redis::Value)>> {
+        let shards = self.all_shards().await?;
+        let calls: Vec<redis::Cmd> = shards
             .keys()
-            .map(|queue| {
-                let mut call = function(name, &[self.base(queue)]);
+            .map(|shard| {
+                let mut call = function(name, &[self.base(shard)]);
                 call.arg(instant(now));
                 arguments(&mut call);
                 call
@@ -249,7 +280,7 @@ impl RedisStore {
             .collect();
         let told = self.server.ask_each(Effect::Writes, &calls).await?;
         self.deliver(now).await;
-        Ok(queues.into_keys().zip(told).collect())
+        Ok(shards.into_keys().zip(told).collect())
     }
 
     /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
@@ -269,7 +300,7 @@ impl RedisStore {
     /// `node`: whose holders are dead, if anybody's.
     async fn reap_as(&self, node: &str, now: Option<Timestamp>) -> Result<(Reaped, bool)> {
         let (mut reaped, mut more) = (Reaped::default(), false);
-        for (_, told) in self.on_all_queues("reap", now, |call| _ = call.arg(node).arg(DEATHS)).await? {
+        for (_, told) in self.on_all_shards("reap", now, |call| _ = call.arg(node).arg(DEATHS)).await? {
             let [requeued, suspects, poisoned, is_more] = reply::fixed(told)?;
             reaped.requeued += reply::count(requeued)?;
             reaped.suspects += reply::count(suspects)?;
@@ -326,7 +357,7 @@ impl Store for RedisStore {
 
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
         let now = self.now_or(None);
-        self.on_all_queues("goodbye", now, |call| _ = call.arg(holder.0.as_bytes())).await.map(drop)
+        self.on_all_shards("goodbye", now, |call| _ = call.arg(holder.0.as_bytes())).await.map(drop)
     }
 
     async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
@@ -341,9 +372,9 @@ impl Store for RedisStore {
         self.enrol(&made).await?;
         let seen = self.known().epochs.clone();
         let mut epochs = BTreeMap::new();
-        for (queue, told) in self.on_all_queues("advance", now, |_| ()).await? {
+        for (shard, told) in self.on_all_shards("advance", now, |_| ()).await? {
             let [due, admitted, expired, parks, more, next_due, epoch] = reply::fixed(told)?;
-            epochs.insert(queue, reply::number(epoch)?);
+            epochs.insert(shard, reply::number(epoch)?);
             advanced.due += reply::count(due)?;
             advanced.admitted += reply::count(admitted)?;
             advanced.expired += reply::count(expired)?;
@@ -373,7 +404,7 @@ impl Store for RedisStore {
         let finished = before(retention.finished_hours);
         let dead = if retention.dead_hours == 0 { 0 } else { before(retention.dead_hours).0 };
         let mut pruned = Pruned::default();
-        let told = self.on_all_queues("prune", Some(now), |call| _ = call.arg(finished.0).arg(dead).arg(limit)).await?;
+        let told = self.on_all_shards("prune", Some(now), |call| _ = call.arg(finished.0).arg(dead).arg(limit)).await?;
         for (_, told) in told {
             let [jobs, more] = reply::fixed(told)?;
             pruned.jobs += reply::count(jobs)?;
@@ -443,7 +474,7 @@ impl Store for RedisStore {
     }
 
     async fn settings(&self) -> Result<Settings> {
-        let settings = self.read_settings().await?;
+        let settings = self.read_settings().await?.unwrap_or_default();
         self.know_settings(settings.clone());
         Ok(settings)
     }

@@ -7,9 +7,10 @@ use super::{
     enqueue::instant,
     error::{Effect, odd},
     reply,
+    shards::Tag,
 };
 use crate::{
-    job::{Json, Name, Settings, Timestamp},
+    job::{Json, Settings, Timestamp},
     store::Result,
 };
 use std::collections::BTreeSet;
@@ -65,8 +66,9 @@ impl RedisStore {
     }
 
     async fn hand_over(&self, tag: &str, message: &Message, now: Option<Timestamp>) -> Result<String> {
-        if let Ok(queue) = Name::new(tag) {
-            self.enrol([&queue]).await?;
+        // What belongs to no queue has a tag that no queue can have.
+        if let Some(shard) = Tag::new(tag) {
+            self.enrol([&shard]).await?;
         }
         let call = function("deliver", &[format!("{}:{{{tag}}}", self.prefix)]).arg(instant(now)).arg(&message.whole).clone();
         self.server.ask(Effect::Promises, &call).await
@@ -75,9 +77,9 @@ impl RedisStore {
     /// A question to whoever has the job it is about.
     async fn ask_around(&self, base: &str, message: &Message, now: Option<Timestamp>) -> Result<()> {
         let mut found = String::new();
-        for queue in self.all_queues().await?.into_keys() {
-            if self.base(&queue) != base && found.is_empty() {
-                found = self.hand_over(&queue, message, now).await?;
+        for shard in self.all_shards().await?.into_keys() {
+            if self.base(&shard) != base && found.is_empty() {
+                found = self.hand_over(shard.as_str(), message, now).await?;
             }
         }
         let call = function("answered", &[base.to_owned()]).arg(instant(now)).arg(&message.whole).arg(found).clone();
@@ -91,31 +93,35 @@ impl RedisStore {
         }
         let text = Json::of(settings);
         let configured = settings.queues.keys().cloned().chain(settings.kinds.values().map(|kind| kind.queue.clone()));
-        let queues: BTreeSet<Name> = configured.chain(self.all_queues().await?.into_keys()).collect();
-        self.enrol(&queues).await?;
-        let puts: Vec<redis::Cmd> =
-            queues.iter().map(|queue| redis::cmd("SET").arg(format!("{}:settings", self.base(queue))).arg(text.as_str()).clone()).collect();
+        let partitions = self.partitions().await?;
+        let mut shards: BTreeSet<Tag> =
+            configured.flat_map(|queue| partitions.tags_of(&queue)).chain(self.all_shards().await?.into_keys()).collect();
+        self.enrol(&shards).await?;
+        // Whoever names the queue and no partition is told so by the place where the queue would be.
+        shards.extend(partitions.queues().map(Tag::of));
+        let put = |shard| redis::cmd("SET").arg(format!("{}:settings", self.base(shard))).arg(text.as_str()).clone();
+        let puts: Vec<redis::Cmd> = shards.iter().map(put).collect();
         self.server.ask_each(Effect::Promises, &puts).await.map(drop)
     }
 
     /// In a cluster a shard cannot tell that it is there, nor look up what is configured: both are done for it before it gets its first job.
-    pub(super) async fn enrol<'q>(&self, queues: impl IntoIterator<Item = &'q Name>) -> Result<()> {
+    pub(super) async fn enrol<'t>(&self, shards: impl IntoIterator<Item = &'t Tag>) -> Result<()> {
         if !self.server.is_cluster() {
             return Ok(());
         }
-        let known: BTreeSet<Name> = self.known().queues.values().cloned().collect();
-        let new: Vec<&Name> = queues.into_iter().filter(|queue| !known.contains(*queue)).collect();
+        let known: BTreeSet<Tag> = self.known().shards.values().cloned().collect();
+        let new: Vec<&Tag> = shards.into_iter().filter(|shard| !known.contains(*shard)).collect();
         if new.is_empty() {
             return Ok(());
         }
         let settings = self.known_settings().await?;
-        for queue in new {
-            let put = redis::cmd("SET").arg(format!("{}:settings", self.base(queue))).arg(Json::of(&settings).as_str()).clone();
+        for shard in new {
+            let put = redis::cmd("SET").arg(format!("{}:settings", self.base(shard))).arg(Json::of(&settings).as_str()).clone();
             self.server.ask::<()>(Effect::Writes, &put).await?;
-            let call = function("enrol", &[self.common()]).arg("").arg(queue.as_str()).clone();
+            let call = function("enrol", &[self.common()]).arg("").arg(shard.as_str()).clone();
             self.server.ask::<redis::Value>(Effect::Promises, &call).await?;
         }
-        self.all_queues().await.map(drop)
+        self.all_shards().await.map(drop)
     }
 }
 

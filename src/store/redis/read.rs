@@ -7,13 +7,14 @@ use super::{
     error::Effect,
     reply,
     rows::{self, Row},
+    shards::Tag,
 };
 use crate::{
     job::{HolderId, InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, State, Timestamp, Unique, UniqueFor},
     store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
 };
 use redis::{Cmd, Value};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use uuid::Uuid;
 
 /// Bytes of payload, result and checkpoint in one page at most, but for its last job.
@@ -23,8 +24,9 @@ const LOOK: usize = 10_000;
 /// Jobs that are fetched at once of one queue.
 const FETCH: usize = 250;
 
-/// Walks through the jobs of one queue.
+/// Walks through the jobs of one shard.
 struct Walk {
+    shard: Tag,
     queue: Name,
     ahead: VecDeque<Row>,
     /// Where the next fetch begins; nothing at the beginning.
@@ -65,34 +67,37 @@ fn matches(job: &Job, filter: &Filter) -> bool {
 
 impl RedisStore {
     pub(super) async fn get_job(&self, id: JobId) -> Result<Option<Job>> {
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> = queues.iter().map(|queue| reading("get", &[self.base(queue)]).arg("").arg(id.0.as_bytes()).clone()).collect();
-        for (queue, found) in queues.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+        let shards: Vec<Tag> = self.all_shards().await?.into_keys().collect();
+        let calls: Vec<Cmd> = shards.iter().map(|shard| reading("get", &[self.base(shard)]).arg("").arg(id.0.as_bytes()).clone()).collect();
+        for (shard, found) in shards.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
             if !matches!(found, Value::Nil) {
-                return rows::job(queue, &row(found)?).map(Some).map_err(Error::Corrupt);
+                return rows::job(&self.partitions().await?.queue_of(shard), &row(found)?).map(Some).map_err(Error::Corrupt);
             }
         }
         Ok(None)
     }
 
-    /// The queue that a job is in.
-    pub(super) async fn queue_with(&self, id: JobId) -> Result<Name> {
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> = queues
+    /// The shard that a job is in.
+    pub(super) async fn shard_with(&self, id: JobId) -> Result<Tag> {
+        let shards: Vec<Tag> = self.all_shards().await?.into_keys().collect();
+        let calls: Vec<Cmd> = shards
             .iter()
-            .map(|queue| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(queue))).arg(id.0.as_bytes()).clone())
+            .map(|shard| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(shard))).arg(id.0.as_bytes()).clone())
             .collect();
-        for (queue, found) in queues.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+        for (shard, found) in shards.iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
             if matches!(found, Value::Int(1)) {
-                return Ok(queue.clone());
+                return Ok(shard.clone());
             }
         }
         Err(Error::NotFound { what: format!("job {id}") })
     }
 
     async fn walks(&self, queue: Option<&Name>, from: Vec<u8>) -> Result<Vec<Walk>> {
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().filter(|name| queue.is_none_or(|queue| name == queue)).collect();
-        Ok(queues.into_iter().map(|queue| Walk { queue, ahead: VecDeque::new(), from: from.clone(), is_over: false }).collect())
+        let partitions = self.partitions().await?;
+        let walk =
+            |shard: Tag| Walk { queue: partitions.queue_of(&shard), shard, ahead: VecDeque::new(), from: from.clone(), is_over: false };
+        let walks = self.all_shards().await?.into_keys().map(walk);
+        Ok(walks.filter(|walk| queue.is_none_or(|queue| walk.queue == *queue)).collect())
     }
 
     /// Fills up those that have nothing ahead.
@@ -101,7 +106,7 @@ impl RedisStore {
         let calls: Vec<Cmd> = empty
             .iter()
             .map(|walk| {
-                let mut call = reading("page", &[self.base(&walk.queue)]);
+                let mut call = reading("page", &[self.base(&walk.shard)]);
                 call.arg("")
                     .arg(&walk.from)
                     .arg(limit)
@@ -171,7 +176,7 @@ impl RedisStore {
             match rows::exported(&walk.queue, &row) {
                 Ok(Some(mut exported)) => {
                     bytes += weight(&exported.job);
-                    self.beside(&mut exported).await?;
+                    self.beside(&walk.shard, &mut exported).await?;
                     page.items.push(exported);
                 }
                 Ok(None) => {}
@@ -182,12 +187,12 @@ impl RedisStore {
     }
 
     /// Who holds its key, and what it waits for.
-    async fn beside(&self, exported: &mut Exported) -> Result<()> {
+    async fn beside(&self, shard: &Tag, exported: &mut Exported) -> Result<()> {
         let job = &exported.job;
         if job.unique_key.is_none() && job.extra.after.is_empty() {
             return Ok(());
         }
-        let call = reading("beside_job", &[self.base(&job.queue)]).arg("").arg(job.id.0.as_bytes()).clone();
+        let call = reading("beside_job", &[self.base(shard)]).arg("").arg(job.id.0.as_bytes()).clone();
         let [unique, parents] = reply::fixed(self.server.ask(Effect::Reads, &call).await?)?;
         exported.unique = held(&reply::bytes(unique)?, job.unique_key.as_ref());
         exported.waits_for = reply::list(parents)?.into_iter().map(reply::id).collect::<Result<_>>()?;
@@ -198,28 +203,29 @@ impl RedisStore {
     pub(super) async fn queue_statuses(&self, now: Timestamp) -> Result<Vec<QueueStatus>> {
         const STATES: [State; 7] =
             [State::Scheduled, State::Queued, State::Running, State::Parked, State::Completed, State::Cancelled, State::Dead];
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
-        let calls: Vec<Cmd> = queues.iter().map(|queue| reading("status", &[self.base(queue)]).arg(instant(Some(now))).clone()).collect();
-        let mut statuses = Vec::with_capacity(queues.len());
-        for (queue, told) in queues.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+        let shards: Vec<Tag> = self.all_shards().await?.into_keys().collect();
+        let calls: Vec<Cmd> = shards.iter().map(|shard| reading("status", &[self.base(shard)]).arg(instant(Some(now))).clone()).collect();
+        let partitions = self.partitions().await?;
+        let mut statuses: BTreeMap<Name, QueueStatus> = BTreeMap::new();
+        for (shard, told) in shards.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
             let [counts, oldest] = reply::fixed(told)?;
             let mut counts = reply::list(counts)?.into_iter();
-            let mut status = QueueStatus { name: queue.to_string(), ..QueueStatus::default() };
+            let queue = partitions.queue_of(&shard);
+            let status = statuses.entry(queue.clone()).or_insert_with(|| QueueStatus { name: queue.to_string(), ..QueueStatus::default() });
             for state in STATES {
                 let jobs = match counts.next() {
                     None | Some(Value::Nil) => 0,
                     Some(jobs) => reply::count(jobs)?,
                 };
-                status.jobs.insert(state, jobs);
+                *status.jobs.entry(state).or_default() += jobs;
             }
-            status.paused = match counts.next() {
-                None | Some(Value::Nil) => None,
-                Some(row) => serde_json::from_str::<Pause>(&reply::text(row)?).ok(),
-            };
-            status.oldest_queued_ms = reply::maybe_time(oldest)?.map(|due| u64::try_from(now.since(due).as_millis()).unwrap_or(u64::MAX));
-            statuses.push(status);
+            if let Some(row) = counts.next().filter(|row| *row != Value::Nil) {
+                status.paused = serde_json::from_str::<Pause>(&reply::text(row)?).ok();
+            }
+            let oldest = reply::maybe_time(oldest)?.map(|due| u64::try_from(now.since(due).as_millis()).unwrap_or(u64::MAX));
+            status.oldest_queued_ms = status.oldest_queued_ms.max(oldest);
         }
-        Ok(statuses)
+        Ok(statuses.into_values().collect())
     }
 
     pub(super) async fn quarantine_rows(&self, limit: usize) -> Result<Vec<Quarantined>> {
@@ -230,11 +236,11 @@ impl RedisStore {
             reason: String,
             row: String,
         }
-        let queues: Vec<Name> = self.all_queues().await?.into_keys().collect();
+        let shards: Vec<Tag> = self.all_shards().await?.into_keys().collect();
         let last = limit.saturating_sub(1);
-        let calls: Vec<Cmd> = queues
+        let calls: Vec<Cmd> = shards
             .iter()
-            .map(|queue| redis::cmd("LRANGE").arg(format!("{}:quarantined", self.base(queue))).arg(0).arg(last).clone())
+            .map(|shard| redis::cmd("LRANGE").arg(format!("{}:quarantined", self.base(shard))).arg(0).arg(last).clone())
             .collect();
         let mut rows = Vec::new();
         for kept in self.server.ask_each(Effect::Reads, &calls).await? {

@@ -2,43 +2,40 @@
 //! queue's epoch only grows, so one that is lower than it was, or gone, says so (contract P3). What was lost may happen again, each
 //! under a new lease; here it is told, and what the server must know of us is put there again.
 
-use super::{RedisStore, error::Effect};
-use crate::{
-    job::{Json, Name},
-    store::Result,
-};
+use super::{RedisStore, error::Effect, shards::Tag};
+use crate::{job::Json, store::Result};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The highest epoch that was seen of each queue.
-pub(super) type Epochs = BTreeMap<Name, i64>;
+/// The highest epoch that was seen of each shard.
+pub(super) type Epochs = BTreeMap<Tag, i64>;
 
 impl RedisStore {
     /// A lease of this epoch was granted; of two that were granted at once the answers may come in any order.
-    pub(super) fn saw_epoch(&self, queue: &Name, epoch: i64) {
+    pub(super) fn saw_epoch(&self, shard: &Tag, epoch: i64) {
         let mut known = self.known();
-        match known.epochs.get_mut(queue) {
+        match known.epochs.get_mut(shard) {
             Some(seen) => *seen = epoch.max(*seen),
-            None => _ = known.epochs.insert(queue.clone(), epoch),
+            None => _ = known.epochs.insert(shard.clone(), epoch),
         }
     }
 
-    /// All queues stand `now`, and stood at least `before` when they were asked. Answers whether the server went back.
+    /// All shards stand `now`, and stood at least `before` when they were asked. Answers whether the server went back.
     pub(super) async fn look_for_rewind(&self, before: &Epochs, now: &Epochs) -> Result<bool> {
         let mut rewound = false;
-        for (queue, before) in before {
-            let now = now.get(queue).copied().unwrap_or(0);
+        for (shard, before) in before {
+            let now = now.get(shard).copied().unwrap_or(0);
             if now < *before {
                 tracing::error!(
-                    %queue, before, now,
+                    queue = %shard, before, now,
                     "this Redis has forgotten what it acknowledged: a queue's epoch is lower than it was; jobs that were lost must be enqueued again, \
                     and jobs whose end was lost run again"
                 );
-                self.known().epochs.insert(queue.clone(), now);
+                self.known().epochs.insert(shard.clone(), now);
                 rewound = true;
             }
         }
-        for (queue, now) in now {
-            self.saw_epoch(queue, *now);
+        for (shard, now) in now {
+            self.saw_epoch(shard, *now);
         }
         if rewound {
             self.tell_settings_again().await?;
@@ -51,7 +48,7 @@ impl RedisStore {
     async fn tell_settings_again(&self) -> Result<()> {
         let settings = {
             let mut known = self.known();
-            known.queues = Arc::default();
+            known.shards = Arc::default();
             known.settings.clone()
         };
         let Some(settings) = settings else { return Ok(()) };

@@ -6,10 +6,12 @@ use super::{
     enqueue::instant,
     error::{Effect, odd},
     lease::{place_of, queue_of},
-    reply, told,
+    reply,
+    shards::Tag,
+    told,
 };
 use crate::{
-    job::{Applied, Name, Settlement, Timestamp},
+    job::{Applied, Settlement, Timestamp},
     store::Result,
 };
 use std::collections::BTreeMap;
@@ -19,23 +21,23 @@ const PORTION: usize = 500;
 
 impl RedisStore {
     pub(super) async fn settle_batch(&self, batch: &[Settlement], now: Option<Timestamp>) -> Result<Vec<Applied>> {
-        let numbers = self.queues_by_number().await?;
-        let mut by_queue: BTreeMap<&Name, Vec<usize>> = BTreeMap::new();
+        let numbers = self.shards_by_number().await?;
+        let mut by_shard: BTreeMap<&Tag, Vec<usize>> = BTreeMap::new();
         for (index, settlement) in batch.iter().enumerate() {
-            if let Some(queue) = numbers.get(&queue_of(settlement.lease.row)) {
-                by_queue.entry(queue).or_default().push(index);
+            if let Some(shard) = numbers.get(&queue_of(settlement.lease.row)) {
+                by_shard.entry(shard).or_default().push(index);
             }
         }
         // Claim by claim, each of them once.
-        for indexes in by_queue.values_mut() {
+        for indexes in by_shard.values_mut() {
             indexes.sort_by_key(|&index| (batch[index].lease.epoch, batch[index].lease.nonce));
         }
-        let portions: Vec<(&Name, &[usize])> =
-            by_queue.iter().flat_map(|(queue, indexes)| indexes.chunks(PORTION).map(|portion| (*queue, portion))).collect();
+        let portions: Vec<(&Tag, &[usize])> =
+            by_shard.iter().flat_map(|(shard, indexes)| indexes.chunks(PORTION).map(|portion| (*shard, portion))).collect();
         let calls: Vec<_> = portions
             .iter()
-            .map(|(queue, portion)| {
-                let mut call = function("settle", &[self.base(queue)]);
+            .map(|(shard, portion)| {
+                let mut call = function("settle", &[self.base(shard)]);
                 call.arg(instant(now));
                 let of = |index: &usize| batch[*index].lease;
                 for claim in portion.chunk_by(|a, b| (of(a).epoch, of(a).nonce) == (of(b).epoch, of(b).nonce)) {

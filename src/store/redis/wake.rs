@@ -1,7 +1,8 @@
 //! Hears of work that others brought, and of requests to cancel. A lease call that found nothing leaves word that somebody sleeps,
 //! in the same step; whoever brings work then says so, once. Polling is the truth.
 
-use crate::{job::Name, store::wakes::Wakes};
+use super::shards::Tag;
+use crate::store::wakes::Wakes;
 use futures_util::StreamExt as _;
 use std::{
     collections::BTreeSet,
@@ -15,7 +16,7 @@ pub(super) struct Listener {
     pub(super) clients: Vec<redis::Client>,
     pub(super) channel: String,
     /// In a cluster, queues that others have made.
-    pub(super) made: Arc<Mutex<BTreeSet<Name>>>,
+    pub(super) made: Arc<Mutex<BTreeSet<Tag>>>,
     pub(super) wakes: Wakes,
     pub(super) stop: CancellationToken,
 }
@@ -50,8 +51,8 @@ impl Listener {
             match message.get_payload_bytes() {
                 b"cancel" => self.wakes.cancel(),
                 told => {
-                    if let Some(queue) = std::str::from_utf8(told).ok().and_then(|text| text.strip_prefix("queue ")?.parse().ok()) {
-                        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+                    if let Some(shard) = std::str::from_utf8(told).ok().and_then(|text| Tag::new(text.strip_prefix("queue ")?)) {
+                        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(shard);
                     }
                     self.wakes.work();
                 }

@@ -468,6 +468,7 @@ impl Player {
 
 fn queue_settings(queue: &Queue) -> QueueSettings {
     QueueSettings {
+        partitions: 1,
         concurrency: queue.concurrency,
         key_concurrency: queue.key_concurrency,
         rate: queue.rate,

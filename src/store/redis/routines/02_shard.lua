@@ -3,7 +3,7 @@
 local DEFAULT_KIND = { queue = 'default', priority = 5, max_attempts = 5, timeout_ms = 300000, on_expire = 'cancel', park_for_ms = 604800000 }
 local DEFAULT_QUEUE = { key_concurrency = 1, fair = true, tenant_weights = {}, on_head = 'block' }
 -- The settings last read, so that they are decoded once a change and not once a call; and the queues' rules as they follow from them.
-local known = { text = '{}', settings = { queues = {}, kinds = {} }, rules = {} }
+local known = { text = '{}', settings = { queues = {}, kinds = {} }, rules = {}, places = {} }
 
 local Shard = {}
 Shard.__index = function(s, name)
@@ -57,7 +57,7 @@ end
 
 function W.open(base, now)
   local prefix, tag = match(base, '^(.*):{(.*)}$')
-  return setmetatable({ base = base, prefix = prefix or base, tag = tag, queue = tag, now = now, moved = {}, lanes = {}, gates = {}, refills = {},
+  return setmetatable({ base = base, prefix = prefix or base, tag = tag, now = now, moved = {}, lanes = {}, gates = {}, refills = {},
     work = false, cancelled = false }, Shard)
 end
 
@@ -174,7 +174,7 @@ local function settings_of(s)
       local settings = cjson.decode(text)
       settings.queues = settings.queues or {}
       settings.kinds = settings.kinds or {}
-      known = { text = text, settings = settings, rules = {} }
+      known = { text = text, settings = settings, rules = {}, places = {} }
     end
     rawset(s, 'set', known.settings)
   end
@@ -202,15 +202,52 @@ function Shard.kind(s, kind)
   return settings_of(s).kinds[kind] or DEFAULT_KIND
 end
 
-local function rate_of(r)
-  r = or_default(r, nil)
-  return r and { interval = max(math.ceil(1000000 / r.per_second), 1), burst = max(r.burst, 1) }
+-- How many partitions a queue has, if more than one.
+function W.partitions_of(s, queue)
+  local of = settings_of(s).queues[queue]
+  local partitions = of and or_default(of.partitions, 1) or 1
+  return partitions > 1 and partitions or nil
 end
 
-local function rules_of(of)
+-- Which queue the shard is of; of one with partitions, how many these are and which it is. It is none of them where the number is missing or
+-- too high: there stands what came when the queue had another number of partitions.
+function Shard.place(s)
+  settings_of(s)
+  local place = known.places[s.tag]
+  if not place then
+    local queue, partition = match(s.tag, '^(.*):(%d+)$')
+    local partitions = queue and W.partitions_of(s, queue)
+    if partitions then
+      place = { queue = queue, partition = tonumber(partition), partitions = partitions }
+    else
+      place = { queue = s.tag, partitions = W.partitions_of(s, s.tag) }
+    end
+    known.places[s.tag] = place
+  end
+  return place
+end
+
+-- A partition's share of what all of them may have together; at least one.
+local function share(whole, place)
+  whole = or_default(whole, nil)
+  if not whole or not place.partitions then
+    return whole
+  end
+  local rest = whole % place.partitions > (place.partition or 0) and 1 or 0
+  return max(floor(whole / place.partitions) + rest, 1)
+end
+
+local function rate_of(r, place)
+  r = or_default(r, nil)
+  local partitions = place and place.partitions or 1
+  return r and { interval = max(math.ceil(1000000 * partitions / r.per_second), 1), burst = max(floor(r.burst / partitions), 1) }
+end
+
+-- What holds for one key holds for its partition as a whole.
+local function rules_of(of, place)
   return {
-    concurrency = or_default(of.concurrency, nil), key_concurrency = max(or_default(of.key_concurrency, 1), 1), rate = rate_of(of.rate),
-    key_rate = rate_of(of.key_rate), tenant_concurrency = or_default(of.tenant_concurrency, nil), fair = or_default(of.fair, true),
+    concurrency = share(of.concurrency, place), key_concurrency = max(or_default(of.key_concurrency, 1), 1), rate = rate_of(of.rate, place),
+    key_rate = rate_of(of.key_rate), tenant_concurrency = share(of.tenant_concurrency, place), fair = or_default(of.fair, true),
     weights = or_default(of.tenant_weights, {}), skip = of.on_head == 'skip',
   }
 end
@@ -218,9 +255,9 @@ end
 -- The queue's own rules, with nil for what is not limited.
 function Shard.rules(s)
   if not rawget(s, 'rule') then
-    local of = settings_of(s).queues[s.queue] or DEFAULT_QUEUE
-    known.rules[of] = known.rules[of] or rules_of(of)
-    rawset(s, 'rule', known.rules[of])
+    local place = s:place()
+    known.rules[place] = known.rules[place] or rules_of(settings_of(s).queues[place.queue] or DEFAULT_QUEUE, place)
+    rawset(s, 'rule', known.rules[place])
   end
   return s.rule
 end

@@ -76,11 +76,6 @@ receive.skipped = function(s, m)
   W.skip_occurrence(s.base, m.schedule, m.due)
 end
 
--- The shard of a queue. A queue that has partitions has one for each partition key.
-function W.tag_of(_, queue)
-  return queue
-end
-
 -- A job made by the end of another.
 function W.follow_up(s, n, parent, tenant, is_fresh)
   n.tenant, n.parent = tenant, W.hex(parent)
@@ -92,5 +87,5 @@ function W.follow_up(s, n, parent, tenant, is_fresh)
     -- A redriven job may end again, and its follow-up is another job then.
     id = W.mint(s)
   end
-  W.send(s, { what = 'job', to = W.tag_of(s, n.queue or s:kind(n.kind).queue), id = W.hex(id), n = W.hex(cmsgpack.pack(n)) })
+  W.send(s, { what = 'job', to = W.tag_of(s, n.queue or s:kind(n.kind).queue, n, id), id = W.hex(id), n = W.hex(cmsgpack.pack(n)) })
 end

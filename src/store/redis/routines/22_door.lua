@@ -12,6 +12,7 @@
 --   WINDLASS_CONFLICT   two members contradict each other, or the id or idempotency key was used with another body
 --   WINDLASS_DUPLICATE  the unique key is held, and `on_duplicate` is `reject`
 --   WINDLASS_MOVING     in a cluster, while the slot of the queue moves to another server: try again
+--   WINDLASS_PARTITION  the queue has partitions, and the job belongs to the one whose number follows: call with its key, windlass:{mail:3}
 
 local ENVELOPES, ENVELOPE_BYTES, CALL_BYTES = 1000, 1048576, 4194304
 local WORDS_OF = { q = 'queued', s = 'scheduled', p = 'parked', r = 'running', c = 'completed', x = 'cancelled', d = 'dead' }
@@ -54,7 +55,7 @@ end
 local function remember(s, text, e, n)
   local before, behind = sub(text, 1, e.payload_from - 1), sub(text, e.payload_stop)
   if W.plain(s, n) and #before + #behind <= LIKE_BYTES then
-    likes[s.queue] = { n = n, before = before, behind = behind }
+    likes[s.tag] = { n = n, before = before, behind = behind }
   end
 end
 
@@ -74,7 +75,7 @@ local function read_all(s, texts)
   local most = min(s:payload_bytes(), ENVELOPE_BYTES)
   local groups, ids, faults = {}, {}, {}
   for i, text in ipairs(texts) do
-    local like = likes[s.queue]
+    local like = likes[s.tag]
     local payload = like and #text <= ENVELOPE_BYTES and payload_alike(like, text)
     if payload and #payload <= most then
       ids[i] = W.mint(s)
@@ -127,6 +128,12 @@ local function enqueue(keys, args)
   local groups, ids, faults = read_all(s, args)
   if #faults > 0 then
     return tell(faults)
+  end
+  local right, index = W.misplaced(groups)
+  if right then
+    local queue = s:place().queue
+    return redis.error_reply(string.format('WINDLASS_PARTITION %d %sbelongs to that partition of %d: call with the key %s:{%s:%d}', right,
+      #args > 1 and '/' .. index .. ': ' or '', s:place().partitions, s.prefix, queue, right))
   end
   local may_be_refused = W.may_be_refused(groups)
   local refused = may_be_refused and W.refusal(groups)

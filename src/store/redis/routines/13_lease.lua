@@ -222,22 +222,42 @@ local function lease_lines(s, c, want)
   end
 end
 
-local function lease_from(s, c, want)
+-- How many of `want` the queue's pause, its limit and its rate let start; and the rate's arrival time.
+local function room_for(s, want)
   if call('HEXISTS', s.base, 'pause') == 1 then
-    return
+    return 0, 0
   end
-  local rules = s:rules()
+  local rules, tat = s:rules(), 0
   if rules.concurrency then
     want = min(want, rules.concurrency - s:running())
   end
-  local tat = 0
   if rules.rate then
     tat = tonumber(call('HGET', s.base, 'tat') or 0)
     want = min(want, W.rate_admits(rules.rate, tat, s.now))
   end
-  if want <= 0 then
+  return max(want, 0), tat
+end
+
+-- Whether anything could start now.
+local function has_work(s)
+  if room_for(s, 1) == 0 then
+    return false
+  end
+  for _, priority in ipairs(W.levels(s)) do
+    if call('EXISTS', s.base .. ':open:' .. priority) == 1 then
+      return true
+    end
+  end
+  return call('EXISTS', s.suspects) == 1
+end
+
+local function lease_from(s, c, want)
+  local tat
+  want, tat = room_for(s, want)
+  if want == 0 then
     return
   end
+  local rules = s:rules()
   local before = c.told
   want = want - lease_suspect(s, c)
   local left = want
@@ -274,7 +294,7 @@ function W.next_due(s)
   return next_
 end
 
--- Leases from each of the opened shards as many as it is asked for. Answers: epoch and number of jobs of each shard; then id and
+-- Leases from each of the opened shards as many as it is asked for; of one that is asked for none, only whether it has any. Answers: epoch and number of jobs of each shard; then id and
 -- blob of each job, in the same order; what is next due; whether there may be more, or surely is nothing else.
 function W.lease(shards, wants, c)
   local spans, due, more, drained = {}, huge, false, true
@@ -286,7 +306,9 @@ function W.lease(shards, wants, c)
   for i, s in ipairs(shards) do
     c.granted, c.ids, c.flags, c.lanes = 0, {}, {}, {}
     more = W.advance(s).more or more
-    if wants[i] > 0 and not is_full(c) then
+    if wants[i] == 0 then
+      more = more or has_work(s)
+    elseif not is_full(c) then
       lease_from(s, c, wants[i])
     end
     local epoch = 0
@@ -298,7 +320,7 @@ function W.lease(shards, wants, c)
       end
     end
     more = more or is_full(c)
-    drained = drained and not more and c.granted < wants[i]
+    drained = drained and not more and (c.granted < wants[i] or wants[i] == 0)
     spans[2 * i - 1], spans[2 * i] = epoch, c.granted
   end
   if drained or c.told == 0 then

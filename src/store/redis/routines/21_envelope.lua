@@ -465,6 +465,9 @@ function job_of(s, e, at, queue, most, depth)
   times(e, at)
   keys(e, at)
   local held = unique(e, at)
+  if held and e.concurrency_key and W.partitions_of(s, queue or '') and sub(held.key, 1, #e.concurrency_key) ~= e.concurrency_key then
+    fault(at .. '/unique_key', 'conflict', 'must begin with the `concurrency_key`, which chooses the partition of this queue')
+  end
   local on_success = follow_up(s, e, 'on_success', at, most, depth + 1)
   local on_failure = follow_up(s, e, 'on_failure', at, most, depth + 1)
   return {
@@ -483,7 +486,7 @@ function W.read_envelope(s, text, most, most_text)
     fault('', 'too_large', string.format('is %d bytes, and an envelope takes %d here; send it by HTTP, or a reference to the data', #text, most_text))
   end
   local e = read_text(text)
-  local queue = s.queue
+  local queue = s:place().queue
   local n = job_of(s, e, '', queue, most, 0)
   if e.queue and e.queue ~= queue then
     fault('/queue', 'conflict', 'the key names queue `' .. queue .. '`; leave `queue` out, or call with the key of `' .. e.queue .. '`')

@@ -1,0 +1,214 @@
+//! A queue of several partitions, in a cluster: one queue to whoever enqueues, reads and administers it; what a key holds together stays so.
+
+use crate::support::{Build as _, Daemon, LEASE, TestStore, at, ids, name, now, redis_cluster, work};
+use redis::{
+    RedisResult, Value,
+    cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use windlass::{
+    job::{ErrorClass, JobError, JobId, NewJob, OnDuplicate, QueueSettings, State, Transition, UniqueFor},
+    store::{Actor, Error},
+};
+
+async fn partitioned(partitions: u32, change: impl FnOnce(&mut QueueSettings)) -> Option<TestStore> {
+    let store = TestStore::open_beside_others("cluster").await?;
+    let mut mail = QueueSettings { partitions, ..QueueSettings::default() };
+    change(&mut mail);
+    store.configure_with(|settings| _ = settings.queues.insert(name("mail"), mail)).await;
+    Some(store)
+}
+
+fn mail() -> NewJob {
+    work().queue("mail")
+}
+
+async fn ask(store: &TestStore, tag: &str, envelope: &str) -> RedisResult<Value> {
+    let mut cluster = redis_cluster().await.connect().await;
+    let slot: u16 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(format!("{{{tag}}}")).query_async(&mut cluster).await.expect("a slot");
+    let call = redis::cmd("FCALL").arg("windlass_enqueue").arg(1).arg(format!("{}:{{{tag}}}", store.prefix())).arg(envelope).clone();
+    let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master)));
+    cluster.route_command(call, route).await.and_then(Value::extract_error)
+}
+
+/// How many jobs each of the partitions has.
+async fn spread(store: &TestStore, partitions: u32) -> Vec<u64> {
+    let mut cluster = redis_cluster().await.connect().await;
+    let mut counts = Vec::new();
+    for partition in 0..partitions {
+        let key = format!("{}:{{mail:{partition}}}:jobs", store.prefix());
+        counts.push(redis::cmd("HLEN").arg(key).query_async(&mut cluster).await.expect("a count"));
+    }
+    counts
+}
+
+#[tokio::test]
+async fn jobs_spread_and_each_is_leased_once_as_one_of_the_queue() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let put = store.put((0..200).map(|_| mail()).collect(), now(0)).await;
+    let counts = spread(&store, 4).await;
+    assert_eq!(counts.iter().sum::<u64>(), 200);
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+    assert_eq!(store.queue_status("mail", now(0)).await.jobs[&State::Queued], 200);
+    let daemon = Daemon::new();
+    let mut leased = BTreeMap::new();
+    // Fewer at a time than there are partitions, and more.
+    for most in [3, 1, 50, 200] {
+        loop {
+            let reply = daemon.ask(&*store, "mail", most, now(1)).await;
+            assert!(reply.jobs.len() <= most);
+            let is_first = reply.jobs.iter().all(|one| leased.insert(one.lease.job, one.clone()).is_none());
+            assert!(is_first, "leased twice");
+            if most < 200 || !reply.more && reply.jobs.is_empty() {
+                break;
+            }
+        }
+    }
+    assert_eq!(leased.keys().copied().collect::<BTreeSet<_>>(), put.iter().copied().collect());
+    assert!(leased.values().all(|one| one.job.queue == name("mail")));
+    let beat =
+        store.heartbeat(daemon.holder, LEASE, leased.values().map(|one| one.lease).collect(), Vec::new(), now(2)).await.expect("a beat");
+    assert_eq!((beat.lost, beat.strays), (Vec::new(), Vec::new()));
+    let all: Vec<_> = leased.into_values().collect();
+    store.complete(&all, now(3)).await;
+    assert_eq!(store.queue_status("mail", now(3)).await.jobs[&State::Completed], 200);
+    assert!(store.all().await.iter().all(|job| job.queue == name("mail") && job.state == State::Completed));
+}
+
+#[tokio::test]
+async fn one_that_is_asked_for_nothing_says_whether_it_has_work() {
+    let Some(store) = partitioned(8, |_| ()).await else { return };
+    let daemon = Daemon::new();
+    let reply = daemon.ask(&*store, "mail", 1, now(0)).await;
+    assert!(reply.jobs.is_empty() && !reply.more, "there is none in any");
+    let put = store.put((0..3).map(|_| mail()).collect(), now(0)).await;
+    let mut found = BTreeSet::new();
+    for _ in 0..40 {
+        let reply = daemon.ask(&*store, "mail", 1, now(1)).await;
+        found.extend(ids(&reply.jobs));
+        if !reply.more && reply.jobs.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(found, put.into_iter().collect());
+}
+
+#[tokio::test]
+async fn key_keeps_its_order_and_its_uniqueness() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let keys: Vec<String> = (0..8).map(|n| format!("customer-{n}")).collect();
+    let jobs = (0..5).flat_map(|_| keys.iter().map(|key| mail().ordered(key))).collect();
+    let put = store.put(jobs, now(0)).await;
+    let of_key = |key: usize| (0..5).map(|round| put[round * 8 + key]).collect::<Vec<JobId>>();
+    let order = store.drain(&Daemon::new(), "mail", now(1)).await;
+    for key in 0..8 {
+        let places: Vec<_> = of_key(key).iter().map(|id| order.iter().position(|other| other == id)).collect();
+        assert!(places.is_sorted() && places[0].is_some(), "key {key}: {places:?}");
+    }
+    let unique = || mail().unique("order-7", UniqueFor::UntilFinished, OnDuplicate::Return);
+    let first = store.put_one(unique(), now(2)).await;
+    let second = store.enqueue(vec![unique()], now(2)).await.expect("it is answered");
+    assert_eq!((second[0].id, second[0].duplicate), (first, true));
+}
+
+#[tokio::test]
+async fn unique_key_must_begin_with_what_chooses_the_partition_and_both_doors_say_so() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let job = mail().key("customer-1").unique("order-7", UniqueFor::UntilFinished, OnDuplicate::Return);
+    let Err(Error::Invalid { index: 1, error }) = store.enqueue(vec![mail(), job], now(0)).await else { panic!("it was taken") };
+    assert_eq!((error.pointer.as_str(), error.code), ("/unique_key", "conflict"));
+    let envelope = r#"{"kind":"work","payload":1,"concurrency_key":"customer-1","unique_key":"order-7"}"#;
+    let said = ask(&store, "mail:0", envelope).await.expect_err("it is refused").to_string();
+    assert!(said.contains("/unique_key") && said.contains(&error.message), "{said}");
+    let good = mail().key("customer-1").unique("customer-1:order-7", UniqueFor::UntilFinished, OnDuplicate::Return);
+    store.put_one(good, now(0)).await;
+    let Err(Error::Invalid { error, .. }) = store.enqueue(vec![work().queue("mail:3")], now(0)).await else { panic!("it was taken") };
+    assert_eq!(error.pointer, "/queue");
+    assert_eq!(store.all().await.len(), 1, "nothing of what was refused was written");
+}
+
+#[tokio::test]
+async fn producer_that_calls_the_wrong_partition_is_told_the_right_one() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    // What the door says of the key is where the driver puts it.
+    let by_driver = store.put_one(mail().key("customer-1"), now(0)).await;
+    let right = spread(&store, 4).await.iter().position(|count| *count == 1).expect("it is in one of them");
+    let envelope = r#"{"kind":"work","payload":1,"concurrency_key":"customer-1"}"#;
+    for wrong in (0..4).filter(|partition| *partition != right).map(|partition| format!("mail:{partition}")).chain(["mail".to_owned()]) {
+        let said = ask(&store, &wrong, envelope).await.expect_err("it is refused");
+        assert_eq!(said.code(), Some("WINDLASS_PARTITION"), "{said}");
+        assert!(said.detail().is_some_and(|detail| detail.starts_with(&format!("{right} "))), "{said}");
+    }
+    assert_eq!(store.all().await.len(), 1, "nothing was written");
+    ask(&store, &format!("mail:{right}"), envelope).await.expect("it is taken");
+    // One without a key may go anywhere, but to a place that is no partition.
+    for partition in 0..4 {
+        ask(&store, &format!("mail:{partition}"), r#"{"kind":"work","payload":1}"#).await.expect("it is taken");
+    }
+    let said = ask(&store, "mail", r#"{"kind":"work","payload":1}"#).await.expect_err("it is refused");
+    assert_eq!(said.code(), Some("WINDLASS_PARTITION"));
+    let order = store.drain(&Daemon::new(), "mail", None).await;
+    assert_eq!((order.len(), order.contains(&by_driver)), (6, true));
+}
+
+#[tokio::test]
+async fn limits_are_shared_out_and_a_pause_holds_all_of_them() {
+    let Some(store) = partitioned(4, |mail| mail.concurrency = Some(6)).await else { return };
+    store.put((0..100).map(|_| mail()).collect(), now(0)).await;
+    let daemon = Daemon::new();
+    let mut running = Vec::new();
+    for _ in 0..10 {
+        running.extend(daemon.lease_from(&*store, "mail", 100, now(1)).await);
+    }
+    assert_eq!(running.len(), 6, "over all partitions");
+    let operator = Actor { op_id: uuid::Uuid::now_v7(), name: "test".into() };
+    store.pause(&name("mail"), "lunch", &operator, now(2)).await.expect("it is paused");
+    store.complete(&running, now(3)).await;
+    let reply = daemon.ask(&*store, "mail", 1, now(4)).await;
+    assert!(reply.jobs.is_empty() && !reply.more, "a paused queue has no work");
+    assert_eq!(store.queue_status("mail", now(4)).await.paused.map(|pause| pause.reason), Some("lunch".to_owned()));
+    let operator = Actor { op_id: uuid::Uuid::now_v7(), name: "test".into() };
+    store.resume(&name("mail"), &operator, now(5)).await.expect("it goes on");
+    assert_eq!(store.queue_status("mail", now(5)).await.paused, None);
+    assert_eq!(daemon.lease_from(&*store, "mail", 100, now(6)).await.len(), 6);
+}
+
+#[tokio::test]
+async fn follow_ups_dependents_and_lost_leases_find_their_partition() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let parent = store.put_one(mail().on_success(mail().key("customer-1").payload("\"next\"")), now(0)).await;
+    let child = store.put_one(mail().after(&[parent]), now(0)).await;
+    assert_eq!(store.state(child).await, State::Parked);
+    // Its holder is lost; another gets it.
+    assert_eq!(ids(&Daemon::new().lease_from(&*store, "mail", 4, now(1)).await), [parent]);
+    store.reap(now(1000)).await.expect("they are taken back");
+    let leased = Daemon::new().lease_from(&*store, "mail", 4, now(1001)).await;
+    assert_eq!(ids(&leased), [parent]);
+    store.complete(&leased, now(1002)).await;
+    let order = store.drain(&Daemon::new(), "mail", now(1003)).await;
+    assert_eq!((order.len(), order.contains(&child)), (2, true));
+    let dead = store.put_one(mail().key("customer-2"), now(1004)).await;
+    let leased = Daemon::new().lease_from(&*store, "mail", 4, now(1005)).await;
+    let reject = Transition::Dead { reason: "rejected", error: JobError::new(ErrorClass::Permanent, "bad", "never works") };
+    store.end(&leased[0], reject, now(1006)).await;
+    let operator = Actor { op_id: uuid::Uuid::now_v7(), name: "test".into() };
+    store.redrive(dead, &operator, now(1007)).await.expect("it gets up");
+    assert_eq!(store.drain(&Daemon::new(), "mail", now(1008)).await, [dead]);
+}
+
+#[tokio::test]
+async fn number_of_partitions_stays_once_the_queue_has_jobs_and_exports_find_their_place() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let jobs = vec![mail(), mail().key("customer-1"), mail().key("customer-1"), mail().run_at(at(900))];
+    let put = store.put(jobs, now(0)).await;
+    let mut settings = store.settings().await.expect("they are there");
+    settings.queues.entry(name("mail")).or_default().partitions = 8;
+    let refused = store.configure(&settings).await;
+    assert!(matches!(&refused, Err(Error::Refused(why)) if why.contains("4 partitions")), "{refused:?}");
+    let page = store.export(None, 100).await.expect("a page");
+    assert_eq!(page.items.iter().map(|one| one.job.id).collect::<BTreeSet<_>>(), put.iter().copied().collect());
+    let Some(other) = partitioned(2, |_| ()).await else { return };
+    assert_eq!(other.import(page.items, now(1)).await.expect("they come in"), 4);
+    let order = other.drain(&Daemon::new(), "mail", now(1000)).await;
+    assert_eq!(order.len(), 4);
+}
