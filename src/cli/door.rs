@@ -339,7 +339,7 @@ impl Door {
 pub const MOST_ROWS: usize = 1000;
 
 /// Who acts, for the audit: each act has an id of its own.
-fn actor() -> Actor {
+pub(super) fn actor() -> Actor {
     // SAFETY: getuid has no preconditions and cannot fail.
     let by_number = || format!("uid {}", unsafe { libc::getuid() });
     Actor::new(format!("cli:{}", std::env::var("USER").unwrap_or_else(|_| by_number())))

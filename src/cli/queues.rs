@@ -1,7 +1,8 @@
 //! `windlass queues`: how much waits where, and holding a queue back.
 
 use super::{
-    Place, door,
+    Place,
+    door::{self, MayMake},
     output::{Format, Rows},
 };
 use crate::{
@@ -31,20 +32,30 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Spread a queue over another number of partitions, in a Redis Cluster; refused while jobs with keys live
+    Repartition { queue: Name, partitions: u32 },
 }
 
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
-    door::with(place, async |door| match command {
-        Command::List { format } => Ok(format.show(&door.queues().await?, |queues| table(queues))?),
-        Command::Pause { queue, reason, format } => {
+    match command {
+        Command::List { format } => door::with(place, async |door| Ok(format.show(&door.queues().await?, |queues| table(queues))?)),
+        Command::Pause { queue, reason, format } => door::with(place, async |door| {
             let answer = door.pause(&queue, &reason).await?;
             Ok(format.show(&answer, |_| format!("queue {queue} is paused; resume it with `windlass queues resume {queue}`\n"))?)
-        }
-        Command::Resume { queue, format } => {
+        }),
+        Command::Resume { queue, format } => door::with(place, async |door| {
             let answer = door.resume(&queue).await?;
             Ok(format.show(&answer, |_| format!("queue {queue} goes on\n"))?)
-        }
-    })
+        }),
+        Command::Repartition { queue, partitions } => door::with_store(place, MayMake::Nothing, async |store| {
+            store.repartition(&queue, partitions, &door::actor()).await?;
+            let setting = format!("queues.{queue}.partitions = {partitions}");
+            println!(
+                "queue {queue} has {partitions} partitions; set `{setting}` in the configuration of every daemon before it starts again"
+            );
+            Ok(())
+        }),
+    }
 }
 
 fn table(queues: &[QueueStatus]) -> String {

@@ -110,6 +110,10 @@ impl Store for Instrumented {
         self.measure("pause", self.store.pause(queue, reason, actor, now)).await
     }
 
+    async fn repartition(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
+        self.measure("repartition", self.store.repartition(queue, partitions, actor)).await
+    }
+
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
         self.measure("resume", self.store.resume(queue, actor, now)).await
     }

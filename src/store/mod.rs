@@ -320,6 +320,14 @@ pub trait Store: Send + Sync + 'static {
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()>;
 
+    /// Spreads a queue over another number of shards (see [`crate::job::QueueSettings::partitions`]).
+    ///
+    /// # Errors
+    /// `NotAllowed` while jobs with keys live, and where the store is no Redis Cluster.
+    async fn repartition(&self, queue: &Name, _partitions: u32, _actor: &Actor) -> Result<()> {
+        Err(Error::NotAllowed(format!("only in a Redis Cluster has a queue several partitions; `{queue}` is in another store")))
+    }
+
     /// Removes one dead letter for good.
     async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
 

@@ -240,6 +240,14 @@ fn a_paused_queue_holds_its_jobs_until_it_is_resumed() {
     until(&place, &id, "completed");
 }
 
+#[test]
+fn only_a_cluster_has_partitions() {
+    let place = Place::new();
+    place.json(&["enqueue", "bench.noop", "{}", "--json"]);
+    let ended = place.run(&["queues", "repartition", "default", "4"]);
+    assert!(ended.code != 0 && ended.err.contains("Redis Cluster"), "{ended:?}");
+}
+
 const SCHEDULES: &str = "[schedules.nightly]\ncron = \"15 2 * * *\"\ntz = \"Europe/Berlin\"\njob = { kind = \"bench.noop\", payload = { deep = [1, 2.5, \"x\"] } }\n";
 
 #[test]

@@ -212,3 +212,113 @@ async fn number_of_partitions_stays_once_the_queue_has_jobs_and_exports_find_the
     let order = other.drain(&Daemon::new(), "mail", now(1000)).await;
     assert_eq!(order.len(), 4);
 }
+
+fn operator() -> Actor {
+    Actor { op_id: uuid::Uuid::now_v7(), name: "test".into() }
+}
+
+#[tokio::test]
+async fn queue_is_spread_anew_while_jobs_without_keys_come_and_go() {
+    let Some(store) = partitioned(1, |_| ()).await else { return };
+    let other = store.beside().await;
+    let mut put = store.put((0..50).map(|_| mail()).collect(), now(0)).await;
+    other.enqueue(vec![mail()], now(0)).await.expect("it knows the queue as it was").iter().for_each(|one| put.push(one.id));
+    for partitions in [4, 2] {
+        store.repartition(&name("mail"), partitions, &operator()).await.expect("no job has a key");
+        put.extend(store.put((0..50).map(|_| mail()).collect(), now(1)).await);
+        // Who still knows another number is told so, looks again, and then finds the place.
+        let job = vec![mail().key("customer-1")];
+        let answer = match other.enqueue(job.clone(), now(1)).await {
+            Err(Error::Unavailable(_)) => other.enqueue(job, now(1)).await,
+            answer => answer,
+        };
+        put.push(answer.expect("it is taken")[0].id);
+        let counts = spread(&store, 4).await;
+        assert!(counts.iter().take(partitions as usize).all(|count| *count > 0), "{counts:?}");
+        if partitions == 4 {
+            let keyed = put[put.len() - 1];
+            let leased = Daemon::new().lease_from(&*store, "mail", 1000, now(2)).await;
+            let keyed: Vec<_> = leased.into_iter().filter(|one| one.lease.job == keyed).collect();
+            store.complete(&keyed, now(2)).await;
+            store.reap(now(1000)).await.expect("the others come back");
+        }
+    }
+    assert_eq!(store.queue_status("mail", now(1001)).await.jobs[&State::Queued], 152);
+    let order = store.drain(&Daemon::new(), "mail", now(1001)).await;
+    assert_eq!(order.len(), 152, "wherever they stood");
+    assert_eq!(store.settings().await.expect("settings").queues[&name("mail")].partitions, 2);
+}
+
+#[tokio::test]
+async fn queue_is_not_spread_anew_while_a_key_is_worth_something() {
+    let Some(store) = partitioned(2, |mail| mail.concurrency = Some(6)).await else { return };
+    let refused = async |why: &str| {
+        let answer = store.repartition(&name("mail"), 4, &operator()).await;
+        assert!(matches!(&answer, Err(Error::NotAllowed(said)) if said.contains(why)), "{answer:?}");
+    };
+    let keyed = store.put_one(mail().key("customer-1"), now(0)).await;
+    refused(&keyed.to_string()).await;
+    let leased = Daemon::new().lease_from(&*store, "mail", 4, now(1)).await;
+    refused(&keyed.to_string()).await;
+    let reject = Transition::Dead { reason: "rejected", error: JobError::new(ErrorClass::Permanent, "bad", "never works") };
+    store.end(&leased[0], reject, now(2)).await;
+    refused(&keyed.to_string()).await;
+    store.purge(keyed, &operator(), now(3)).await.expect("it is gone");
+    store.put_one(mail().unique("order-7", UniqueFor::UntilFinished, OnDuplicate::Return), now(4)).await;
+    refused("a unique key").await;
+    store.drain(&Daemon::new(), "mail", now(5)).await;
+    for (partitions, why) in [(0, "1 to 256"), (300, "1 to 256"), (8, "limit of 6")] {
+        let answer = store.repartition(&name("mail"), partitions, &operator()).await;
+        assert!(matches!(&answer, Err(Error::NotAllowed(said)) if said.contains(why)), "{answer:?}");
+    }
+    store.put_one(work().queue("post:1"), now(6)).await;
+    let answer = store.repartition(&name("post"), 4, &operator()).await;
+    assert!(matches!(&answer, Err(Error::NotAllowed(said)) if said.contains("post:1")), "{answer:?}");
+    store.repartition(&name("mail"), 4, &operator()).await.expect("nothing speaks against it");
+    let second = store.put_one(mail().key("customer-1"), now(7)).await;
+    assert_eq!(store.drain(&Daemon::new(), "mail", now(8)).await, [second], "keys are let in again");
+    assert!(matches!(TestStore::open("sqlite").await.repartition(&name("mail"), 4, &operator()).await, Err(Error::NotAllowed(_))));
+}
+
+#[tokio::test]
+async fn keys_are_held_off_while_it_is_spread_anew() {
+    let Some(store) = partitioned(2, |_| ()).await else { return };
+    let hold = async |ms: u64| {
+        let mut cluster = redis_cluster().await.connect().await;
+        for partition in 0..2 {
+            let key = format!("{}:{{mail:{partition}}}", store.prefix());
+            let call = redis::cmd("FCALL").arg("windlass_v1_hold_keys").arg(1).arg(key).arg("").arg(ms).clone();
+            call.query_async::<()>(&mut cluster).await.expect("it is held");
+        }
+    };
+    hold(60_000).await;
+    let answer = store.enqueue(vec![mail().key("customer-1")], now(0)).await;
+    assert!(matches!(&answer, Err(Error::Unavailable(_))), "{answer:?}");
+    let mut said = Vec::new();
+    for tag in ["mail:0", "mail:1"] {
+        let answer = ask(&store, tag, r#"{"kind":"work","payload":1,"concurrency_key":"customer-1"}"#).await;
+        said.push(answer.expect_err("it is held off").code().map(ToOwned::to_owned));
+        ask(&store, tag, r#"{"kind":"work","payload":1}"#).await.expect("it has no key");
+    }
+    assert_eq!(said, [Some("WINDLASS_MOVING".to_owned()), Some("WINDLASS_MOVING".to_owned())]);
+    hold(0).await;
+    store.put_one(mail().key("customer-1"), now(0)).await;
+    assert_eq!(store.drain(&Daemon::new(), "mail", None).await.len(), 3);
+}
+
+#[tokio::test]
+async fn command_spreads_the_queue_and_says_what_to_configure() {
+    let Some(store) = partitioned(2, |_| ()).await else { return };
+    store.put_one(mail(), now(0)).await;
+    let (folder, url) = (tempfile::tempdir().expect("a folder"), redis_cluster().await.url());
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_windlass"))
+        .args(["queues", "repartition", "mail", "4", "--store", &url])
+        .env("WINDLASS__STORE__REDIS__PREFIX", store.prefix())
+        .env("WINDLASS__STORE__REDIS__ACCEPT", r#"["no_persistence"]"#)
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("queues.mail.partitions = 4"));
+    assert_eq!(store.settings().await.expect("settings").queues[&name("mail")].partitions, 4);
+}

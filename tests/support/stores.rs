@@ -220,8 +220,11 @@ impl TestStore {
         postgres::server().await.url(self.database.as_deref().expect("only a Postgres store has an address"))
     }
 
-    /// Another daemon's view of the same Postgres store.
+    /// Another daemon's view of the same Postgres store, or of the same cluster.
     pub async fn beside(&self) -> Arc<dyn Store> {
+        if let Some(prefix) = &self.prefix {
+            return open_redis(&redis::cluster().await.url(), prefix, self.clock.clone()).await;
+        }
         let url = self.url().await;
         let store = PostgresStore::open(&url, Role::Daemon { control: None }, sound_sleeper(), self.clock.clone()).await;
         Arc::new(store.expect("the store opens"))

@@ -174,7 +174,7 @@ impl RedisStore {
             let (was, is) = (of(&stored), of(settings));
             if was != is {
                 return Err(Error::Refused(format!(
-                    "queue `{queue}` has {was} partitions, and `queues.{queue}.partitions` is {is}; put {was} back, or take another queue"
+                    "queue `{queue}` has {was} partitions, and `queues.{queue}.partitions` is {is}; put {was} back, or run `windlass queues repartition {queue} {is}`"
                 )));
             }
         }

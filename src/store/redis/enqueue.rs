@@ -14,7 +14,10 @@ use crate::{
 };
 use futures_util::future::join_all;
 use redis::{Cmd, FromRedisValue, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 use uuid::Uuid;
 
 impl RedisStore {
@@ -22,7 +25,9 @@ impl RedisStore {
         let shards = self.shards_of_jobs(jobs).await?;
         let answers = self.enqueue_on(jobs, &shards, now).await.inspect_err(|error| {
             // The queues' partitions may be others now.
-            self.known().may_be_old |= self.server.is_cluster() && error.is_outage();
+            if self.server.is_cluster() && error.is_outage() {
+                self.settings_are_old.store(true, Ordering::Relaxed);
+            }
         })?;
         self.wakes.work();
         Ok(answers)

@@ -13,6 +13,7 @@ mod lease;
 mod library;
 mod post;
 mod read;
+mod repartition;
 mod reply;
 mod rewind;
 mod rows;
@@ -44,7 +45,10 @@ use serde::{Deserialize, Serialize};
 use shards::{Partitions, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::watch;
@@ -85,6 +89,8 @@ pub struct RedisStore {
     gathering: Gathering,
     /// Shards that others have made, and we have not enrolled yet.
     made: Arc<Mutex<BTreeSet<Tag>>>,
+    /// Another program may have changed the settings.
+    settings_are_old: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
@@ -92,8 +98,6 @@ pub struct RedisStore {
 #[derive(Default)]
 struct Known {
     settings: Option<Arc<Settings>>,
-    /// Another program may have changed them.
-    may_be_old: bool,
     partitions: Arc<Partitions>,
     /// By its number.
     shards: Arc<BTreeMap<i64, Tag>>,
@@ -111,6 +115,7 @@ impl RedisStore {
     /// `Refused` when the URL cannot be read, or the server lacks our functions; `Unavailable` when it does not answer.
     pub async fn open(url: &str, role: Role, config: Config, clock: Clock) -> Result<Self> {
         let (wakes, stop, made) = (Wakes::new(), CancellationToken::new(), Arc::<Mutex<BTreeSet<Tag>>>::default());
+        let settings_are_old = Arc::<AtomicBool>::default();
         let server = Server::connect(url, &config, stop.clone()).await?;
         durability::check(&server, &config).await?;
         library::check(&server).await?;
@@ -120,8 +125,14 @@ impl RedisStore {
         };
         if matches!(role, Role::Daemon { .. }) {
             let channel = format!("{}:wake", config.prefix);
-            let listener =
-                Listener { clients: server.clients.clone(), made: made.clone(), channel, wakes: wakes.clone(), stop: stop.clone() };
+            let listener = Listener {
+                clients: server.clients.clone(),
+                made: made.clone(),
+                settings_are_old: settings_are_old.clone(),
+                channel,
+                wakes: wakes.clone(),
+                stop: stop.clone(),
+            };
             tokio::spawn(listener.run());
         }
         let store = Self {
@@ -132,6 +143,7 @@ impl RedisStore {
             node,
             known: Mutex::default(),
             gathering: Gathering::default(),
+            settings_are_old,
             made,
             stop,
         };
@@ -193,15 +205,13 @@ impl RedisStore {
     }
 
     async fn known_settings(&self) -> Result<Arc<Settings>> {
-        let (known, may_be_old) = {
-            let known = self.known();
-            (known.settings.clone(), known.may_be_old)
-        };
+        let known = self.known().settings.clone();
         match known {
-            Some(settings) if !may_be_old => Ok(settings),
+            Some(settings) if !self.settings_are_old.load(Ordering::Relaxed) => Ok(settings),
             known => {
-                let stored = self.read_settings().await?;
-                self.known().may_be_old = false;
+                // What changes during the call is asked for again.
+                self.settings_are_old.store(false, Ordering::Relaxed);
+                let stored = self.read_settings().await.inspect_err(|_| self.settings_are_old.store(true, Ordering::Relaxed))?;
                 // A server that forgot them is told them again.
                 Ok(match (stored, known) {
                     (None, Some(known)) => known,
@@ -441,6 +451,10 @@ impl Store for RedisStore {
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
         self.resume_queue(queue, actor, self.now_or(now)).await
+    }
+
+    async fn repartition(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
+        self.spread_over(queue, partitions, actor).await
     }
 
     async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

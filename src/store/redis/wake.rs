@@ -6,7 +6,10 @@ use crate::store::wakes::Wakes;
 use futures_util::StreamExt as _;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,7 @@ pub(super) struct Listener {
     pub(super) channel: String,
     /// In a cluster, queues that others have made.
     pub(super) made: Arc<Mutex<BTreeSet<Tag>>>,
+    pub(super) settings_are_old: Arc<AtomicBool>,
     pub(super) wakes: Wakes,
     pub(super) stop: CancellationToken,
 }
@@ -45,11 +49,16 @@ impl Listener {
         let mut subscription = client.get_async_pubsub().await?;
         subscription.subscribe(&self.channel).await?;
         // What came before it listened.
+        self.settings_are_old.store(true, Ordering::Relaxed);
         self.wakes.work();
         let mut messages = subscription.on_message();
         while let Some(message) = messages.next().await {
             match message.get_payload_bytes() {
                 b"cancel" => self.wakes.cancel(),
+                b"settings" => {
+                    self.settings_are_old.store(true, Ordering::Relaxed);
+                    self.wakes.work();
+                }
                 told => {
                     if let Some(shard) = std::str::from_utf8(told).ok().and_then(|text| Tag::new(text.strip_prefix("queue ")?)) {
                         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(shard);

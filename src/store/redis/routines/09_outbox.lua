@@ -54,6 +54,13 @@ end
 -- A job that another's end makes, or a schedule: it must not fail what makes it, so a held key means there is nothing to do.
 receive.job = function(s, m)
   local n, id = cmsgpack.unpack(W.unhex(m.n)), W.unhex(m.id)
+  local held, elsewhere = W.is_held(s, n), W.moved(s, n, id)
+  if held then
+    return held
+  elseif elsewhere then
+    m.to = elsewhere
+    return W.send(s, m)
+  end
   local taken = false
   if not W.refusal({ { shard = s, n = n, ids = { id } } }) then
     local answered = W.enqueue_one(s, id, n, n.payload)

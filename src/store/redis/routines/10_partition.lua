@@ -41,6 +41,61 @@ local function right_place(s, n)
   return right ~= place.partition and right or nil
 end
 
+-- While the number of partitions changes, nothing comes in that has a key.
+function W.hold_keys(s, ms)
+  if ms > 0 then
+    call('SET', s.held, 1, 'PX', ms)
+  else
+    call('DEL', s.held)
+  end
+end
+
+local HELD = 'WINDLASS_MOVING the partitions of this queue change; try again'
+
+-- What to say to those that are held off, if any of these jobs is.
+function W.is_held(s, n)
+  return not ONE and key_of(n) and call('EXISTS', s.held) == 1 and redis.error_reply(HELD) or nil
+end
+
+function W.are_held(groups)
+  for _, group in ipairs(groups) do
+    local held = W.is_held(group.shard, group.n)
+    if held then
+      return held
+    end
+  end
+end
+
+-- The first job or what else of the shard has a key that is still worth something, from behind the id `from` on, of at most `limit` jobs; and
+-- where to go on.
+function W.keyed(s, from, limit)
+  if from == '' and call('EXISTS', s.uniques) == 1 then
+    return { 'a unique key', '' }
+  elseif from == '' and call('ZCOUNT', s.forget, s.now, '+inf') > 0 then
+    return { 'an idempotency key', '' }
+  end
+  local ids = call('ZRANGE', s.ids, from == '' and '-' or '(' .. from, '+', 'BYLEX', 'LIMIT', 0, limit)
+  local blobs = #ids > 0 and W.fields(s.jobs, ids) or {}
+  for i, id in ipairs(ids) do
+    -- Flagged are those with keys, and some others.
+    if blobs[i] and byte(blobs[i], 1) ~= 0 then
+      local ok, j = pcall(W.decode, id, blobs[i])
+      local ended = call('HGET', s.ends, id)
+      if ok and (j.h.key or j.h.unique) and (not ended or sub(ended, 1, 1) == 'd') then
+        return { id, '' }
+      end
+    end
+  end
+  return { '', #ids == limit and ids[limit] or '' }
+end
+
+-- Where a job that was sent here belongs now, if that is elsewhere.
+function W.moved(s, n, id)
+  if right_place(s, n) then
+    return W.tag_of(s, s:place().queue, n, id)
+  end
+end
+
 -- What came to the wrong partition: which it should have been, and the place of the first in the call.
 function W.misplaced(groups)
   local index = 0

@@ -17,6 +17,10 @@ local function groups_of(args, keys, now)
 end
 
 local function refused_of(groups)
+  local held = W.are_held(groups)
+  if held then
+    return held
+  end
   local right, index = W.misplaced(groups)
   if right then
     return redis.error_reply(string.format('WINDLASS_PARTITION %d %d', right, index))
@@ -164,6 +168,14 @@ function F.resume(s, args)
   W.resume(s, op_of(s, args, 2))
 end
 
+function F.hold_keys(s, args)
+  W.hold_keys(s, tonumber(args[2]))
+end
+
+function F.keyed(s, args)
+  return W.keyed(s, args[2], tonumber(args[3]))
+end
+
 function F.configured(s)
   W.configured(s)
 end
@@ -249,8 +261,8 @@ local function register(names, flags)
   end
 end
 
-register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume configured put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume configured hold_keys put_schedule pause_schedule fire')
 -- Those who may only read may call these.
-register('get page beside_job status outgoing is_leased', { 'no-writes' })
+register('get page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })

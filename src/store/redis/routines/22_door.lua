@@ -129,6 +129,10 @@ local function enqueue(keys, args)
   if #faults > 0 then
     return tell(faults)
   end
+  local held = W.are_held(groups)
+  if held then
+    return held
+  end
   local right, index = W.misplaced(groups)
   if right then
     local queue = s:place().queue

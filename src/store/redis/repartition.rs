@@ -1,0 +1,106 @@
+//! Another number of partitions for a queue. A key's jobs must not stand in two of them, so keyed jobs are held off at every door while it is
+//! looked whether any is there, and until every shard knows the new number. Jobs without keys come and go meanwhile; those in a partition that
+//! the new number does not count are leased from there as from any.
+
+use super::{
+    RedisStore,
+    connection::{function, reading},
+    error::Effect,
+    reply,
+    shards::{Partitions, Tag},
+};
+use crate::{
+    job::{Json, Name, Settings},
+    store::{Actor, Error, Result},
+};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+use uuid::Uuid;
+
+/// Keyed jobs are held off so long at most, should this program die.
+const HELD: Duration = Duration::from_secs(60);
+/// Jobs that are looked at in one call.
+const PAGE: usize = 1000;
+
+impl RedisStore {
+    pub(super) async fn spread_over(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
+        if !self.server.is_cluster() {
+            return Err(Error::NotAllowed(format!(
+                "only in a Redis Cluster has a queue several partitions; `{queue}` is in another store"
+            )));
+        }
+        let before = self.read_settings().await?.unwrap_or_default();
+        self.know_settings(before.clone());
+        let mut after = before.clone();
+        after.queues.entry(queue.clone()).or_default().partitions = partitions;
+        self.check_partitions(queue, &after).await?;
+        let mut shards = self.shards_of(queue).await?;
+        let known = shards.clone();
+        shards.extend(Partitions::of(&after).tags_of(queue));
+        let done = self.switch(&shards, &known, &after).await;
+        self.hold_keys(&shards, Duration::ZERO).await?;
+        done?;
+        let row = Json::of(&serde_json::json!({"actor": actor.name, "action": "repartition", "object": queue, "detail": partitions}));
+        let audit = redis::cmd("HSETNX").arg(format!("{}:audit", self.common())).arg(actor.op_id.as_bytes()).arg(row.as_str()).clone();
+        self.server.ask::<i64>(Effect::Writes, &audit).await?;
+        let told = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
+        self.server.ask::<i64>(Effect::Writes, &told).await.map(drop)
+    }
+
+    async fn check_partitions(&self, queue: &Name, after: &Settings) -> Result<()> {
+        let of = after.queue(queue.as_str());
+        if !(1..=256).contains(&of.partitions) {
+            return Err(Error::NotAllowed(format!("{} partitions: a queue has 1 to 256", of.partitions)));
+        }
+        if let Some(limit) = [of.concurrency, of.tenant_concurrency].into_iter().flatten().find(|limit| *limit < of.partitions) {
+            return Err(Error::NotAllowed(format!("{} partitions cannot share a limit of {limit}; raise it first", of.partitions)));
+        }
+        let (before, after) = (self.partitions().await?, Partitions::of(after));
+        let clash = self.all_shards().await?.into_keys().find(|shard| after.queue_of(shard) != before.queue_of(shard));
+        clash.filter(|shard| shard.as_str() != queue.as_str()).map_or(Ok(()), |shard| {
+            Err(Error::NotAllowed(format!("`{shard}` is a queue of its own, or was a partition; name this one otherwise")))
+        })
+    }
+
+    async fn switch(&self, shards: &BTreeSet<Tag>, known: &BTreeSet<Tag>, after: &Settings) -> Result<()> {
+        self.hold_keys(shards, HELD).await?;
+        let mut held_at = Instant::now();
+        for shard in known {
+            let mut from = Vec::new();
+            loop {
+                let call = reading("keyed", &[self.base(shard)]).arg("").arg(&from).arg(PAGE).clone();
+                let [found, next] = reply::fixed(self.server.ask(Effect::Reads, &call).await?)?;
+                let found = reply::bytes(found)?;
+                if !found.is_empty() {
+                    let what =
+                        Uuid::from_slice(&found).map_or_else(|_| String::from_utf8_lossy(&found).into_owned(), |id| format!("job {id}"));
+                    return Err(Error::NotAllowed(format!(
+                        "{what} of `{shard}` has a key, which would stand in two partitions; let such jobs end, or purge them, and call again"
+                    )));
+                }
+                from = reply::bytes(next)?;
+                if from.is_empty() {
+                    break;
+                }
+                if held_at.elapsed() > HELD / 3 {
+                    self.hold_keys(shards, HELD).await?;
+                    held_at = Instant::now();
+                }
+            }
+        }
+        let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(after).as_str()).clone();
+        self.server.ask::<()>(Effect::Promises, &put).await?;
+        self.know_settings(after.clone());
+        self.tell_shards(after).await?;
+        self.on_all_shards("configured", None, |_| ()).await.map(drop)
+    }
+
+    /// From now on for so long, no job with a key comes in.
+    async fn hold_keys(&self, shards: &BTreeSet<Tag>, span: Duration) -> Result<()> {
+        let call = |shard| function("hold_keys", &[self.base(shard)]).arg("").arg(u64::try_from(span.as_millis()).unwrap_or(0)).clone();
+        let calls: Vec<redis::Cmd> = shards.iter().map(call).collect();
+        self.server.ask_each(Effect::Promises, &calls).await.map(drop)
+    }
+}
