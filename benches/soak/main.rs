@@ -1,4 +1,4 @@
-//! The long soaks, all but `depth` on Postgres and with the real daemon as a child of this program:
+//! The long soaks, all but `depth` and `masters` on Postgres and with the real daemon as a child of this program:
 //!
 //!     cargo build --release --bin windlass --example soak
 //!     SOAK_PG_URL=postgres://postgres@127.0.0.1:5432 target/release/examples/soak VERB key=value…
@@ -15,6 +15,8 @@
 //!   another release (`RELEASE` in `install.rs`), and is had by
 //!   `git worktree add ../older COMMIT && cargo build --release --manifest-path ../older/Cargo.toml`.
 //!
+//! * `masters jobs=400000 rounds=3`: a queue of twelve partitions on one, two and three masters, beside a server that is no cluster: jobs a
+//!   second, and the processor's time for each.
 //! * `depth jobs=5000000 pairs=5`: what a lease and an end cost on Redis with that many waiting and as many finished, against ten thousand
 //!   waiting and none finished, and the memory of a waiting job. It starts its own servers; the URL is not needed.
 //!
@@ -27,7 +29,10 @@ mod cost;
 mod daemon;
 mod database;
 mod depth;
+mod masters;
+mod server;
 mod upgrade;
+mod worker;
 
 use cost::{Cost, Ratios};
 use database::Database;
@@ -56,8 +61,9 @@ async fn main() {
         Some("blocked") => blocked(number("jobs", 1_000_000), number("pairs", 5)).await,
         Some("commits") => commits::soak(number("n", 1000), number("lanes", 8)).await,
         Some("depth") => depth::soak(number("jobs", 5_000_000), number("pairs", 5)).await,
+        Some("masters") => masters::soak(number("jobs", 400_000), number("rounds", 3)).await,
         Some("upgrade") => upgrade::drill(text("old").as_ref(), Duration::from_secs(number("secs", 60))).await,
-        _ => panic!("soak waiting|pinned|blocked|commits|upgrade|depth key=value…"),
+        _ => panic!("soak waiting|pinned|blocked|commits|upgrade|depth|masters key=value…"),
     }
 }
 
