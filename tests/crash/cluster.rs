@@ -1,10 +1,10 @@
 //! Daemons on a Redis Cluster whose masters die and whose slots move: jobs wait, none is lost, none is recorded twice.
 
 use super::{
-    SHORT, counting_server, enqueue_calls, jobs_from_environment,
+    SHORT, counting_server, enqueue_calls, enqueue_these, jobs_from_environment,
     process::{Daemon, free_address, until},
 };
-use crate::support::{OwnCluster, TestStore};
+use crate::support::{OwnCluster, TestStore, note};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 use windlass::{
@@ -64,6 +64,60 @@ async fn failovers_to_an_acknowledging_replica_lose_no_job() {
         daemon.signal(libc::SIGTERM);
         assert!(daemon.ended().await.success());
     }
+}
+
+/// What `relaxed` means: a replica that lagged is promoted. What it had not is gone, is told of, and stops nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn promotion_of_a_replica_that_lagged_loses_what_it_had_not_and_nothing_else() {
+    if !TestStore::is_wanted("cluster") {
+        return;
+    }
+    let mut cluster = OwnCluster::start(&[]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, seen) = counting_server(Duration::ZERO).await;
+    let jobs = jobs_from_environment(2000);
+    let mut daemon = Daemon::start_on(&cluster.url(), folder.path(), free_address(), &[SHORT[0], SHORT[1]]).await;
+    enqueue_calls(&daemon, to, jobs).await;
+    let calls = || u64::from(seen.lock().expect("the count").values().sum::<u32>());
+    until("some calls", async || (calls() >= jobs / 4).then_some(())).await;
+    let master = cluster.master_of(QUEUE).await.expect("somebody serves it");
+    let replica = master + 3;
+    let offset = async |node: usize, name: &str| {
+        let info = cluster.nodes[node].text("INFO replication").await;
+        info.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).expect("an offset")
+    };
+    // It has every job.
+    let written = offset(master, "master_repl_offset:").await;
+    until("the replica", async || (offset(replica, "slave_repl_offset:").await >= written).then_some(())).await;
+    cluster.nodes[replica].signal(libc::SIGSTOP);
+    // What is on its way would reach it all the same.
+    cluster.nodes[master].say("CLIENT KILL TYPE replica").await.expect("they are apart");
+    let before = calls();
+    until("ends that it does not hear of", async || (calls() >= before + jobs / 8).then_some(())).await;
+    // Nor does it hear of these.
+    enqueue_these(&daemon, to, jobs..jobs + 100).await;
+    cluster.nodes[master].crash();
+    cluster.nodes[replica].signal(libc::SIGCONT);
+    until("another master", async || cluster.master_of(QUEUE).await.filter(|other| *other != master)).await;
+    cluster.nodes[master].up().await;
+    let store = RedisStore::open(&cluster.url(), Role::Client, Config::default(), Clock::System).await.expect("the store opens");
+    until("nothing to be left", async || {
+        let queues = store.queues(None).await.ok()?;
+        let http = queues.into_iter().find(|queue| queue.name == "http")?;
+        (http.jobs[&State::Completed] == http.jobs.values().sum::<u64>()).then_some(())
+    })
+    .await;
+    let seen = seen.lock().expect("the count").clone();
+    assert!((0..jobs).all(|job| seen.contains_key(&job)), "what it had is done");
+    let again: u32 = (0..jobs).filter_map(|job| seen.get(&job)).map(|calls| calls - 1).sum();
+    let lost = (jobs..jobs + 100).filter(|job| !seen.contains_key(job)).count();
+    assert!(again > 0, "what ended unheard of runs again");
+    note("of 100 jobs acknowledged while a replica lagged were lost by its promotion", lost as u64);
+    note("jobs that ended meanwhile ran again", u64::from(again));
+    let metrics = reqwest::get(format!("http://{}/metrics", daemon.address)).await.expect("an answer").text().await.expect("a text");
+    assert!(metrics.contains("windlass_store_rewinds_total 1"), "it was told of");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.ended().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,8 +41,12 @@ async fn counting_server(pause: Duration) -> (SocketAddr, Seen) {
 }
 
 async fn enqueue_calls(daemon: &Daemon, to: SocketAddr, jobs: u64) {
-    for first in (0..jobs).step_by(1000) {
-        let batch: Vec<_> = (first..jobs.min(first + 1000))
+    enqueue_these(daemon, to, 0..jobs).await;
+}
+
+async fn enqueue_these(daemon: &Daemon, to: SocketAddr, jobs: std::ops::Range<u64>) {
+    for first in jobs.clone().step_by(1000) {
+        let batch: Vec<_> = (first..jobs.end.min(first + 1000))
             .map(|n| json!({"kind": "http.call", "payload": {"url": format!("http://{to}/"), "method": "POST", "body": n.to_string()}}))
             .collect();
         daemon.post("/v1/jobs", json!(batch)).await;

@@ -194,3 +194,31 @@ async fn server_that_has_forgotten_everything_is_told_of_and_served_again() {
     daemon.signal(libc::SIGTERM);
     assert!(daemon.ended().await.success());
 }
+
+/// What producers left while nobody was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_came_while_no_daemon_ran_are_done_when_one_starts() {
+    let Some(server) = strict().await else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (to, seen) = counting_server(Duration::ZERO).await;
+    let mut connection = server.connect().await;
+    let job = |n: u64| {
+        json!({"kind": "http.call", "payload": {"url": format!("http://{to}/"), "method": "POST", "body": n.to_string()}}).to_string()
+    };
+    for first in (0..1000).step_by(100) {
+        let mut call = cmd("FCALL");
+        call.arg("windlass_enqueue").arg(1).arg(QUEUE);
+        (first..first + 100).for_each(|n| _ = call.arg(job(n)));
+        let ids: Vec<String> = call.query_async(&mut connection).await.expect("they are taken");
+        assert_eq!(ids.len(), 100);
+    }
+    for n in 1000..1500 {
+        cmd("LPUSH").arg("windlass:inbox").arg(job(n)).query_async::<()>(&mut connection).await.expect("it is left there");
+    }
+    let mut daemon = started(&server, folder.path()).await;
+    until_all_completed(&server, 1500).await;
+    let seen = seen.lock().expect("the count").clone();
+    assert!((0..1500).all(|n| seen.get(&n) == Some(&1)), "each was called once");
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.ended().await.success());
+}

@@ -201,6 +201,13 @@ impl Own {
         process.wait().expect("it ends");
     }
 
+    /// `SIGSTOP`, `SIGCONT`.
+    pub fn signal(&self, signal: libc::c_int) {
+        let id = self.process.as_ref().expect("the server runs").id();
+        // SAFETY: of a process that is ours and was not waited for.
+        assert_eq!(unsafe { libc::kill(id.cast_signed(), signal) }, 0);
+    }
+
     /// All that it has written is gone, as with another machine's disk.
     pub fn forget(&mut self) {
         std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).expect("the append-only files can be deleted");

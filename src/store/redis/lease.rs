@@ -43,7 +43,8 @@ impl RedisStore {
         let mut asks = Vec::new();
         for (queue, most) in request.queues.iter().filter(|(_, most)| *most > 0) {
             let shards: Vec<Tag> = self.shards_of(queue).await?.into_iter().collect();
-            asks.extend(self.known().turns.share(queue, *most, shards));
+            let share = self.known().turns.share(queue, *most, shards);
+            asks.extend(share.into_iter().map(|ask| Ask { before: self.epoch_of(&ask.shard), ..ask }));
         }
         if asks.is_empty() {
             return Ok(LeaseReply::default());
@@ -92,7 +93,7 @@ impl RedisStore {
         if let Some(ask) = suspects_in
             && !self.runs_a_suspect(request.holder).await?
         {
-            let one = Ask { most: 1, ..ask.clone() };
+            let one = Ask { most: 1, before: self.epoch_of(&ask.shard), ..ask.clone() };
             let told = self.server.ask(Effect::Writes, &self.lease_call(&share, std::slice::from_ref(&one), true, now)).await?;
             let granted = self.granted(request, &[one], told, now).await?;
             if let Some(lease) = granted.suspect {
@@ -113,13 +114,13 @@ impl RedisStore {
         let mut jobs = reply::list(jobs)?.into_iter();
         let mut leased = Vec::with_capacity(jobs.len() / 2);
         let mut damaged = false;
-        for Ask { shard, queue, .. } in asks {
+        for Ask { shard, queue, before, .. } in asks {
             let (Some(epoch), Some(count)) = (spans.next(), spans.next()) else { return odd("a span a shard") };
             let (epoch, count) = (reply::number(epoch)?, reply::number(count)?);
             if count == 0 {
                 continue;
             }
-            self.saw_epoch(shard, epoch);
+            self.granted_epoch(shard, *before, epoch);
             let number = self.shard_number(shard).await?;
             for place in 0..count {
                 let (Some(id), Some(blob)) = (jobs.next(), jobs.next()) else { return odd("the jobs it counts") };
@@ -273,6 +274,8 @@ pub(super) struct Ask {
     shard: Tag,
     queue: Name,
     most: usize,
+    /// The shard's epoch when it was asked.
+    before: i64,
 }
 
 /// Which shards of a queue are asked for how much: all the same, but those that last gave as much as they were asked for get what the others
@@ -286,7 +289,7 @@ pub(super) struct Turns {
 impl Turns {
     fn share(&mut self, queue: &Name, most: usize, shards: Vec<Tag>) -> Vec<Ask> {
         let count = shards.len();
-        let mut asks: Vec<Ask> = shards.into_iter().map(|shard| Ask { shard, queue: queue.clone(), most: 0 }).collect();
+        let mut asks: Vec<Ask> = shards.into_iter().map(|shard| Ask { shard, queue: queue.clone(), most: 0, before: 0 }).collect();
         self.turn = self.turn.wrapping_add(1);
         asks.rotate_left(self.turn % count);
         asks.sort_by_key(|ask| !self.full.contains(&ask.shard));

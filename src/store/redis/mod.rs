@@ -104,6 +104,8 @@ struct Known {
     leased_from: BTreeSet<Tag>,
     turns: lease::Turns,
     epochs: rewind::Epochs,
+    /// The server went back, and upkeep has not said so yet.
+    went_back: bool,
     /// In a cluster, the suspect that each of our holders runs.
     suspects: BTreeMap<HolderId, Lease>,
 }

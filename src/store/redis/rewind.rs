@@ -19,17 +19,30 @@ impl RedisStore {
         }
     }
 
+    /// The epoch that was last seen of a shard, before it is asked for more.
+    pub(super) fn epoch_of(&self, shard: &Tag) -> i64 {
+        self.known().epochs.get(shard).copied().unwrap_or(0)
+    }
+
+    /// A lease of this epoch was granted to a call that was made when the shard stood at `before`. It does not wait for upkeep to be noticed that
+    /// this is no more: by then the shard may stand higher again.
+    pub(super) fn granted_epoch(&self, shard: &Tag, before: i64, epoch: i64) {
+        if epoch > before {
+            return self.saw_epoch(shard, epoch);
+        }
+        tell(shard, before, epoch);
+        let mut known = self.known();
+        known.epochs.insert(shard.clone(), epoch);
+        known.went_back = true;
+    }
+
     /// All shards stand `now`, and stood at least `before` when they were asked. Answers whether the server went back.
     pub(super) async fn look_for_rewind(&self, before: &Epochs, now: &Epochs) -> Result<bool> {
-        let mut rewound = false;
+        let mut rewound = std::mem::take(&mut self.known().went_back);
         for (shard, before) in before {
             let now = now.get(shard).copied().unwrap_or(0);
             if now < *before {
-                tracing::error!(
-                    queue = %shard, before, now,
-                    "this Redis has forgotten what it acknowledged: a queue's epoch is lower than it was; jobs that were lost must be enqueued again, \
-                    and jobs whose end was lost run again"
-                );
+                tell(shard, *before, now);
                 self.known().epochs.insert(shard.clone(), now);
                 rewound = true;
             }
@@ -55,4 +68,12 @@ impl RedisStore {
         let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(&settings).as_str()).arg("NX").clone();
         self.server.ask::<redis::Value>(Effect::Writes, &put).await.map(drop)
     }
+}
+
+fn tell(shard: &Tag, before: i64, now: i64) {
+    tracing::error!(
+        queue = %shard, before, now,
+        "this Redis has forgotten what it acknowledged: a queue's epoch is lower than it was; jobs that were lost must be enqueued again, \
+        and jobs whose end was lost run again"
+    );
 }
