@@ -4,15 +4,16 @@
 use super::RedisStore;
 use crate::{
     job::{NewJob, Timestamp},
-    store::{Enqueued, Error, Result},
+    store::{Enqueued, Result},
 };
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, oneshot};
 
 /// Calls on their way: the server works on one while the other travels.
 const ON_THEIR_WAY: usize = 2;
 /// Jobs that go together: a millisecond or two of the server's time.
 const TOGETHER: usize = 500;
+const TOGETHER_BYTES: usize = 4 << 20;
 
 pub(super) struct Gathering {
     waiting: Mutex<Vec<Waiting>>,
@@ -21,14 +22,14 @@ pub(super) struct Gathering {
 
 /// One caller's jobs, and where their answers go.
 struct Waiting {
-    jobs: Vec<NewJob>,
+    jobs: Arc<Vec<NewJob>>,
     answers: oneshot::Sender<Answered>,
 }
 
 enum Answered {
     Together(Vec<Enqueued>),
-    /// The call failed: here they are again.
-    Alone(Vec<NewJob>),
+    /// The call failed.
+    Alone,
 }
 
 impl Default for Gathering {
@@ -45,10 +46,14 @@ impl Gathering {
     /// Those who came first.
     fn take(&self) -> Vec<Waiting> {
         let mut waiting = self.waiting();
-        let mut jobs = 0;
+        // Who has gone does not want it any more.
+        waiting.retain(|one| !one.answers.is_closed());
+        let (mut jobs, mut bytes) = (0, 0);
         let fit = waiting.iter().take_while(|one| {
+            let is_first = jobs == 0;
             jobs += one.jobs.len();
-            jobs <= TOGETHER
+            bytes += one.jobs.iter().map(|job| job.payload.as_str().len()).sum::<usize>();
+            is_first || jobs <= TOGETHER && bytes <= TOGETHER_BYTES
         });
         let n = fit.count();
         waiting.drain(..n).collect()
@@ -62,15 +67,19 @@ fn is_plain(job: &NewJob) -> bool {
 
 impl RedisStore {
     pub(super) async fn enqueue_together(&self, jobs: Vec<NewJob>, now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
         if now.is_some() || jobs.len() > TOGETHER || !jobs.iter().all(is_plain) {
             return self.enqueue_jobs(&jobs, now).await;
         }
         let (answers, mut told) = oneshot::channel();
-        self.gathering.waiting().push(Waiting { jobs, answers });
+        let jobs = Arc::new(jobs);
+        self.gathering.waiting().push(Waiting { jobs: jobs.clone(), answers });
         loop {
             let is_taken = tokio::select! {
                 biased;
-                answered = &mut told => return self.understood(answered).await,
+                answered = &mut told => return self.understood(answered, &jobs).await,
                 call = self.gathering.calls.acquire() => {
                     let gathered = self.gathering.take();
                     let is_taken = gathered.is_empty();
@@ -80,37 +89,37 @@ impl RedisStore {
                 }
             };
             if is_taken {
-                return self.understood(told.await).await;
+                return self.understood(told.await, &jobs).await;
             }
         }
     }
 
-    async fn understood(&self, answered: std::result::Result<Answered, oneshot::error::RecvError>) -> Result<Vec<Enqueued>> {
+    async fn understood(
+        &self,
+        answered: std::result::Result<Answered, oneshot::error::RecvError>,
+        jobs: &[NewJob],
+    ) -> Result<Vec<Enqueued>> {
         match answered {
             Ok(Answered::Together(answers)) => Ok(answers),
-            // By their ids it is known which of them are there already.
-            Ok(Answered::Alone(jobs)) => self.enqueue_jobs(&jobs, None).await,
-            Err(_) => Err(Error::Unknown("who made the call for several callers gave it up".into())),
+            // Or who made it has gone. By their ids it is known which of them are there already.
+            Ok(Answered::Alone) | Err(_) => self.enqueue_jobs(jobs, None).await,
         }
     }
 
     /// One call for all of them.
     async fn enqueue_gathered(&self, gathered: Vec<Waiting>) {
-        let (jobs, callers): (Vec<Vec<NewJob>>, Vec<_>) = gathered.into_iter().map(|one| (one.jobs, one.answers)).unzip();
-        let counts: Vec<usize> = jobs.iter().map(Vec::len).collect();
-        let jobs: Vec<NewJob> = jobs.into_iter().flatten().collect();
+        let jobs: Vec<NewJob> = gathered.iter().flat_map(|one| one.jobs.iter().cloned()).collect();
         if jobs.is_empty() {
             return;
         }
         let mut answers = self.enqueue_jobs(&jobs, None).await.map(Vec::into_iter);
-        let mut jobs = jobs.into_iter();
-        for (caller, count) in callers.into_iter().zip(counts) {
+        for one in gathered {
             let answered = match &mut answers {
-                Ok(answers) => Answered::Together(answers.by_ref().take(count).collect()),
-                Err(_) => Answered::Alone(jobs.by_ref().take(count).collect()),
+                Ok(answers) => Answered::Together(answers.by_ref().take(one.jobs.len()).collect()),
+                Err(_) => Answered::Alone,
             };
             // Who has gone asks no more.
-            let _ = caller.send(answered);
+            let _ = one.answers.send(answered);
         }
     }
 }

@@ -86,11 +86,12 @@ impl RedisStore {
         for (ask, told) in asks.iter().zip(self.server.ask_each(Effect::Writes, &calls).await?) {
             let granted = self.granted(request, std::slice::from_ref(ask), told, now).await?;
             let jobs = granted.reply.jobs.len();
-            suspects_in = suspects_in.or_else(|| (granted.suspects_wait && jobs < ask.most).then_some(ask));
+            suspects_in = suspects_in.or_else(|| (granted.suspects_wait && (jobs < ask.most || ask.most == 0)).then_some(ask));
             self.known().turns.note(ask, jobs);
             add(&mut whole, granted.reply);
         }
         if let Some(ask) = suspects_in
+            && whole.jobs.len() < asks.iter().map(|ask| ask.most).sum()
             && !self.runs_a_suspect(request.holder).await?
         {
             let one = Ask { most: 1, before: self.epoch_of(&ask.shard), ..ask.clone() };
@@ -278,28 +279,37 @@ pub(super) struct Ask {
     before: i64,
 }
 
-/// Which shards of a queue are asked for how much: all the same, but those that last gave as much as they were asked for get what the others
-/// would leave. What does not divide goes round.
+/// Which shards of a queue are asked for how much: those that last gave as much as they were asked for get what the others leave, which get one
+/// each as far as that is no more than half. What does not divide goes round.
 #[derive(Default)]
 pub(super) struct Turns {
-    turn: usize,
+    of: BTreeMap<Name, Turn>,
     full: BTreeSet<Tag>,
+}
+
+#[derive(Default)]
+struct Turn {
+    calls: usize,
+    /// Where the next job that does not divide goes, among those that were full and among the others.
+    busy: usize,
+    quiet: usize,
 }
 
 impl Turns {
     fn share(&mut self, queue: &Name, most: usize, shards: Vec<Tag>) -> Vec<Ask> {
-        let count = shards.len();
-        let mut asks: Vec<Ask> = shards.into_iter().map(|shard| Ask { shard, queue: queue.clone(), most: 0, before: 0 }).collect();
-        self.turn = self.turn.wrapping_add(1);
-        asks.rotate_left(self.turn % count);
-        asks.sort_by_key(|ask| !self.full.contains(&ask.shard));
-        let full = asks.iter().filter(|ask| self.full.contains(&ask.shard)).count();
-        // One for each that is not full, as far as that leaves the others as much.
-        let (busy, quiet) = if full == 0 { (count, 0) } else { (full, count - full) };
-        let for_quiet = quiet.min((most + self.turn % 2) / 2);
-        for (index, ask) in asks.iter_mut().enumerate() {
-            let (of, rest, place) = if index < busy { (most - for_quiet, busy, index) } else { (for_quiet, quiet, index - busy) };
-            ask.most = of / rest + usize::from(place < of % rest);
+        let turn = self.of.entry(queue.clone()).or_default();
+        turn.calls = turn.calls.wrapping_add(1);
+        let (busy, quiet): (Vec<Tag>, Vec<Tag>) = shards.into_iter().partition(|shard| self.full.contains(shard));
+        let for_quiet = if busy.is_empty() { most } else { quiet.len().min((most + turn.calls % 2) / 2) };
+        let mut asks = Vec::with_capacity(busy.len() + quiet.len());
+        for (shards, jobs, next) in [(busy, most - for_quiet, &mut turn.busy), (quiet, for_quiet, &mut turn.quiet)] {
+            let count = shards.len();
+            for (index, shard) in shards.into_iter().enumerate() {
+                let behind_next = (index + count - *next % count) % count;
+                let most = jobs / count + usize::from(behind_next < jobs % count);
+                asks.push(Ask { shard, queue: queue.clone(), most, before: 0 });
+            }
+            *next = next.wrapping_add(jobs.checked_rem(count).unwrap_or(0));
         }
         asks
     }
@@ -335,4 +345,41 @@ fn stray(queue: i64, [epoch, place, id, nonce, at]: [Value; 5]) -> Result<Lease>
         row: row(queue, reply::number(place)?),
         granted_at: Timestamp(reply::number(at)?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every partition that has work is served, whatever else this daemon asks for and however few it asks for.
+    #[test]
+    fn no_partition_starves() {
+        let name = |text: &str| Name::new(text).expect("a name");
+        for (queues, count, most, with_work) in [
+            (1, 4, 1, vec![0, 2]),
+            (1, 8, 1, vec![0, 4]),
+            (2, 2, 1, vec![0, 1]),
+            (4, 8, 2, (0..8).collect()),
+            (1, 4, 1, vec![3]),
+            (2, 16, 5, vec![1]),
+        ] {
+            let mut turns = Turns::default();
+            let mut granted = vec![0; count];
+            for _ in 0..1000 {
+                for queue in 0..queues {
+                    let shards = (0..count).map(|n| Tag::new(&format!("q{queue}:{n}")).expect("a tag")).collect();
+                    let asks = turns.share(&name(&format!("q{queue}")), most, shards);
+                    assert_eq!(asks.iter().map(|ask| ask.most).sum::<usize>(), most);
+                    for ask in asks {
+                        let number: usize = ask.shard.as_str().rsplit(':').next().expect("a number").parse().expect("one");
+                        let jobs = if with_work.contains(&number) { ask.most } else { 0 };
+                        turns.note(&ask, jobs);
+                        granted[number] += jobs * usize::from(queue == 0);
+                    }
+                }
+            }
+            let (least, sum) = (with_work.iter().map(|&n| granted[n]).min().expect("some"), granted.iter().sum::<usize>());
+            assert!(least * with_work.len() * 3 >= sum && sum >= 1000 * most / 3, "{queues} {count} {most} {with_work:?}: {granted:?}");
+        }
+    }
 }

@@ -54,14 +54,33 @@ impl RedisStore {
             }
             let mut done = function("delivered", &key);
             done.arg(instant(now));
+            let (mut delivered, mut failed, mut error) = (0, BTreeSet::new(), None);
             for message in messages(told)? {
-                match message.to.as_str() {
-                    "" => self.ask_around(base, &message, now).await?,
-                    tag => _ = self.hand_over(tag, &message, now).await?,
+                // Those behind one that cannot be delivered wait for it only where they go the same way.
+                if failed.contains(&message.to) {
+                    continue;
                 }
-                done.arg(message.whole);
+                let sent = match message.to.as_str() {
+                    "" => self.ask_around(base, &message, now).await,
+                    tag => self.hand_over(tag, &message, now).await.map(drop),
+                };
+                match sent {
+                    Ok(()) => {
+                        done.arg(message.whole);
+                        delivered += 1;
+                    }
+                    Err(why) => {
+                        failed.insert(message.to);
+                        error = error.or(Some(why));
+                    }
+                }
             }
-            self.server.ask::<()>(Effect::Promises, &done).await?;
+            if delivered > 0 {
+                self.server.ask::<()>(Effect::Promises, &done).await?;
+            }
+            if let Some(error) = error {
+                return Err(error);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 /// Keyed jobs are held off so long at most, should this program die.
 const HELD: Duration = Duration::from_secs(60);
 /// Jobs that are looked at in one call.
-const PAGE: usize = 1000;
+const PAGE: usize = 100;
 
 impl RedisStore {
     pub(super) async fn spread_over(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
@@ -39,14 +39,19 @@ impl RedisStore {
         let mut shards = self.shards_of(queue).await?;
         let known = shards.clone();
         shards.extend(Partitions::of(&after).tags_of(queue));
-        let done = self.switch(&shards, &known, &after).await;
+        if let Err(error) = self.look_for_keys(&shards, &known).await {
+            self.hold_keys(&shards, Duration::ZERO).await?;
+            return Err(error);
+        }
+        // From here on there is no way back. Where it is cut short keys stay held off until this is called again, or for a minute.
+        let switched = self.switch(&after).await;
+        let told = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
+        self.server.ask::<i64>(Effect::Writes, &told).await?;
+        switched?;
         self.hold_keys(&shards, Duration::ZERO).await?;
-        done?;
         let row = Json::of(&serde_json::json!({"actor": actor.name, "action": "repartition", "object": queue, "detail": partitions}));
         let audit = redis::cmd("HSETNX").arg(format!("{}:audit", self.common())).arg(actor.op_id.as_bytes()).arg(row.as_str()).clone();
-        self.server.ask::<i64>(Effect::Writes, &audit).await?;
-        let told = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
-        self.server.ask::<i64>(Effect::Writes, &told).await.map(drop)
+        self.server.ask::<i64>(Effect::Writes, &audit).await.map(drop)
     }
 
     async fn check_partitions(&self, queue: &Name, after: &Settings) -> Result<()> {
@@ -64,12 +69,14 @@ impl RedisStore {
         })
     }
 
-    async fn switch(&self, shards: &BTreeSet<Tag>, known: &BTreeSet<Tag>, after: &Settings) -> Result<()> {
-        self.hold_keys(shards, HELD).await?;
+    /// Holds keys off, and refuses if there are any.
+    async fn look_for_keys(&self, shards: &BTreeSet<Tag>, known: &BTreeSet<Tag>) -> Result<()> {
         let mut held_at = Instant::now();
+        self.hold_keys(shards, HELD).await?;
         for shard in known {
             let mut from = Vec::new();
             loop {
+                self.hold_on(shards, &mut held_at).await?;
                 let call = reading("keyed", &[self.base(shard)]).arg("").arg(&from).arg(PAGE).clone();
                 let [found, next] = reply::fixed(self.server.ask(Effect::Reads, &call).await?)?;
                 let found = reply::bytes(found)?;
@@ -84,12 +91,29 @@ impl RedisStore {
                 if from.is_empty() {
                     break;
                 }
-                if held_at.elapsed() > HELD / 3 {
-                    self.hold_keys(shards, HELD).await?;
-                    held_at = Instant::now();
-                }
             }
         }
+        held_at -= HELD / 3;
+        self.hold_on(shards, &mut held_at).await
+    }
+
+    /// Holds them off for longer, in time.
+    async fn hold_on(&self, shards: &BTreeSet<Tag>, held_at: &mut Instant) -> Result<()> {
+        let since = held_at.elapsed();
+        if since >= HELD / 3 {
+            let again = Instant::now();
+            self.hold_keys(shards, HELD).await?;
+            if held_at.elapsed() >= HELD {
+                return Err(Error::Unavailable(
+                    "the cluster answers too slowly to keep keys off while it is looked for them; try again later".into(),
+                ));
+            }
+            *held_at = again;
+        }
+        Ok(())
+    }
+
+    async fn switch(&self, after: &Settings) -> Result<()> {
         let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(after).as_str()).clone();
         self.server.ask::<()>(Effect::Promises, &put).await?;
         self.know_settings(after.clone());

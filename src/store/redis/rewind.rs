@@ -51,7 +51,8 @@ impl RedisStore {
             self.saw_epoch(shard, *now);
         }
         if rewound {
-            self.tell_settings_again().await?;
+            // Until it is done, it is not told of.
+            self.tell_settings_again().await.inspect_err(|_| self.known().went_back = true)?;
             self.wakes.work();
         }
         Ok(rewound)

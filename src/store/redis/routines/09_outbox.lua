@@ -10,11 +10,13 @@ local receive = {}
 function W.send(s, m)
   if ONE then
     receive[m.what](W.beside(s, m.to), m)
-  elseif m.to == s.tag then
-    receive[m.what](s, m)
   else
-    local number = call('HINCRBY', s.base, 'sent', 1)
-    call('ZADD', s.outbox, number, pack8(number) .. cmsgpack.pack(m))
+    local said = m.to == s.tag and (receive[m.what](s, m) or true)
+    -- What is held off stays until it is not.
+    if not said or type(said) == 'table' and said.err then
+      local number = call('HINCRBY', s.base, 'sent', 1)
+      call('ZADD', s.outbox, number, pack8(number) .. cmsgpack.pack(m))
+    end
   end
 end
 
@@ -54,6 +56,10 @@ end
 -- A job that another's end makes, or a schedule: it must not fail what makes it, so a held key means there is nothing to do.
 receive.job = function(s, m)
   local n, id = cmsgpack.unpack(W.unhex(m.n)), W.unhex(m.id)
+  if call('HEXISTS', s.jobs, id) == 1 then
+    -- Delivered before, perhaps when the queue had another number of partitions.
+    return
+  end
   local held, elsewhere = W.is_held(s, n), W.moved(s, n, id)
   if held then
     return held

@@ -239,7 +239,7 @@ local function room_for(s, want)
 end
 
 -- Whether anything could start now.
-local function has_work(s)
+local function has_work(s, c)
   if room_for(s, 1) == 0 then
     return false
   end
@@ -248,7 +248,9 @@ local function has_work(s)
       return true
     end
   end
-  return call('EXISTS', s.suspects) == 1
+  local suspects = call('EXISTS', s.suspects) == 1
+  c.suspects_wait = c.suspects_wait or suspects
+  return suspects and c.may_suspect
 end
 
 local function lease_from(s, c, want)
@@ -307,7 +309,7 @@ function W.lease(shards, wants, c)
     c.granted, c.ids, c.flags, c.lanes = 0, {}, {}, {}
     more = W.advance(s).more or more
     if wants[i] == 0 then
-      more = more or has_work(s)
+      more = has_work(s, c) or more
     elseif not is_full(c) then
       lease_from(s, c, wants[i])
     end
