@@ -25,12 +25,12 @@ const STRAYS: usize = 100;
 const LOST: i64 = 1;
 const CANCEL: i64 = 2;
 
-/// A lease's `row`: the number of its queue, and its place in its claim.
-pub(super) const fn row(queue: i64, place: i64) -> i64 {
-    queue << 32 | place
+/// A lease's `row`: the number of its shard, and its place in its claim.
+pub(super) const fn row(shard: i64, place: i64) -> i64 {
+    shard << 32 | place
 }
 
-pub(super) const fn queue_of(row: i64) -> i64 {
+pub(super) const fn shard_of(row: i64) -> i64 {
     row >> 32
 }
 
@@ -148,7 +148,7 @@ impl RedisStore {
     async fn runs_a_suspect(&self, holder: HolderId) -> Result<bool> {
         let Some(lease) = self.known().suspects.get(&holder).copied() else { return Ok(false) };
         let numbers = self.shards_by_number().await?;
-        if let Some(shard) = numbers.get(&queue_of(lease.row)) {
+        if let Some(shard) = numbers.get(&shard_of(lease.row)) {
             let call = reading("is_leased", &[self.base(shard)]).arg("").arg(lease.epoch).arg(place_of(lease.row)).clone();
             if self.server.ask::<bool>(Effect::Reads, &call).await? {
                 return Ok(true);
@@ -208,12 +208,12 @@ impl RedisStore {
         let mut shards: BTreeMap<Tag, (Vec<usize>, Vec<&Progress>)> =
             self.leased_from().into_iter().map(|shard| (shard, Default::default())).collect();
         for (index, lease) in held.iter().enumerate() {
-            if let Some(shard) = numbers.get(&queue_of(lease.row)) {
+            if let Some(shard) = numbers.get(&shard_of(lease.row)) {
                 shards.entry(shard.clone()).or_default().0.push(index);
             }
         }
         for report in progress {
-            if let Some(shard) = numbers.get(&queue_of(report.lease.row)) {
+            if let Some(shard) = numbers.get(&shard_of(report.lease.row)) {
                 shards.entry(shard.clone()).or_default().1.push(report);
             }
         }

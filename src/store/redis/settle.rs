@@ -5,7 +5,7 @@ use super::{
     connection::function,
     enqueue::instant,
     error::{Effect, odd},
-    lease::{place_of, queue_of},
+    lease::{place_of, shard_of},
     reply,
     shards::Tag,
     told,
@@ -24,7 +24,7 @@ impl RedisStore {
         let numbers = self.shards_by_number().await?;
         let mut by_shard: BTreeMap<&Tag, Vec<usize>> = BTreeMap::new();
         for (index, settlement) in batch.iter().enumerate() {
-            if let Some(shard) = numbers.get(&queue_of(settlement.lease.row)) {
+            if let Some(shard) = numbers.get(&shard_of(settlement.lease.row)) {
                 by_shard.entry(shard).or_default().push(index);
             }
         }

@@ -60,7 +60,7 @@ receive.job = function(s, m)
     -- Delivered before, perhaps when the queue had another number of partitions.
     return
   end
-  local held, elsewhere = W.is_held(s, n), W.moved(s, n, id)
+  local held, elsewhere = W.held_off(s, n), W.moved(s, n, id)
   if held then
     return held
   elseif elsewhere then

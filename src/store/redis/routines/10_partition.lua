@@ -53,17 +53,8 @@ end
 local HELD = 'WINDLASS_MOVING the partitions of this queue change; try again'
 
 -- What to say to those that are held off, if any of these jobs is.
-function W.is_held(s, n)
+function W.held_off(s, n)
   return not ONE and key_of(n) and call('EXISTS', s.held) == 1 and redis.error_reply(HELD) or nil
-end
-
-function W.are_held(groups)
-  for _, group in ipairs(groups) do
-    local held = W.is_held(group.shard, group.n)
-    if held then
-      return held
-    end
-  end
 end
 
 -- The first job or what else of the shard has a key that is still worth something, from behind the id `from` on, of at most `limit` jobs; and
@@ -96,14 +87,22 @@ function W.moved(s, n, id)
   end
 end
 
--- What came to the wrong partition: which it should have been, and the place of the first in the call.
+-- What to say where the jobs cannot come in here: they are held off, or belong to another partition, of which the first is told.
 function W.misplaced(groups)
-  local index = 0
+  local index, wrong = 0, nil
   for _, group in ipairs(groups) do
-    local right = right_place(group.shard, group.n)
-    if right then
-      return right, index
+    local s = group.shard
+    local held = W.held_off(s, group.n)
+    if held then
+      return held
     end
+    wrong = wrong or { index = index, s = s, right = right_place(s, group.n) }
+    wrong = wrong.right and wrong or nil
     index = index + #group.ids
+  end
+  if wrong then
+    local s, place = wrong.s, wrong.s:place()
+    return redis.error_reply(string.format('WINDLASS_PARTITION %d %sbelongs to that partition of %d: call with the key %s:{%s:%d}', wrong.right,
+      index > 1 and '/' .. wrong.index .. ': ' or '', place.partitions, s.prefix, place.queue, wrong.right))
   end
 end

@@ -17,13 +17,9 @@ local function groups_of(args, keys, now)
 end
 
 local function refused_of(groups)
-  local held = W.are_held(groups)
-  if held then
-    return held
-  end
-  local right, index = W.misplaced(groups)
-  if right then
-    return redis.error_reply(string.format('WINDLASS_PARTITION %d %d', right, index))
+  local misplaced = W.misplaced(groups)
+  if misplaced then
+    return misplaced
   end
   local refused = W.may_be_refused(groups) and W.refusal(groups)
   return refused and redis.error_reply(concat({ 'WINDLASS_', refused.code, ' ', refused.index, ' ', W.hex(refused.id) })) or nil

@@ -129,15 +129,9 @@ local function enqueue(keys, args)
   if #faults > 0 then
     return tell(faults)
   end
-  local held = W.are_held(groups)
-  if held then
-    return held
-  end
-  local right, index = W.misplaced(groups)
-  if right then
-    local queue = s:place().queue
-    return redis.error_reply(string.format('WINDLASS_PARTITION %d %sbelongs to that partition of %d: call with the key %s:{%s:%d}', right,
-      #args > 1 and '/' .. index .. ': ' or '', s:place().partitions, s.prefix, queue, right))
+  local misplaced = W.misplaced(groups)
+  if misplaced then
+    return misplaced
   end
   local may_be_refused = W.may_be_refused(groups)
   local refused = may_be_refused and W.refusal(groups)
