@@ -281,6 +281,75 @@ async fn queue_is_not_spread_anew_while_a_key_is_worth_something() {
 }
 
 #[tokio::test]
+async fn job_asked_for_again_by_its_id_is_found_wherever_it_stood() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let jobs: Vec<NewJob> = (0..20).map(|_| mail().id(JobId::mint())).collect();
+    let put = store.put(jobs.clone(), now(0)).await;
+    for partitions in [8, 2] {
+        store.repartition(&name("mail"), partitions, &operator()).await.expect("no job has a key");
+        let again = store.enqueue(jobs.clone(), now(1)).await.expect("they are there");
+        assert_eq!(again.iter().map(|one| one.id).collect::<Vec<_>>(), put);
+    }
+    let other = NewJob { queue: Some(name("post")), ..jobs[3].clone() };
+    let answer = store.enqueue(vec![mail(), other], now(2)).await;
+    assert!(matches!(answer, Err(Error::Conflict { index: 1, .. })), "{answer:?}");
+    assert_eq!(store.drain(&Daemon::new(), "mail", now(3)).await.len(), 20);
+}
+
+/// What each shard has as a copy, and what is stored.
+async fn copies(store: &TestStore, tags: &[&str]) -> Vec<Option<String>> {
+    let mut cluster = redis_cluster().await.connect().await;
+    let mut copies = Vec::new();
+    for tag in tags {
+        let key = format!("{}:{{{tag}}}:settings", store.prefix());
+        copies.push(redis::cmd("GET").arg(key).query_async(&mut cluster).await.expect("a copy"));
+    }
+    copies
+}
+
+#[tokio::test]
+async fn repartition_and_a_daemon_that_starts_do_not_undo_each_other() {
+    let Some(store) = partitioned(2, |_| ()).await else { return };
+    let other = store.beside().await;
+    store.put(vec![mail()], now(0)).await;
+    let mut partitions = 2;
+    for round in 0..20_u32 {
+        let to = 6 - partitions;
+        let mut old = other.settings().await.expect("they are there");
+        old.queues.entry(name("post")).or_default().concurrency = Some(round + 1);
+        let mail = name("mail");
+        let operator = operator();
+        let (spread, configured) = tokio::join!(store.repartition(&mail, to, &operator), other.configure(&old));
+        assert!(matches!(spread, Ok(()) | Err(Error::Unavailable(_))), "{spread:?}");
+        assert!(matches!(configured, Ok(()) | Err(Error::Refused(_))), "{configured:?}");
+        partitions = if spread.is_ok() { to } else { partitions };
+        let stored = store.settings().await.expect("they are there");
+        assert_eq!(stored.queues[&mail].partitions, partitions);
+        if configured.is_ok() {
+            assert_eq!(stored.queues[&name("post")].concurrency, Some(round + 1));
+        }
+        let copies = copies(&store, &["_", "mail", "mail:0", "mail:1"]).await;
+        assert!(copies.iter().all(|copy| copy.is_some() && *copy == copies[0]), "{copies:?}");
+    }
+}
+
+#[tokio::test]
+async fn partition_that_forgot_everything_is_told_of_the_others_again() {
+    let Some(store) = partitioned(2, |_| ()).await else { return };
+    store.put((0..20).map(|_| mail()).collect(), now(0)).await;
+    let daemon = Daemon::new();
+    daemon.lease_from(&*store, "mail", 20, now(1)).await;
+    let mut cluster = redis_cluster().await.connect().await;
+    let of_shard = format!("{}:{{mail:1}}", store.prefix());
+    for part in ["", ":jobs", ":settings", ":claims", ":ids"] {
+        redis::cmd("DEL").arg(format!("{of_shard}{part}")).query_async::<()>(&mut cluster).await.expect("it is gone");
+    }
+    assert!(store.advance(now(2)).await.expect("it looks").rewound);
+    let copies = copies(&store, &["_", "mail:0", "mail:1"]).await;
+    assert!(copies.iter().all(|copy| copy.is_some() && *copy == copies[0]), "{copies:?}");
+}
+
+#[tokio::test]
 async fn keys_are_held_off_while_it_is_spread_anew() {
     let Some(store) = partitioned(2, |_| ()).await else { return };
     let hold = async |ms: u64| {

@@ -7,11 +7,11 @@ use super::{
     enqueue::instant,
     error::{Effect, odd},
     reply, rows,
-    shards::{Partitions, Tag},
+    shards::Tag,
 };
 use crate::{
     job::{
-        JobId, Json, Name, Settings, Timestamp,
+        JobId, Json, Name, Timestamp,
         schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason},
     },
     store::{
@@ -20,7 +20,6 @@ use crate::{
     },
 };
 use redis::{Cmd, Value};
-use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// The audit row of an act: its field, and what it says beside the instant.
@@ -155,39 +154,6 @@ impl RedisStore {
             })
             .collect();
         self.server.ask_each(Effect::Promises, &calls).await?;
-        self.wakes.work();
-        Ok(())
-    }
-
-    /// How many partitions a queue has cannot change under its jobs: a key's would stand in two.
-    async fn refuse_other_partitions(&self, settings: &Settings) -> Result<()> {
-        if !self.server.is_cluster() {
-            let several = settings.queues.iter().find(|(_, queue)| queue.partitions > 1);
-            return several
-                .map_or(Ok(()), |(name, _)| Err(Error::Refused(format!("`queues.{name}.partitions` needs a Redis Cluster; take it out"))));
-        }
-        let Some(stored) = self.read_settings().await? else { return Ok(()) };
-        let before = Partitions::of(&stored);
-        let begun: BTreeSet<Name> = self.all_shards().await?.keys().map(|shard| before.queue_of(shard)).collect();
-        for queue in begun {
-            let of = |settings: &Settings| settings.queues.get(&queue).map_or(1, |queue| queue.partitions.max(1));
-            let (was, is) = (of(&stored), of(settings));
-            if was != is {
-                return Err(Error::Refused(format!(
-                    "queue `{queue}` has {was} partitions, and `queues.{queue}.partitions` is {is}; put {was} back, or run `windlass queues repartition {queue} {is}`"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn write_settings(&self, settings: &Settings) -> Result<()> {
-        self.refuse_other_partitions(settings).await?;
-        let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(settings).as_str()).clone();
-        self.server.ask::<()>(Effect::Promises, &put).await?;
-        self.know_settings(settings.clone());
-        self.tell_shards(settings).await?;
-        self.on_all_shards("configured", None, |_| ()).await?;
         self.wakes.work();
         Ok(())
     }

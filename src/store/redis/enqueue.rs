@@ -63,7 +63,7 @@ impl RedisStore {
     /// the write may leave some of the jobs in, and the call asked again by its ids brings in the rest.
     async fn enqueue_in_cluster(&self, jobs: &[NewJob], tags: &[Tag], now: Option<Timestamp>) -> Result<Vec<Enqueued>> {
         self.enrol(tags).await?;
-        self.refuse_ids_of_other_shards(jobs, tags).await?;
+        let tags = &self.where_ids_are(jobs, tags).await?[..];
         let mut shards: BTreeMap<&Tag, Vec<usize>> = BTreeMap::new();
         for (index, tag) in tags.iter().enumerate() {
             shards.entry(tag).or_default().push(index);
@@ -114,25 +114,31 @@ impl RedisStore {
         }
     }
 
-    /// An id names one job, whatever its shard.
-    async fn refuse_ids_of_other_shards(&self, jobs: &[NewJob], tags: &[Tag]) -> Result<()> {
+    /// An id names one job, whatever its shard. One of its queue that is there already, from when that had other partitions, is asked for where it
+    /// is; elsewhere it is another job's.
+    async fn where_ids_are(&self, jobs: &[NewJob], tags: &[Tag]) -> Result<Vec<Tag>> {
+        let mut tags = tags.to_vec();
         if !jobs.iter().any(|job| job.id_is_producers) {
-            return Ok(());
+            return Ok(tags);
         }
-        let all: Vec<Tag> = self.all_shards().await?.into_keys().collect();
-        for (index, (job, own)) in jobs.iter().zip(tags).enumerate().filter(|(_, (job, _))| job.id_is_producers) {
-            let others: Vec<&Tag> = all.iter().filter(|tag| *tag != own).collect();
+        let (all, partitions) = (self.all_shards().await?, self.partitions().await?);
+        for (index, (job, own)) in jobs.iter().zip(&mut tags).enumerate().filter(|(_, (job, _))| job.id_is_producers) {
+            let others: Vec<&Tag> = all.keys().filter(|tag| *tag != own).collect();
             let calls: Vec<Cmd> = others
                 .iter()
                 .map(|tag| redis::cmd("HEXISTS").arg(format!("{}:jobs", self.base(tag))).arg(job.id.0.as_bytes()).clone())
                 .collect();
-            for told in self.server.ask_each(Effect::Reads, &calls).await? {
+            for (other, told) in others.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
                 if reply::number(told)? == 1 {
-                    return Err(Error::Conflict { index, id: job.id });
+                    if partitions.queue_of(other) != partitions.queue_of(own) {
+                        return Err(Error::Conflict { index, id: job.id });
+                    }
+                    *own = other.clone();
+                    break;
                 }
             }
         }
-        Ok(())
+        Ok(tags)
     }
 
     /// Of each job.

@@ -17,6 +17,7 @@ mod repartition;
 mod reply;
 mod rewind;
 mod rows;
+mod settings;
 mod settle;
 mod shards;
 mod told;
@@ -32,7 +33,7 @@ use crate::{
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
-        Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
+        Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
         Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes, words::hostname,
     },
 };
@@ -45,10 +46,7 @@ use serde::{Deserialize, Serialize};
 use shards::{Partitions, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -182,20 +180,6 @@ impl RedisStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn know_settings(&self, settings: Settings) -> Arc<Settings> {
-        let settings = Arc::new(settings);
-        let mut known = self.known();
-        known.partitions = Arc::new(if self.server.is_cluster() { Partitions::of(&settings) } else { Partitions::default() });
-        known.settings = Some(Arc::clone(&settings));
-        settings
-    }
-
-    /// Which queues have several partitions.
-    async fn partitions(&self) -> Result<Arc<Partitions>> {
-        self.known_settings().await?;
-        Ok(Arc::clone(&self.known().partitions))
-    }
-
     /// All shards of a queue: those that its jobs go to now, and others of it that are known.
     async fn shards_of(&self, queue: &Name) -> Result<BTreeSet<Tag>> {
         let partitions = self.partitions().await?;
@@ -204,31 +188,6 @@ impl RedisStore {
             shards.extend(self.shards_by_number().await?.values().filter(|tag| partitions.queue_of(tag) == *queue).cloned());
         }
         Ok(shards)
-    }
-
-    async fn known_settings(&self) -> Result<Arc<Settings>> {
-        let known = self.known().settings.clone();
-        match known {
-            Some(settings) if !self.settings_are_old.load(Ordering::Relaxed) => Ok(settings),
-            known => {
-                // What changes during the call is asked for again.
-                self.settings_are_old.store(false, Ordering::Relaxed);
-                let stored = self.read_settings().await.inspect_err(|_| self.settings_are_old.store(true, Ordering::Relaxed))?;
-                // A server that forgot them is told them again.
-                Ok(match (stored, known) {
-                    (None, Some(known)) => known,
-                    (stored, _) => self.know_settings(stored.unwrap_or_default()),
-                })
-            }
-        }
-    }
-
-    async fn read_settings(&self) -> Result<Option<Settings>> {
-        let call = redis::cmd("GET").arg(format!("{}:settings", self.common())).clone();
-        let text: Option<String> = self.server.ask(Effect::Reads, &call).await?;
-        let read =
-            |text: String| serde_json::from_str(&text).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}")));
-        text.map(read).transpose()
     }
 
     /// All shards that ever had a job, with their numbers.
@@ -490,13 +449,13 @@ impl Store for RedisStore {
     }
 
     async fn settings(&self) -> Result<Settings> {
-        let settings = self.read_settings().await?.unwrap_or_default();
+        let settings = settings::parse(&self.stored_settings().await?)?.unwrap_or_default();
         self.know_settings(settings.clone());
         Ok(settings)
     }
 
     async fn configure(&self, settings: &Settings) -> Result<()> {
-        self.write_settings(settings).await
+        self.configure_as(settings).await
     }
 
     async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {

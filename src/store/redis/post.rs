@@ -9,10 +9,7 @@ use super::{
     reply,
     shards::Tag,
 };
-use crate::{
-    job::{Json, Settings, Timestamp},
-    store::Result,
-};
+use crate::{job::Timestamp, store::Result};
 use std::collections::BTreeSet;
 
 /// Messages of one shard that are fetched at once.
@@ -105,38 +102,18 @@ impl RedisStore {
         self.server.ask(Effect::Promises, &call).await
     }
 
-    /// In a cluster each shard has a copy of what is configured.
-    pub(super) async fn tell_shards(&self, settings: &Settings) -> Result<()> {
-        if !self.server.is_cluster() {
-            return Ok(());
-        }
-        let text = Json::of(settings);
-        let configured = settings.queues.keys().cloned().chain(settings.kinds.values().map(|kind| kind.queue.clone()));
-        let partitions = self.partitions().await?;
-        let mut shards: BTreeSet<Tag> =
-            configured.flat_map(|queue| partitions.tags_of(&queue)).chain(self.all_shards().await?.into_keys()).collect();
-        self.enrol(&shards).await?;
-        // Whoever names the queue and no partition is told so by the place where the queue would be.
-        shards.extend(partitions.queues().map(Tag::of));
-        let put = |shard| redis::cmd("SET").arg(format!("{}:settings", self.base(shard))).arg(text.as_str()).clone();
-        let puts: Vec<redis::Cmd> = shards.iter().map(put).collect();
-        self.server.ask_each(Effect::Promises, &puts).await.map(drop)
-    }
-
     /// In a cluster a shard cannot tell that it is there, nor look up what is configured: both are done for it before it gets its first job.
     pub(super) async fn enrol<'t>(&self, shards: impl IntoIterator<Item = &'t Tag>) -> Result<()> {
         if !self.server.is_cluster() {
             return Ok(());
         }
         let known: BTreeSet<Tag> = self.known().shards.values().cloned().collect();
-        let new: Vec<&Tag> = shards.into_iter().filter(|shard| !known.contains(*shard)).collect();
+        let new: BTreeSet<Tag> = shards.into_iter().filter(|shard| !known.contains(*shard)).cloned().collect();
         if new.is_empty() {
             return Ok(());
         }
-        let settings = self.known_settings().await?;
-        for shard in new {
-            let put = redis::cmd("SET").arg(format!("{}:settings", self.base(shard))).arg(Json::of(&settings).as_str()).clone();
-            self.server.ask::<()>(Effect::Writes, &put).await?;
+        self.copy_settings(&new).await?;
+        for shard in &new {
             let call = function("enrol", &[self.common()]).arg("").arg(shard.as_str()).clone();
             self.server.ask::<redis::Value>(Effect::Promises, &call).await?;
         }

@@ -6,7 +6,7 @@ use super::{
     RedisStore,
     connection::{function, reading},
     error::Effect,
-    reply,
+    reply, settings,
     shards::{Partitions, Tag},
 };
 use crate::{
@@ -31,9 +31,9 @@ impl RedisStore {
                 "only in a Redis Cluster has a queue several partitions; `{queue}` is in another store"
             )));
         }
-        let before = self.read_settings().await?.unwrap_or_default();
-        self.know_settings(before.clone());
-        let mut after = before.clone();
+        let before = self.stored_settings().await?;
+        let mut after = settings::parse(&before)?.unwrap_or_default();
+        self.know_settings(after.clone());
         after.queues.entry(queue.clone()).or_default().partitions = partitions;
         self.check_partitions(queue, &after).await?;
         let mut shards = self.shards_of(queue).await?;
@@ -44,11 +44,11 @@ impl RedisStore {
             return Err(error);
         }
         // From here on there is no way back. Where it is cut short keys stay held off until this is called again, or for a minute.
-        let switched = self.switch(&after).await;
-        let told = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
-        self.server.ask::<i64>(Effect::Writes, &told).await?;
-        switched?;
+        let is_switched = self.put_settings(&before, &after).await?;
         self.hold_keys(&shards, Duration::ZERO).await?;
+        if !is_switched {
+            return Err(Error::Unavailable("another program changed the settings meanwhile; try again".into()));
+        }
         let row = Json::of(&serde_json::json!({"actor": actor.name, "action": "repartition", "object": queue, "detail": partitions}));
         let audit = redis::cmd("HSETNX").arg(format!("{}:audit", self.common())).arg(actor.op_id.as_bytes()).arg(row.as_str()).clone();
         self.server.ask::<i64>(Effect::Writes, &audit).await.map(drop)
@@ -111,14 +111,6 @@ impl RedisStore {
             *held_at = again;
         }
         Ok(())
-    }
-
-    async fn switch(&self, after: &Settings) -> Result<()> {
-        let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(after).as_str()).clone();
-        self.server.ask::<()>(Effect::Promises, &put).await?;
-        self.know_settings(after.clone());
-        self.tell_shards(after).await?;
-        self.on_all_shards("configured", None, |_| ()).await.map(drop)
     }
 
     /// From now on for so long, no job with a key comes in.

@@ -2,9 +2,9 @@
 //! queue's epoch only grows, so one that is lower than it was, or gone, says so (contract P3). What was lost may happen again, each
 //! under a new lease; here it is told, and what the server must know of us is put there again.
 
-use super::{RedisStore, error::Effect, shards::Tag};
-use crate::{job::Json, store::Result};
-use std::{collections::BTreeMap, sync::Arc};
+use super::{RedisStore, shards::Tag};
+use crate::store::Result;
+use std::collections::BTreeMap;
 
 /// The highest epoch that was seen of each shard.
 pub(super) type Epochs = BTreeMap<Tag, i64>;
@@ -51,23 +51,11 @@ impl RedisStore {
             self.saw_epoch(shard, *now);
         }
         if rewound {
-            // Until it is done, it is not told of.
+            // The settings may be among what was lost. Until that is done, it is not told of.
             self.tell_settings_again().await.inspect_err(|_| self.known().went_back = true)?;
             self.wakes.work();
         }
         Ok(rewound)
-    }
-
-    /// They may be among what was lost; so may the queues' numbers.
-    async fn tell_settings_again(&self) -> Result<()> {
-        let settings = {
-            let mut known = self.known();
-            known.shards = Arc::default();
-            known.settings.clone()
-        };
-        let Some(settings) = settings else { return Ok(()) };
-        let put = redis::cmd("SET").arg(format!("{}:settings", self.common())).arg(Json::of(&settings).as_str()).arg("NX").clone();
-        self.server.ask::<redis::Value>(Effect::Writes, &put).await.map(drop)
     }
 }
 

@@ -105,6 +105,17 @@ function W.enrol(prefix, tag)
   return number
 end
 
+-- What is configured from now on, if it still is what it was before.
+function W.put_settings(base, before, after)
+  local key = base .. ':settings'
+  local is = call('GET', key) or ''
+  if is ~= before and is ~= after then
+    return false
+  end
+  call('SET', key, after)
+  return true
+end
+
 -- Where holders are that run a suspect: none runs two, whatever their queues.
 function Shard.alone_in(s)
   return (ONE and s.prefix .. ':{_}' or s.base) .. ':alone'

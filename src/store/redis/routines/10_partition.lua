@@ -87,6 +87,11 @@ function W.moved(s, n, id)
   end
 end
 
+-- Who asks again for a job by its id gets it where it is, which may be where it would not go now.
+local function is_here(s, ids)
+  return #ids == 1 and call('HEXISTS', s.jobs, ids[1]) == 1
+end
+
 -- What to say where the jobs cannot come in here: they are held off, or belong to another partition, of which the first is told.
 function W.misplaced(groups)
   local index, wrong = 0, nil
@@ -96,8 +101,10 @@ function W.misplaced(groups)
     if held then
       return held
     end
-    wrong = wrong or { index = index, s = s, right = right_place(s, group.n) }
-    wrong = wrong.right and wrong or nil
+    local right = not wrong and right_place(s, group.n)
+    if right and not is_here(s, group.ids) then
+      wrong = { index = index, s = s, right = right }
+    end
     index = index + #group.ids
   end
   if wrong then

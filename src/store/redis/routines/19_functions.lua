@@ -164,6 +164,10 @@ function F.resume(s, args)
   W.resume(s, op_of(s, args, 2))
 end
 
+function F.put_settings(s, args)
+  return W.put_settings(s.base, args[2], args[3]) and 1 or 0
+end
+
 function F.hold_keys(s, args)
   W.hold_keys(s, tonumber(args[2]))
 end
@@ -257,7 +261,7 @@ local function register(names, flags)
   end
 end
 
-register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume configured hold_keys put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume put_settings configured hold_keys put_schedule pause_schedule fire')
 -- Those who may only read may call these.
 register('get page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.

@@ -1,0 +1,161 @@
+//! What is configured: stored once, and in a cluster copied to each shard, since a call on one cannot read what is elsewhere. Who changes it
+//! says what it was before; what another program wrote meanwhile is never undone.
+
+use super::{
+    RedisStore,
+    connection::function,
+    error::Effect,
+    shards::{Partitions, Tag},
+};
+use crate::{
+    job::{Json, Name, Settings},
+    store::{Error, Result},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// As they stand on the server; nothing when it has none.
+pub(super) type Stored = Option<String>;
+
+pub(super) fn parse(stored: &Stored) -> Result<Option<Settings>> {
+    let parsed = stored.as_deref().map(serde_json::from_str).transpose();
+    parsed.map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}")))
+}
+
+impl RedisStore {
+    pub(super) async fn stored_settings(&self) -> Result<Stored> {
+        self.server.ask(Effect::Reads, redis::cmd("GET").arg(self.settings_key(&self.common()))).await
+    }
+
+    fn settings_key(&self, base: &str) -> String {
+        format!("{base}:settings")
+    }
+
+    pub(super) async fn known_settings(&self) -> Result<Arc<Settings>> {
+        let known = self.known().settings.clone();
+        match known {
+            Some(settings) if !self.settings_are_old.load(Ordering::Relaxed) => Ok(settings),
+            known => {
+                // What changes during the call is asked for again.
+                self.settings_are_old.store(false, Ordering::Relaxed);
+                let read = self.stored_settings().await.and_then(|stored| parse(&stored));
+                let stored = read.inspect_err(|_| self.settings_are_old.store(true, Ordering::Relaxed))?;
+                // A server that forgot them is told them again.
+                Ok(match (stored, known) {
+                    (None, Some(known)) => known,
+                    (stored, _) => self.know_settings(stored.unwrap_or_default()),
+                })
+            }
+        }
+    }
+
+    pub(super) fn know_settings(&self, settings: Settings) -> Arc<Settings> {
+        let settings = Arc::new(settings);
+        let mut known = self.known();
+        known.partitions = Arc::new(if self.server.is_cluster() { Partitions::of(&settings) } else { Partitions::default() });
+        known.settings = Some(Arc::clone(&settings));
+        settings
+    }
+
+    /// Which queues have several partitions.
+    pub(super) async fn partitions(&self) -> Result<Arc<Partitions>> {
+        self.known_settings().await?;
+        Ok(Arc::clone(&self.known().partitions))
+    }
+
+    pub(super) async fn configure_as(&self, settings: &Settings) -> Result<()> {
+        loop {
+            let before = self.stored_settings().await?;
+            self.refuse_other_partitions(&before, settings).await?;
+            if self.put_settings(&before, settings).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How many partitions a queue has cannot change under its jobs: a key's would stand in two.
+    async fn refuse_other_partitions(&self, stored: &Stored, settings: &Settings) -> Result<()> {
+        if !self.server.is_cluster() {
+            let several = settings.queues.iter().find(|(_, queue)| queue.partitions > 1);
+            return several
+                .map_or(Ok(()), |(name, _)| Err(Error::Refused(format!("`queues.{name}.partitions` needs a Redis Cluster; take it out"))));
+        }
+        let Some(stored) = parse(stored)? else { return Ok(()) };
+        let before = Partitions::of(&stored);
+        let begun: BTreeSet<Name> = self.all_shards().await?.keys().map(|shard| before.queue_of(shard)).collect();
+        for queue in begun {
+            let of = |settings: &Settings| settings.queues.get(&queue).map_or(1, |queue| queue.partitions.max(1));
+            let (was, is) = (of(&stored), of(settings));
+            if was != is {
+                return Err(Error::Refused(format!(
+                    "queue `{queue}` has {was} partitions, and `queues.{queue}.partitions` is {is}; put {was} back, or run `windlass queues repartition {queue} {is}`"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers false, and changes nothing, when they are no longer as they were `before`. An error after they were written leaves them in force
+    /// where they have arrived; the same call again tells the rest.
+    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings) -> Result<bool> {
+        let mut put = function("put_settings", &[self.common()]);
+        put.arg("").arg(before.as_deref().unwrap_or_default()).arg(Json::of(after).as_str());
+        if self.server.ask::<i64>(Effect::Promises, &put).await? == 0 {
+            return Ok(false);
+        }
+        self.know_settings(after.clone());
+        let told = self.tell_settings().await;
+        let word = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
+        self.server.ask::<i64>(Effect::Writes, &word).await?;
+        self.wakes.work();
+        told.map(|()| true)
+    }
+
+    /// To every shard that is configured, or was made.
+    async fn tell_settings(&self) -> Result<()> {
+        if self.server.is_cluster() {
+            let (settings, partitions) = (self.known_settings().await?, self.partitions().await?);
+            let configured = settings.queues.keys().cloned().chain(settings.kinds.values().map(|kind| kind.queue.clone()));
+            let mut shards: BTreeSet<Tag> =
+                configured.flat_map(|queue| partitions.tags_of(&queue)).chain(self.all_shards().await?.into_keys()).collect();
+            self.enrol(&shards).await?;
+            // Whoever names the queue and no partition is told so by the place where the queue would be.
+            shards.extend(partitions.queues().map(Tag::of));
+            self.copy_settings(&shards).await?;
+        }
+        self.on_all_shards("configured", None, |_| ()).await.map(drop)
+    }
+
+    /// To these shards, until what was told is what is stored.
+    pub(super) async fn copy_settings(&self, shards: &BTreeSet<Tag>) -> Result<()> {
+        let mut told = None;
+        loop {
+            let text = match self.stored_settings().await? {
+                Some(text) => text,
+                None => Json::of(&*self.known_settings().await?).as_str().to_owned(),
+            };
+            if told.as_ref() == Some(&text) {
+                return Ok(());
+            }
+            let put = |shard| redis::cmd("SET").arg(self.settings_key(&self.base(shard))).arg(&text).clone();
+            let puts: Vec<redis::Cmd> = shards.iter().map(put).collect();
+            self.server.ask_each(Effect::Promises, &puts).await?;
+            told = Some(text);
+        }
+    }
+
+    /// What we know, to a server that has forgotten it, or parts of it; so may it have the shards' numbers.
+    pub(super) async fn tell_settings_again(&self) -> Result<()> {
+        let settings = {
+            let mut known = self.known();
+            known.shards = Arc::default();
+            known.settings.clone()
+        };
+        let Some(settings) = settings else { return Ok(()) };
+        let put = redis::cmd("SET").arg(self.settings_key(&self.common())).arg(Json::of(&*settings).as_str()).arg("NX").clone();
+        self.server.ask::<redis::Value>(Effect::Writes, &put).await?;
+        self.tell_settings().await
+    }
+}
