@@ -84,6 +84,35 @@ async fn door_of_a_newer_release_stays_when_an_older_one_migrates() {
     assert_eq!(call.query_async::<String>(&mut server.connect().await).await.expect("an answer"), "newer");
 }
 
+/// Redis 7.0 cannot; which one the suite finds here decides what it has to do.
+#[tokio::test]
+async fn what_waits_for_disks_is_strict_or_refused_where_the_server_cannot() {
+    if !TestStore::is_wanted("redis") {
+        return;
+    }
+    let (master, replica) = (OwnRedis::start(&["--repl-diskless-sync-delay", "0"]).await, OwnRedis::empty(&[]).await);
+    let config = |replicas| Config { on_disk: true, replicas, timeout_ms: 6000, ..Config::default() };
+    if master.text("COMMAND INFO WAITAOF").await.is_empty() {
+        let refused = open(&master, config(0)).await.err();
+        assert!(matches!(&refused, Some(Error::Refused(why)) if why.contains("7.2") && why.contains("take it out")), "{refused:?}");
+        return;
+    }
+    let store = open(&master, config(0)).await.expect("it opens");
+    assert_eq!(store.health().await.expect("health").durability, Durability::Strict);
+    store.enqueue(vec![work(), work()], None).await.expect("it is on the disk");
+    let unseen = work();
+    let store = open(&master, config(1)).await.expect("it opens");
+    assert_eq!(store.health().await.expect("health").durability, Durability::Replicated);
+    let told = store.enqueue(vec![unseen.clone()], None).await;
+    assert!(matches!(&told, Err(Error::Unknown(why)) if why.contains("0 of 1 replicas")), "{told:?}");
+    replica.say(&format!("REPLICAOF 127.0.0.1 {}", master.port())).await.expect("it follows");
+    let mut again = told;
+    while matches!(again, Err(Error::Unknown(_))) {
+        again = store.enqueue(vec![unseen.clone()], None).await;
+    }
+    assert_eq!(again.expect("it is on both disks")[0].id, unseen.id);
+}
+
 #[tokio::test]
 async fn what_is_acknowledged_by_a_replica_outlives_the_master() {
     if !TestStore::is_wanted("redis") {

@@ -253,7 +253,9 @@ impl Own {
 
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("the URL is one");
-        client.get_multiplexed_async_connection().await.expect("the server answers")
+        // What it is asked may be all that a soak has left.
+        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(30)));
+        client.get_multiplexed_async_connection_with_config(&patient).await.expect("the server answers")
     }
 
     /// What is said to that, all texts of it.

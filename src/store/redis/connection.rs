@@ -4,11 +4,12 @@
 use super::{
     Config, cluster,
     error::{self, Effect},
+    witness::Witnesses,
 };
 use crate::store::{Error, Result};
 use futures_util::future::try_join_all;
 use redis::{
-    Arg, Cmd, FromRedisValue, Pipeline, RedisResult, Value,
+    Arg, Cmd, FromRedisValue, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
     cluster_async::ClusterConnection,
 };
@@ -30,9 +31,7 @@ pub(super) struct Server {
     /// One to each server that the URL names.
     pub(super) clients: Vec<redis::Client>,
     link: Link,
-    /// Those that must have what is promised.
-    pub(super) replicas: u32,
-    deadline: Duration,
+    pub(super) witnesses: Witnesses,
     /// In a cluster, the shards that have messages for others.
     outgoing: Arc<Mutex<BTreeSet<String>>>,
     /// Once it is closed, nothing is asked any more.
@@ -60,7 +59,7 @@ impl Server {
             }
             (None, None) => return Err(Error::Refused("the store URL names no server".into())),
         };
-        Ok(Self { clients, link, replicas: config.replicas, deadline, outgoing: Arc::default(), closed })
+        Ok(Self { clients, link, witnesses: Witnesses::of(config), outgoing: Arc::default(), closed })
     }
 
     pub(super) const fn is_cluster(&self) -> bool {
@@ -87,9 +86,9 @@ impl Server {
         }
         match self.open()? {
             Link::One(mut connection) => {
-                let waits = self.waits(effect);
+                let waits = self.witnesses.are_asked(effect);
                 let answers = match waits {
-                    true => self.with_wait(calls).query_async(&mut connection).await,
+                    true => self.witnesses.ask_after(calls).query_async(&mut connection).await,
                     // They go one behind the other on the same connection.
                     false => try_join_all(calls.iter().map(|call| query(connection.clone(), call))).await,
                 };
@@ -107,9 +106,9 @@ impl Server {
             let answer = call.query_async(&mut connection).await.map(|answer| vec![answer]);
             return Ok(self.understood(answer, false, effect).await?.remove(0));
         };
-        let waits = self.waits(effect);
+        let waits = self.witnesses.are_asked(effect);
         let answers = match waits {
-            true => cluster::ask_all(&mut connection, key, self.with_wait(std::slice::from_ref(call)), 2).await,
+            true => cluster::ask_all(&mut connection, key, self.witnesses.ask_after(std::slice::from_ref(call)), 2).await,
             false => cluster::ask(&mut connection, key, call).await.map(|answer| vec![answer]),
         };
         let answer = self.understood(answers, waits, effect).await?.remove(0);
@@ -145,40 +144,15 @@ impl Server {
         }
     }
 
-    /// Whether replicas must have it before it is acknowledged.
-    fn waits(&self, effect: Effect) -> bool {
-        effect == Effect::Promises && self.replicas > 0
-    }
-
-    /// Several calls in one go; the last answer will be the number of replicas that have it all.
-    fn with_wait(&self, calls: &[Cmd]) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(calls.len() + 1);
-        calls.iter().for_each(|call| _ = pipeline.add_command(call.clone()));
-        pipeline.cmd("WAIT").arg(self.replicas).arg((self.deadline / 2).as_millis().to_string());
-        pipeline
-    }
-
     async fn understood(&self, answers: RedisResult<Vec<Value>>, waits: bool, effect: Effect) -> Result<Vec<Value>> {
         let answers = match answers {
             Ok(answers) => answers.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>(),
             Err(error) => Err(error),
         };
         match answers {
-            Ok(answers) if waits => self.acknowledged(answers),
+            Ok(answers) if waits => self.witnesses.acknowledged(answers),
             Ok(answers) => Ok(answers),
             Err(error) => Err(self.explain(&error, effect).await),
-        }
-    }
-
-    /// The answers without the last, which says how many replicas have it all.
-    fn acknowledged(&self, mut answers: Vec<Value>) -> Result<Vec<Value>> {
-        match answers.pop() {
-            Some(Value::Int(replicas)) if replicas >= i64::from(self.replicas) => Ok(answers),
-            Some(Value::Int(replicas)) => Err(Error::Unknown(format!(
-                "written, and acknowledged by {replicas} of {} replicas; looking again until they have it",
-                self.replicas
-            ))),
-            _ => error::odd("the number of replicas"),
         }
     }
 

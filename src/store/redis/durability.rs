@@ -1,6 +1,6 @@
 //! What a write survives on this server, by the server's own settings; and which settings we do not put up with unless told to.
 
-use super::{Config, connection::Server, error::odd, reply};
+use super::{Config, connection::Server, error::odd, reply, witness::Witnesses};
 use crate::store::{Durability, Error, Result};
 use redis::FromRedisValue as _;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub(super) struct Settings {
 }
 
 /// Of all masters the worst.
-pub(super) async fn read(server: &Server, replicas: u32) -> Result<Settings> {
+pub(super) async fn read(server: &Server) -> Result<Settings> {
     let mut infos: Vec<BTreeMap<String, String>> = Vec::new();
     for section in ["server", "persistence", "memory"] {
         for (n, told) in server.ask_masters(redis::cmd("INFO").arg(section)).await?.into_iter().enumerate() {
@@ -65,12 +65,17 @@ pub(super) async fn read(server: &Server, replicas: u32) -> Result<Settings> {
         })
         .collect();
     let all_alike = fsync.first().filter(|first| fsync.iter().all(|fsync| fsync == *first)).cloned().unwrap_or_default();
-    let mut judged = infos.iter().map(|info| judge(info, &all_alike, replicas));
+    let mut judged = infos.iter().map(|info| judge(info, &all_alike, server.witnesses));
     let Some(first) = judged.next() else { return odd("a server") };
     Ok(judged.fold(first, Settings::worse))
 }
 
 impl Settings {
+    fn knows_waitaof(&self) -> bool {
+        let mut numbers = self.version.split('.').map_while(|number| number.parse::<u32>().ok());
+        (numbers.next(), numbers.next()) >= (Some(7), Some(2))
+    }
+
     fn worse(mut self, other: Self) -> Self {
         if other.durability == Durability::Relaxed {
             self.durability = Durability::Relaxed;
@@ -80,14 +85,14 @@ impl Settings {
     }
 }
 
-fn judge(info: &BTreeMap<String, String>, fsync: &str, replicas: u32) -> Settings {
+fn judge(info: &BTreeMap<String, String>, fsync: &str, witnesses: Witnesses) -> Settings {
     let of = |name: &str| info.get(name).map(String::as_str).unwrap_or_default();
     let has_log = of("aof_enabled") == "1";
     let may_evict = of("maxmemory") != "0" && !["", "noeviction"].contains(&of("maxmemory_policy"));
     let risks = [(!has_log, Risk::NoPersistence), (may_evict, Risk::Eviction)];
     Settings {
         version: of("redis_version").to_owned(),
-        durability: match (has_log && fsync == "always", replicas) {
+        durability: match (has_log && (fsync == "always" || witnesses.on_disk), witnesses.replicas) {
             (true, 0) => Durability::Strict,
             (true, _) => Durability::Replicated,
             (false, _) => Durability::Relaxed,
@@ -99,7 +104,13 @@ fn judge(info: &BTreeMap<String, String>, fsync: &str, replicas: u32) -> Setting
 /// # Errors
 /// `Refused` when the server's settings would lose jobs and the configuration does not accept that by name.
 pub(super) async fn check(server: &Server, config: &Config) -> Result<()> {
-    let settings = read(server, config.replicas).await?;
+    let settings = read(server).await?;
+    if config.on_disk && !settings.knows_waitaof() {
+        return Err(Error::Refused(format!(
+            "`store.redis.on_disk` needs the command WAITAOF, which came with Redis 7.2, and this is {}; take it out, and set `appendfsync always`",
+            settings.version
+        )));
+    }
     match settings.risks.iter().find(|risk| !config.accept.contains(risk)) {
         Some(risk) => {
             let (remedy, name) = (risk.remedy(), risk.name());
@@ -121,7 +132,11 @@ mod tests {
     use super::*;
 
     fn settings(pairs: &[(&str, &str)], fsync: &str) -> Settings {
-        judge(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), fsync, 0)
+        judge(
+            &pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            fsync,
+            Witnesses::of(&Config::default()),
+        )
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod settle;
 mod shards;
 mod told;
 mod wake;
+mod witness;
 
 pub use cluster::seeds;
 pub use durability::Risk;
@@ -66,13 +67,15 @@ pub struct Config {
     /// Replicas that must have what is acknowledged before it is: with 1 or more and a server that syncs each write, durability is
     /// `replicated`.
     pub replicas: u32,
+    /// It must also be on the server's disk, and on those of these replicas, however often the server syncs by itself.
+    pub on_disk: bool,
     /// Settings of the server that may lose jobs, and are put up with.
     pub accept: Vec<Risk>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { prefix: "windlass".into(), timeout_ms: 10_000, replicas: 0, accept: Vec::new() }
+        Self { prefix: "windlass".into(), timeout_ms: 10_000, replicas: 0, on_disk: false, accept: Vec::new() }
     }
 }
 
@@ -443,7 +446,7 @@ impl Store for RedisStore {
     }
 
     async fn health(&self) -> Result<Health> {
-        let settings = durability::read(&self.server, self.server.replicas).await?;
+        let settings = durability::read(&self.server).await?;
         let store = if self.server.is_cluster() { "redis-cluster" } else { "redis" };
         Ok(Health { store, version: settings.version, schema_version: 1, durability: settings.durability })
     }
