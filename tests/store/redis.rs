@@ -84,6 +84,42 @@ async fn door_of_a_newer_release_stays_when_an_older_one_migrates() {
     assert_eq!(call.query_async::<String>(&mut server.connect().await).await.expect("an answer"), "newer");
 }
 
+#[tokio::test]
+async fn script_that_never_ends_is_waited_out_until_somebody_kills_it() {
+    if !TestStore::is_wanted("redis") {
+        return;
+    }
+    let server = OwnRedis::start(&["--busy-reply-threshold", "1"]).await;
+    let store = open(&server, Config::default()).await.expect("it opens");
+    let leased = {
+        store.enqueue(vec![work()], None).await.expect("it is taken");
+        Daemon::new().lease(&store, 1, None).await
+    };
+    let spin =
+        "#!lua name=spin\nredis.register_function{function_name='spin', callback=function() while true do end end, flags={'no-writes'}}";
+    cmd("FUNCTION").arg("LOAD").arg(spin).query_async::<String>(&mut server.connect().await).await.expect("it loads");
+    for (call, kill) in [(vec!["EVAL", "while true do end", "0"], "SCRIPT KILL"), (vec!["FCALL", "spin", "0"], "FUNCTION KILL")] {
+        let mut other = server.connect().await;
+        let mut spinning = cmd(call[0]);
+        spinning.arg(&call[1..]);
+        let spinning = tokio::spawn(async move { spinning.query_async::<()>(&mut other).await });
+        let job = work();
+        // It may come before the script does.
+        let mut told = store.enqueue(vec![job.clone()], None).await;
+        while told.is_ok() {
+            told = store.enqueue(vec![job.clone()], None).await;
+        }
+        assert!(matches!(&told, Err(Error::Unavailable(why)) if why.contains("busy")), "{told:?}");
+        let ends = leased.iter().map(|l| Settlement::new(l.lease, Transition::Complete, l.lease.granted_at)).collect::<Vec<_>>();
+        assert!(matches!(store.settle(ends, None).await, Err(Error::Unavailable(_))));
+        server.say(kill).await.expect("it is killed");
+        assert!(spinning.await.expect("it ran").is_err());
+        assert_eq!(store.enqueue(vec![job.clone()], None).await.expect("it goes on")[0].id, job.id);
+    }
+    let ends = leased.iter().map(|l| Settlement::new(l.lease, Transition::Complete, l.lease.granted_at)).collect();
+    assert_eq!(store.settle(ends, None).await.expect("it goes on"), [windlass::job::Applied::Applied]);
+}
+
 /// Redis 7.0 cannot; which one the suite finds here decides what it has to do.
 #[tokio::test]
 async fn what_waits_for_disks_is_strict_or_refused_where_the_server_cannot() {
