@@ -11,6 +11,7 @@ pub mod schedule;
 mod settle;
 mod state;
 mod time;
+mod token;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};
@@ -21,6 +22,7 @@ pub use retry::{Curve, Jitter, RetryPolicy, jitter_seed};
 pub use settle::{Effect, Settlement, Transition, Usage};
 pub use state::State;
 pub use time::{InvalidTimestamp, Timestamp};
+pub use token::{InvalidScope, InvalidTokenId, Scope, ShownToken, Token, TokenId, TokenRequest};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -172,6 +172,18 @@ impl Store for Instrumented {
 
     async fn delete_schedule(&self, name: &Name, actor: &Actor) -> Result<()> {
         self.measure("delete_schedule", self.store.delete_schedule(name, actor)).await
+    }
+
+    async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        self.measure("put_token", self.store.put_token(token, actor)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>> {
+        self.measure("tokens", self.store.tokens()).await
+    }
+
+    async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        self.measure("end_token", self.store.end_token(id, at, actor)).await
     }
 
     async fn pause_schedule(&self, name: &Name, paused: bool, actor: &Actor) -> Result<()> {

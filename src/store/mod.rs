@@ -20,6 +20,7 @@ pub use instrumented::Instrumented;
 
 use crate::job::{
     Applied, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, State, Timestamp,
+    Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -377,6 +378,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// What became of a schedule's instants, oldest first.
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>>;
+
+    // ------------------------------------------------------------------ access
+
+    /// Keeps a token. `NotAllowed` when another has its id.
+    async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()>;
+
+    /// All that were made, those that ended too.
+    async fn tokens(&self) -> Result<Vec<Token>>;
+
+    /// From `at` on it is worth nothing; one that ends earlier stays so.
+    async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()>;
 
     // ------------------------------------------------------------------ hints
 

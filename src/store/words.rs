@@ -1,7 +1,8 @@
 //! What the drivers have in common: how a job's row says things, and what a schedule's former rule owes.
 
+use super::Error;
 use crate::job::{
-    Extra, JobId, Json, NewJob, Timestamp, UniqueFor,
+    Extra, JobId, Json, NewJob, Timestamp, Token, TokenId, UniqueFor,
     schedule::{Plan, ScheduleState, plan},
 };
 use sha2::{Digest as _, Sha256};
@@ -73,4 +74,22 @@ pub(super) fn owed(former: &ScheduleState, now: Timestamp) -> Option<Plan> {
         plan(former, &timetable, now).ok().flatten()
     });
     planned.ok().flatten()
+}
+
+/// What the audit says of a token that is made.
+pub(super) fn token_words(token: &Token) -> String {
+    let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    let of = token.tenant.as_ref().map(|tenant| format!(" of tenant {tenant}")).unwrap_or_default();
+    format!("{}: {}{of}", token.name, scopes.join(", "))
+}
+
+pub(super) fn token_is_there(id: &TokenId) -> Error {
+    Error::NotAllowed(format!("token {id} is there already; make another"))
+}
+
+/// One that cannot be read lets nobody in, and keeps nobody else out.
+pub(super) fn token_of(text: &str, end: Option<Timestamp>) -> Option<Token> {
+    let read = serde_json::from_str::<Token>(text)
+        .inspect_err(|error| tracing::error!(%error, "a stored token cannot be read, and lets nobody in"));
+    read.ok().map(|token| Token { expires_at: end, ..token })
 }

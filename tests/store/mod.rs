@@ -4,6 +4,7 @@
 // A function that is not in its file's list would never run.
 #![deny(dead_code)]
 
+mod access;
 mod admin;
 mod dependencies;
 mod enqueue;

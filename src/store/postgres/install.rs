@@ -10,7 +10,7 @@ pub(super) const RELEASE: &str = "windlass_v1";
 pub(super) const ROLES: &str = include_str!("roles.sql");
 
 /// What lasts: the tables, and what other programs call. Changes in order; one that is released is never changed.
-pub(super) const CHANGES: [Change; 7] = [
+pub(super) const CHANGES: [Change; 8] = [
     Change { number: 1, name: "jobs", work: Work::Expand(include_str!("../../../migrations/postgres/0001_jobs.sql")) },
     Change { number: 2, name: "tenants", work: Work::Expand(include_str!("../../../migrations/postgres/0002_tenants.sql")) },
     Change { number: 3, name: "places", work: Work::Expand(include_str!("../../../migrations/postgres/0003_places.sql")) },
@@ -18,6 +18,7 @@ pub(super) const CHANGES: [Change; 7] = [
     Change { number: 5, name: "installation", work: Work::Contract(include_str!("../../../migrations/postgres/0005_installation.sql")) },
     Change { number: 6, name: "vacuum", work: Work::Expand(include_str!("../../../migrations/postgres/0006_vacuum.sql")) },
     Change { number: 7, name: "line", work: Work::Expand(include_str!("../../../migrations/postgres/0007_line.sql")) },
+    Change { number: 8, name: "tokens", work: Work::Expand(include_str!("../../../migrations/postgres/0008_tokens.sql")) },
 ];
 
 const ROUTINES: [&str; 13] = [

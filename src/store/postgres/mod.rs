@@ -14,6 +14,7 @@ mod read;
 mod rows;
 mod settle;
 mod tls;
+mod tokens;
 mod wake;
 
 pub use tls::connector as tls_connector;
@@ -21,7 +22,7 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -382,6 +383,18 @@ impl Store for PostgresStore {
 
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
         self.occurrence_list(name, limit).await
+    }
+
+    async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        self.keep_token(token, actor).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>> {
+        self.all_tokens().await
+    }
+
+    async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        self.end_kept_token(id, at, actor).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -23,7 +23,7 @@ use redis::{Cmd, Value};
 use uuid::Uuid;
 
 /// The audit row of an act: its field, and what it says beside the instant.
-fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
+pub(super) fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
     let row = serde_json::json!({"actor": actor.name, "action": action, "object": object, "detail": detail});
     call.arg(actor.op_id.as_bytes()).arg(row.to_string());
 }

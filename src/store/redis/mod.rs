@@ -20,6 +20,7 @@ mod rows;
 mod settings;
 mod settle;
 mod shards;
+mod tokens;
 mod told;
 mod wake;
 mod witness;
@@ -30,7 +31,7 @@ pub use durability::Risk;
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -491,6 +492,18 @@ impl Store for RedisStore {
 
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
         self.past_occurrences(name, limit).await
+    }
+
+    async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        self.keep_token(token, actor).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>> {
+        self.all_tokens().await
+    }
+
+    async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        self.end_kept_token(id, at, actor).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -12,6 +12,7 @@ mod read;
 mod rows;
 mod schedules;
 mod settle;
+mod tokens;
 mod tx;
 mod upkeep;
 mod waiting;
@@ -22,7 +23,7 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp,
+        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -316,6 +317,20 @@ impl Store for SqliteStore {
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
         let name = name.clone();
         self.readers.call(move |connection| read::occurrences(connection, &name, limit)).await
+    }
+
+    async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        let (token, actor) = (token.clone(), actor.clone());
+        self.writer.call(move |tx| tx.put_token(&token, &actor, tx.now(None))).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<Token>> {
+        self.readers.call(tokens::all).await
+    }
+
+    async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        let (id, actor) = (id.clone(), actor.clone());
+        self.writer.call(move |tx| tx.end_token(&id, at, &actor, tx.now(None))).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

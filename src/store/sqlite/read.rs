@@ -65,7 +65,7 @@ impl Readers {
     }
 }
 
-fn own(e: rusqlite::Error) -> Error {
+pub(super) fn own(e: rusqlite::Error) -> Error {
     error::before_commit(e)
 }
 

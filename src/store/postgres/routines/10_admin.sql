@@ -486,3 +486,26 @@ BEGIN
     PERFORM {v}.missing('schedule ' || p_name);
   END IF;
 END $$;
+
+-- Keeps a token. Answers whether it is there now because of this call, or was because of this very act.
+CREATE OR REPLACE FUNCTION {v}.put_token(p_id text, p_token text, p_ends_at bigint, p_words text, p_op uuid, p_actor text, p_now bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+BEGIN
+  INSERT INTO windlass.tokens VALUES (p_id, p_token, p_ends_at) ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN
+    RETURN EXISTS (SELECT FROM windlass.audit WHERE op_id = p_op);
+  END IF;
+  RETURN {v}.audited(p_op, p_actor, 'create_token', p_id, p_words, {v}.clock(p_now));
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.end_token(p_id text, p_at bigint, p_words text, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, 'end_token', p_id, p_words, {v}.clock(p_now)) THEN
+    RETURN;
+  END IF;
+  UPDATE windlass.tokens SET ends_at = least(p_at, ends_at) WHERE id = p_id;
+  IF NOT FOUND THEN
+    PERFORM {v}.missing('token ' || p_id);
+  END IF;
+END $$;

@@ -161,6 +161,29 @@ function W.resume(s, op)
   end
 end
 
+-- What is kept of a token; its end, if it has one, beside it.
+function W.put_token(common, id, text, ends_at, op)
+  if call('HSETNX', common .. ':tokens', id, text) == 0 then
+    return call('HEXISTS', common .. ':audit', op.id) == 1
+  end
+  audit(common .. ':audit', op)
+  if ends_at ~= '' then
+    call('HSET', common .. ':token_ends', id, ends_at)
+  end
+  return true
+end
+
+function W.end_token(common, id, at, op)
+  if not audit(common .. ':audit', op) then
+    return true
+  elseif call('HEXISTS', common .. ':tokens', id) == 0 then
+    return false
+  end
+  local ends_at = tonumber(call('HGET', common .. ':token_ends', id) or huge)
+  call('HSET', common .. ':token_ends', id, string.format('%.0f', at < ends_at and at or ends_at))
+  return true
+end
+
 -- New rules: a cap may have been raised, so lanes that were shut look again.
 function W.configured(s)
   for _, lane in ipairs(call('SMEMBERS', s.shut)) do

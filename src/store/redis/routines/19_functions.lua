@@ -168,6 +168,14 @@ function F.put_settings(s, args)
   return W.put_settings(s.base, args[2], args[3]) and 1 or 0
 end
 
+function F.put_token(s, args)
+  return W.put_token(s.base, args[2], args[3], args[4], op_of(s, args, 5)) and 1 or 0
+end
+
+function F.end_token(s, args)
+  return W.end_token(s.base, args[2], tonumber(args[3]), op_of(s, args, 4)) and 1 or 0
+end
+
 function F.hold_keys(s, args)
   W.hold_keys(s, tonumber(args[2]))
 end
@@ -261,8 +269,8 @@ local function register(names, flags)
   end
 end
 
-register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume put_settings configured hold_keys put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire')
 -- Those who may only read may call these.
 register('get page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
-register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule', { 'allow-oom' })
+register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })

@@ -1,0 +1,29 @@
+//! Who may call the control port.
+
+use super::{PostgresStore, error::Effect, params::params};
+use crate::{
+    job::{Json, Timestamp, Token, TokenId},
+    store::{
+        Actor, Result,
+        words::{token_is_there, token_of, token_words},
+    },
+};
+
+impl PostgresStore {
+    pub(super) async fn keep_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        let (id, text, ends_at) = (token.id.to_string(), Json::of(token).as_str().to_owned(), token.expires_at.map(|t| t.0));
+        let params = params![id, text, ends_at, token_words(token), actor.op_id, actor.name.clone(), self.clock_now().map(|t| t.0)];
+        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.put_token($1, $2, $3, $4, $5, $6, $7)", params).await?;
+        if row.get(0) { Ok(()) } else { Err(token_is_there(&token.id)) }
+    }
+
+    pub(super) async fn all_tokens(&self) -> Result<Vec<Token>> {
+        let rows = self.lanes.other.rows(Effect::Reads, "SELECT token, ends_at FROM windlass.tokens ORDER BY id", params![]).await?;
+        Ok(rows.iter().filter_map(|row| token_of(row.get(0), row.get::<_, Option<i64>>(1).map(Timestamp))).collect())
+    }
+
+    pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        let params = params![id.to_string(), at.0, at.to_string(), actor.op_id, actor.name.clone(), self.clock_now().map(|t| t.0)];
+        self.act("SELECT windlass_v1.end_token($1, $2, $3, $4, $5, $6)", params).await
+    }
+}

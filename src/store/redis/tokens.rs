@@ -1,0 +1,41 @@
+//! Who may call the control port: two hashes, by the tokens' ids. What is kept of a token is never written again; its end may come nearer.
+
+use super::{RedisStore, admin::audit, connection::function, enqueue::instant, error::Effect};
+use crate::{
+    job::{Json, Timestamp, Token, TokenId},
+    store::{
+        Actor, Error, Result,
+        words::{token_is_there, token_of, token_words},
+    },
+};
+use std::collections::BTreeMap;
+
+impl RedisStore {
+    pub(super) async fn keep_token(&self, token: &Token, actor: &Actor) -> Result<()> {
+        let mut call = function("put_token", &[self.common()]);
+        call.arg(instant(self.now_or(None))).arg(token.id.as_str()).arg(Json::of(token).as_str()).arg(instant(token.expires_at));
+        audit(&mut call, actor, "create_token", token.id.as_str(), Some(&token_words(token)));
+        match self.server.ask::<i64>(Effect::Promises, &call).await? {
+            0 => Err(token_is_there(&token.id)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn all_tokens(&self) -> Result<Vec<Token>> {
+        let all = |hash: &str| redis::cmd("HGETALL").arg(format!("{}:{hash}", self.common())).clone();
+        let texts: BTreeMap<String, String> = self.server.ask(Effect::Reads, &all("tokens")).await?;
+        // Read after them: an end that comes in between is not missed.
+        let ends: BTreeMap<String, i64> = self.server.ask(Effect::Reads, &all("token_ends")).await?;
+        Ok(texts.iter().filter_map(|(id, text)| token_of(text, ends.get(id).copied().map(Timestamp))).collect())
+    }
+
+    pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
+        let mut call = function("end_token", &[self.common()]);
+        call.arg(instant(self.now_or(None))).arg(id.as_str()).arg(at.0);
+        audit(&mut call, actor, "end_token", id.as_str(), Some(&at.to_string()));
+        match self.server.ask::<i64>(Effect::Promises, &call).await? {
+            0 => Err(Error::NotFound { what: format!("token {id}") }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+SELECT token, ends_at FROM tokens ORDER BY id

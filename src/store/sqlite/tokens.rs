@@ -1,0 +1,44 @@
+//! Who may call the control port.
+
+use super::{
+    read::own,
+    tx::{Tx, sql},
+};
+use crate::{
+    job::{Json, Timestamp, Token, TokenId},
+    store::{
+        Actor, Error, Result,
+        words::{token_is_there, token_of, token_words},
+    },
+};
+use rusqlite::Connection;
+
+impl Tx<'_> {
+    pub(super) fn put_token(&mut self, token: &Token, actor: &Actor, now: Timestamp) -> Result<()> {
+        if !self.audit(actor, "create_token", token.id.as_str(), Some(&token_words(token)), now)? {
+            return Ok(());
+        }
+        let text = Json::of(token);
+        match self.run(sql!("token_put"), (token.id.as_str(), text.as_str(), token.expires_at.map(|t| t.0)))? {
+            0 => Err(token_is_there(&token.id)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn end_token(&mut self, id: &TokenId, at: Timestamp, actor: &Actor, now: Timestamp) -> Result<()> {
+        if !self.audit(actor, "end_token", id.as_str(), Some(&at.to_string()), now)? {
+            return Ok(());
+        }
+        match self.run(sql!("token_end"), (id.as_str(), at.0))? {
+            0 => Err(Error::NotFound { what: format!("token {id}") }),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<Token>> {
+    let mut statement = connection.prepare_cached(sql!("tokens_all")).map_err(own)?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))).map_err(own)?;
+    let rows = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
+    Ok(rows.into_iter().filter_map(|(text, end)| token_of(&text, end.map(Timestamp))).collect())
+}
