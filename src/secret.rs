@@ -32,6 +32,16 @@ pub fn of(member: &str, text: Option<&SecretString>, file: Option<&Path>) -> Res
     }
 }
 
+/// Forty bytes that nobody can guess, from the operating system.
+///
+/// # Errors
+/// When it has none.
+pub fn chance() -> std::io::Result<[u8; 40]> {
+    let mut bytes = [0; 40];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(bytes)
+}
+
 /// The content of `path` without the line end that editors add.
 ///
 /// # Errors

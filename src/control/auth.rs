@@ -1,11 +1,16 @@
-//! Who may call. With a token: whoever shows it. Without one the port is on loopback only, and the caller must be a program on
-//! this machine: no web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or with a form
+//! Who may call. Whoever shows the configured token may do everything; whoever shows one that was made, what that says. Where there is neither,
+//! the port is on loopback only, and the caller must be a program on this machine: no web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or with a form
 //! that needs no preflight, and no proxy, which connects from this machine for the whole world.
 
-use super::{Config, Problem, State, connection::Peer};
+use super::{
+    Config, Problem, State,
+    caller::{Access, Caller},
+    connection::Peer,
+};
+use crate::job::{Scope, ShownToken};
 use axum::{
     extract::{self, Request},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -14,31 +19,27 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use subtle::ConstantTimeEq as _;
 
-pub(super) enum Gate {
-    /// The digest of the token: digests have one length, so comparing them tells nothing about the token's.
-    Token([u8; 32]),
-    ThisMachine {
-        hosts: BTreeSet<String>,
-    },
+pub(super) struct Gate {
+    /// The digest of the configured token: digests have one length, so comparing them tells nothing about the token's.
+    token: Option<[u8; 32]>,
+    /// Names of this machine.
+    hosts: BTreeSet<String>,
 }
 
 impl Gate {
     pub fn new(token: Option<&SecretString>, config: &Config) -> Self {
-        match token {
-            Some(token) => Self::Token(Sha256::digest(token.expose_secret()).into()),
-            None => {
-                let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), authority_form(config.listen.ip())];
-                let configured = config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase());
-                Self::ThisMachine { hosts: own.into_iter().chain(configured).collect() }
-            }
-        }
+        let own = ["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), authority_form(config.listen.ip())];
+        let configured = config.allowed_hosts.iter().map(|host| host.to_ascii_lowercase());
+        Self { token: token.map(|token| Sha256::digest(token.expose_secret()).into()), hosts: own.into_iter().chain(configured).collect() }
     }
 
-    fn admits(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        match self {
-            Self::Token(digest) => shows_token(headers, digest),
-            Self::ThisMachine { hosts } => is_no_proxy(headers).and_then(|()| is_no_web_page(headers, hosts)),
-        }
+    fn is_token(&self, shown: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(shown).into();
+        self.token.is_some_and(|token| digest.ct_eq(&token).into())
+    }
+
+    fn takes_for_this_machine(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        is_no_proxy(headers).and_then(|()| is_no_web_page(headers, &self.hosts))
     }
 }
 
@@ -49,25 +50,55 @@ fn authority_form(ip: std::net::IpAddr) -> String {
     }
 }
 
-/// Stands before every guarded route.
-pub(super) async fn admit(extract::State(state): extract::State<State>, request: Request, next: Next) -> Response {
-    match state.in_force().gate.admits(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+/// Stands before every guarded route, of which it knows what it asks.
+pub(super) async fn admit(extract::State((state, access)): extract::State<(State, Access)>, mut request: Request, next: Next) -> Response {
+    let caller = match recognised(&state, access, request.headers(), request.extensions().get().copied()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    if let Err(problem) = caller.admitted_to(access) {
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Problem> {
+    let (in_force, peer) = (state.in_force(), peer.ok_or_else(unauthorized)?);
+    let (gate, patience) = (&in_force.gate, in_force.config.health_deadline());
+    match headers.get(header::AUTHORIZATION) {
+        Some(shown) => {
+            let shown = bearer(shown).ok_or_else(unauthorized)?;
+            if gate.is_token(shown) {
+                return Ok(Caller::operator(peer));
+            }
+            let shown = ShownToken::parse(shown).ok_or_else(unauthorized)?;
+            let found = state.tokens().find(&shown, state.store(), patience, &state.clock).await?;
+            found.map(Caller::holding).ok_or_else(unauthorized)
+        }
+        None if gate.token.is_some() => Err(unauthorized()),
+        None => {
+            gate.takes_for_this_machine(headers)?;
+            match state.tokens().are_there(state.store(), patience, &state.clock).await {
+                // Once anybody was given a token, everybody needs one.
+                Ok(true) => Err(unauthorized()),
+                Ok(false) => Ok(Caller::operator(peer)),
+                // A probe of a daemon whose store never answered must be told just that.
+                Err(_) if access.scope == Scope::Metrics => Ok(Caller::operator(peer)),
+                Err(problem) => Err(problem),
+            }
+        }
     }
 }
 
-/// One answer for a missing, a malformed and a wrong token.
-fn shows_token(headers: &HeaderMap, digest: &[u8; 32]) -> Result<(), Problem> {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-    });
-    let shown_digest: [u8; 32] = Sha256::digest(shown.unwrap_or_default()).into();
-    if bool::from(shown_digest.ct_eq(digest)) {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "send the control token as `Authorization: Bearer …`"))
+fn bearer(header: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// One answer for a missing, a malformed, a wrong and an ended token.
+fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "send a token as `Authorization: Bearer …`")
 }
 
 /// What proxies add to a request. One that adds nothing cannot be told from a program; that is why webhook sources, the reason to
@@ -112,11 +143,6 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// Who does an administrative act, for its audit row: with one token for all there is only the address to tell callers apart.
-pub(super) fn actor(peer: Peer) -> crate::store::Actor {
-    crate::store::Actor::new(format!("http:{}", peer.0.ip()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,36 +157,33 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_token_is_admitted_and_every_refusal_looks_the_same() {
+    fn only_the_whole_token_is_the_token() {
         let gate = gate(Some("s3cret-token"));
-        gate.admits(&headers(&[("authorization", "Bearer s3cret-token")])).expect("the token");
-        gate.admits(&headers(&[("authorization", "bearer s3cret-token")])).expect("schemes have no case");
-        let refusals: BTreeSet<String> = ["", "Bearer", "Bearer ", "Bearer s3cret-toke", "Bearer s3cret-token2", "Basic s3cret-token"]
-            .iter()
-            .map(|value| format!("{:?}", gate.admits(&headers(&[("authorization", value)])).expect_err("not the token")))
-            .chain([format!("{:?}", gate.admits(&HeaderMap::new()).expect_err("no token"))])
-            .collect();
-        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        let shown = |text: &'static str| bearer(&HeaderValue::from_static(text)).is_some_and(|token| gate.is_token(token));
+        assert!(shown("Bearer s3cret-token") && shown("bearer s3cret-token"), "schemes have no case");
+        for other in ["", "Bearer", "Bearer ", "Bearer s3cret-toke", "Bearer s3cret-token2", "Basic s3cret-token", "s3cret-token"] {
+            assert!(!shown(other), "{other}");
+        }
     }
 
     #[test]
     fn without_token_only_names_of_this_machine_are_answered() {
         let gate = gate(None);
         for host in ["localhost", "LocalHost:7717", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:7717", "jobs.internal:9"] {
-            gate.admits(&headers(&[("host", host)])).unwrap_or_else(|e| panic!("{host}: {e:?}"));
+            gate.takes_for_this_machine(&headers(&[("host", host)])).unwrap_or_else(|e| panic!("{host}: {e:?}"));
         }
         for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", ":7717", "::1", "localhost:80:80", "127.0.0.2"]
         {
-            assert!(gate.admits(&headers(&[("host", host)])).is_err(), "{host} was admitted");
+            assert!(gate.takes_for_this_machine(&headers(&[("host", host)])).is_err(), "{host} was admitted");
         }
-        assert!(gate.admits(&HeaderMap::new()).is_err(), "no host at all was admitted");
+        assert!(gate.takes_for_this_machine(&HeaderMap::new()).is_err(), "no host at all was admitted");
     }
 
     #[test]
     fn without_token_a_request_that_came_through_a_proxy_is_refused() {
         let gate = gate(None);
         for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
-            let problem = gate.admits(&headers(&[("host", "127.0.0.1:7717"), (name, "1.1.1.1")])).expect_err(name);
+            let problem = gate.takes_for_this_machine(&headers(&[("host", "127.0.0.1:7717"), (name, "1.1.1.1")])).expect_err(name);
             assert_eq!((problem.status(), problem.code()), (StatusCode::FORBIDDEN, "proxied"), "{name}");
             assert!(problem.detail().contains("set control.token"), "{problem:?}");
         }
@@ -170,11 +193,14 @@ mod tests {
     fn a_page_of_another_site_is_refused_under_any_host() {
         let gate = gate(None);
         let own = [("host", "localhost:7717"), ("origin", "http://localhost:7717"), ("sec-fetch-site", "same-origin")];
-        gate.admits(&headers(&own)).expect("our own page");
+        gate.takes_for_this_machine(&headers(&own)).expect("our own page");
         for (name, value) in
             [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
         {
-            assert!(gate.admits(&headers(&[("host", "localhost:7717"), (name, value)])).is_err(), "{name}: {value} was admitted");
+            assert!(
+                gate.takes_for_this_machine(&headers(&[("host", "localhost:7717"), (name, value)])).is_err(),
+                "{name}: {value} was admitted"
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{
     Problem, State,
+    caller::Caller,
     state::{Label, Labels},
     wire::{ItemAnswer, ItemError},
 };
@@ -28,19 +29,20 @@ pub(super) type Checked = Result<NewJob, ItemError>;
 ///
 /// # Errors
 /// When the document is no array of at most [`MOST_ITEMS`] items. What is wrong with an item is said in its place.
-pub(super) async fn check_array(body: Bytes, limits: Limits) -> Result<Vec<Checked>, Problem> {
+pub(super) async fn check_array(caller: &Caller, body: Bytes, limits: Limits) -> Result<Vec<Checked>, Problem> {
+    let caller = caller.clone();
     off_the_way(body.len(), move || {
         let text = std::str::from_utf8(&body).map_err(|e| {
             InvalidEnvelope::new("", "not_json", format!("the body is not UTF-8 (byte {}); send JSON in UTF-8", e.valid_up_to()))
         })?;
         let items = split(text)?;
-        Ok(items.into_iter().enumerate().map(|(index, item)| check(index, item.get().as_bytes(), limits)).collect())
+        Ok(items.into_iter().enumerate().map(|(index, item)| check(&caller, index, item.get().as_bytes(), limits)).collect())
     })
     .await?
 }
 
-pub(super) fn check(index: usize, text: &[u8], limits: Limits) -> Checked {
-    NewJob::check(text, limits).map_err(|error| ItemError::at(index, error))
+pub(super) fn check(caller: &Caller, index: usize, text: &[u8], limits: Limits) -> Checked {
+    caller.check(text, limits).map_err(|error| ItemError::at(index, error))
 }
 
 /// Runs `work` on `bytes` of input where it delays nobody.
@@ -109,7 +111,7 @@ pub(super) struct Each {
 
 /// Enqueues every item that can be; those before `first_index` of the call were dealt with earlier. The items keep their order,
 /// and a good one is never held up by a bad one.
-pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_index: usize) -> Each {
+pub(super) async fn enqueue_each(state: &State, caller: &Caller, checked: Vec<Checked>, first_index: usize) -> Each {
     let mut answers: Vec<Option<ItemAnswer>> = Vec::with_capacity(checked.len());
     let mut jobs = Vec::new();
     for (place, item) in checked.into_iter().enumerate() {
@@ -127,7 +129,7 @@ pub(super) async fn enqueue_each(state: &State, checked: Vec<Checked>, first_ind
     let mut batches = Batches::of(jobs);
     while let Some(batch) = batches.next() {
         let labels = label_all(state, &batch);
-        match state.store.enqueue(batch, None).await {
+        match caller.jobs(state).enqueue(batch, None).await {
             Ok(enqueued) => {
                 count_enqueued(state, &labels, &enqueued);
                 for (place, done) in batches.taken(labels.len()).zip(enqueued) {

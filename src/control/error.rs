@@ -53,7 +53,12 @@ impl Problem {
             [only] => described(only),
             many => format!("{} items are invalid; nothing was written", many.len()),
         };
-        let status = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        let others = !errors.is_empty() && errors.iter().all(|e| e.code == "other_tenant");
+        let status = match (too_large, others) {
+            (true, _) => StatusCode::PAYLOAD_TOO_LARGE,
+            (_, true) => StatusCode::FORBIDDEN,
+            _ => StatusCode::BAD_REQUEST,
+        };
         Self { errors, ..Self::new(status, "invalid", detail) }
     }
 

@@ -138,14 +138,14 @@ enum Taken {
 /// Durable once it returns `Ok`.
 async fn take(state: &State, job: &NewJob, event: &Event) -> Result<Taken, Problem> {
     let label = state.labels().label(job);
-    match state.store.enqueue(vec![job.clone()], None).await {
+    match state.store().enqueue(vec![job.clone()], None).await {
         Ok(enqueued) => {
             bulk::count_enqueued(state, &[label], &enqueued);
             Ok(if enqueued.iter().any(|done| done.duplicate) { Taken::Repeat } else { Taken::New })
         }
         // The payload says when the event was received, so a repeat is never the same job text; the body decides.
         Err(store::Error::Conflict { id, .. }) => {
-            let first = state.store.get(id).await?.and_then(|first| first.payload.read::<Event>().ok());
+            let first = state.store().get(id).await?.and_then(|first| first.payload.read::<Event>().ok());
             let same = first.is_none_or(|first| first.body == event.body);
             Ok(if same { Taken::Repeat } else { Taken::Changed })
         }

@@ -1,20 +1,19 @@
 //! `/v1/jobs`: enqueue one, many or a stream; look; cancel; try again now; wake a parked one.
 
 use super::{
-    Problem, State, auth, body,
+    Problem, State, body,
     body::Form,
     bulk,
-    connection::Peer,
+    caller::Caller,
     extract::{Asked, Id, Member, rows},
     ndjson,
     wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
 };
 use crate::{
-    job::{self, InvalidEnvelope, Job, JobId, Json, Name, NewJob},
+    job::{self, InvalidEnvelope, Job, JobId, Json, Name, NewJob, Scope},
     store::{self, Cancelled, Enqueued, Filter},
 };
 use axum::{
-    Extension,
     body::Body,
     extract,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -36,13 +35,14 @@ pub(super) struct EnqueueOptions {
 /// `POST /v1/jobs`. Object in, object out; array in, array out in the same order; NDJSON in, NDJSON out.
 pub(super) async fn enqueue(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Asked(options): Asked<EnqueueOptions>,
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Problem> {
     let key = match body::form(&headers).and_then(|form| Ok((form, idempotency_key(&headers)?))) {
         Ok((Form::Json, key)) => key,
-        Ok((Form::Ndjson, None)) => return ndjson::enqueue(state, &headers, sent, options.partial).await,
+        Ok((Form::Ndjson, None)) => return ndjson::enqueue(state, caller, &headers, sent, options.partial).await,
         Ok((Form::Ndjson, Some(_))) => return Err(body::refuse(sent, &headers, one_key_for_many())),
         Err(problem) => return Err(body::refuse(sent, &headers, problem)),
     };
@@ -50,8 +50,8 @@ pub(super) async fn enqueue(
     let read = body::read(&state, &headers, sent, limit).await?;
     let is_array = read.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     match (is_array, key) {
-        (false, key) => enqueue_one(&state, read.bytes, key).await,
-        (true, None) => enqueue_many(&state, read.bytes, options.partial).await,
+        (false, key) => enqueue_one(&state, caller, read.bytes, key).await,
+        (true, None) => enqueue_many(&state, &caller, read.bytes, options.partial).await,
         (true, Some(_)) => Err(one_key_for_many()),
     }
 }
@@ -60,13 +60,14 @@ fn one_key_for_many() -> Problem {
     Problem::bad_request("conflict", "an Idempotency-Key header names one job; in a bulk call put `idempotency_key` into each item")
 }
 
-async fn enqueue_one(state: &State, text: bytes::Bytes, key: Option<String>) -> Result<Response, Problem> {
+async fn enqueue_one(state: &State, caller: Caller, text: bytes::Bytes, key: Option<String>) -> Result<Response, Problem> {
     let limits = state.in_force().config.limits();
-    let checked = bulk::off_the_way(text.len(), move || NewJob::check(&text, limits)).await?;
+    let whose = caller.clone();
+    let checked = bulk::off_the_way(text.len(), move || whose.check(&text, limits)).await?;
     let job = checked.and_then(|job| with_key(job, key.as_deref())).inspect_err(|_| bulk::count_rejected(state, 1))?;
     let may_be_replayed = job.idempotency_key.is_some();
     let label = state.labels().label(&job);
-    let answer = state.store.enqueue(vec![job], None).await;
+    let answer = caller.jobs(state).enqueue(vec![job], None).await;
     let enqueued = answer.map_err(|error| refused(state, error, may_be_replayed))?;
     bulk::count_enqueued(state, &[label], &enqueued);
     let [done] = enqueued.as_slice() else {
@@ -106,15 +107,15 @@ fn one_answer(done: &Enqueued, by_header: bool) -> Response {
     response
 }
 
-async fn enqueue_many(state: &State, text: bytes::Bytes, partial: bool) -> Result<Response, Problem> {
-    let checked = bulk::check_array(text, state.in_force().config.limits()).await?;
-    let answers = if partial { each(state, checked).await? } else { all_or_nothing(state, checked).await? };
+async fn enqueue_many(state: &State, caller: &Caller, text: bytes::Bytes, partial: bool) -> Result<Response, Problem> {
+    let checked = bulk::check_array(caller, text, state.in_force().config.limits()).await?;
+    let answers = if partial { each(state, caller, checked).await? } else { all_or_nothing(state, caller, checked).await? };
     let any_new = answers.iter().any(|answer| matches!(answer, ItemAnswer::Enqueued(done) if !done.duplicate));
     let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(answers)).into_response())
 }
 
-async fn all_or_nothing(state: &State, checked: Vec<bulk::Checked>) -> Result<Vec<ItemAnswer>, Problem> {
+async fn all_or_nothing(state: &State, caller: &Caller, checked: Vec<bulk::Checked>) -> Result<Vec<ItemAnswer>, Problem> {
     let mut jobs = Vec::with_capacity(checked.len());
     let mut errors = Vec::new();
     for item in checked {
@@ -131,13 +132,13 @@ async fn all_or_nothing(state: &State, checked: Vec<bulk::Checked>) -> Result<Ve
         return Ok(Vec::new());
     }
     let labels = bulk::label_all(state, &jobs);
-    let enqueued = state.store.enqueue(jobs, None).await.inspect_err(|_| bulk::count_rejected(state, labels.len()))?;
+    let enqueued = caller.jobs(state).enqueue(jobs, None).await.inspect_err(|_| bulk::count_rejected(state, labels.len()))?;
     bulk::count_enqueued(state, &labels, &enqueued);
     Ok(enqueued.into_iter().map(ItemAnswer::Enqueued).collect())
 }
 
-async fn each(state: &State, checked: Vec<bulk::Checked>) -> Result<Vec<ItemAnswer>, Problem> {
-    let bulk::Each { answers, stopped } = bulk::enqueue_each(state, checked, 0).await;
+async fn each(state: &State, caller: &Caller, checked: Vec<bulk::Checked>) -> Result<Vec<ItemAnswer>, Problem> {
+    let bulk::Each { answers, stopped } = bulk::enqueue_each(state, caller, checked, 0).await;
     let Some(error) = stopped else { return Ok(answers.into_iter().flatten().collect()) };
     if !answers.iter().flatten().any(|answer| matches!(answer, ItemAnswer::Enqueued(_))) {
         return Err(error.into());
@@ -198,14 +199,16 @@ const CURSOR_BYTES: usize = 512;
 /// `GET /v1/jobs`, newest first.
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Asked(asked): Asked<Listing>,
 ) -> Result<axum::Json<PageOf<JobSummary>>, Problem> {
     let filter = Filter { state: asked.state, queue: asked.queue, kind: asked.kind, tenant: asked.tenant, tag: asked.tag };
-    page(&state, &filter, asked.cursor.as_deref(), asked.limit).await.map(axum::Json)
+    page(&state, &caller, &filter, asked.cursor.as_deref(), asked.limit).await.map(axum::Json)
 }
 
 pub(super) async fn page(
     state: &State,
+    caller: &Caller,
     filter: &Filter,
     cursor: Option<&str>,
     limit: Option<usize>,
@@ -214,7 +217,7 @@ pub(super) async fn page(
     if cursor.is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
         return Err(no_cursor());
     }
-    let page = state.store.list(filter, cursor, rows(limit)?).await.map_err(|error| match error {
+    let page = caller.jobs(state).list(filter, cursor, rows(limit)?).await.map_err(|error| match error {
         // A list is allowed in every state of everything; only the cursor can be at fault.
         store::Error::NotAllowed(_) => no_cursor(),
         error => error.into(),
@@ -229,36 +232,52 @@ pub(super) struct JobAnswer {
     job: Job,
     #[serde(skip_serializing_if = "Option::is_some")]
     result: Option<()>,
+    /// Members that this caller may not see.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    hidden: &'static [&'static str],
 }
 
-impl From<Job> for JobAnswer {
-    fn from(job: Job) -> Self {
+/// What a job carries and answers.
+const CARRIED: [&str; 7] = ["payload", "result", "checkpoint", "progress", "meta", "on_success", "on_failure"];
+
+impl JobAnswer {
+    pub fn for_caller(caller: &Caller, mut job: Job) -> Self {
+        let is_open = caller.may(Scope::ReadPayload);
+        if !is_open {
+            job.payload = Json::trusted("null");
+            (job.result, job.checkpoint, job.progress) = (None, None, None);
+            (job.extra.meta, job.extra.on_success, job.extra.on_failure) = (None, None, None);
+        }
         // Skipped where the job brings its own.
         let result = job.result.is_some().then_some(());
-        Self { job, result }
+        Self { job, result, hidden: if is_open { &[] } else { &CARRIED } }
     }
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn show(extract::State(state): extract::State<State>, Id(id): Id) -> Result<axum::Json<JobAnswer>, Problem> {
-    find(&state, id).await.map(|job| axum::Json(job.into()))
+pub(super) async fn show(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<axum::Json<JobAnswer>, Problem> {
+    find(&state, &caller, id).await.map(|job| axum::Json(JobAnswer::for_caller(&caller, job)))
 }
 
-pub(super) async fn find(state: &State, id: JobId) -> Result<Job, Problem> {
-    state.store.get(id).await?.ok_or_else(|| Problem::not_found(format!("job {id}")))
+pub(super) async fn find(state: &State, caller: &Caller, id: JobId) -> Result<Job, Problem> {
+    caller.jobs(state).get(id).await?.ok_or_else(|| Problem::not_found(format!("job {id}")))
 }
 
 /// `POST /v1/jobs/{id}/cancel`. 202 while it runs: its holder has been asked.
 pub(super) async fn cancel(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Id(id): Id,
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Problem> {
     let because: Because = body::json_or_default(&state, &headers, sent).await?;
     let reason = reason(because, "cancelled by a call")?;
-    let (status, cancelled) = match state.store.cancel(id, &reason, &auth::actor(peer), None).await? {
+    let (status, cancelled) = match caller.jobs(&state).cancel(id, &reason, &caller.actor(), None).await? {
         Cancelled::Now => (StatusCode::OK, "now"),
         Cancelled::Asked => (StatusCode::ACCEPTED, "asked"),
         Cancelled::AlreadyFinal => (StatusCode::OK, "already_final"),
@@ -283,15 +302,15 @@ pub(super) fn reason(because: Because, otherwise: &str) -> Result<String, Proble
 /// `POST /v1/jobs/{id}/retry`: due now if it waits for a time or an answer, back in its queue if it is dead.
 pub(super) async fn retry(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Id(id): Id,
 ) -> Result<axum::Json<RetryAnswer>, Problem> {
-    let actor = auth::actor(peer);
-    let done = if find(&state, id).await?.state == job::State::Dead {
-        state.store.redrive(id, &actor, None).await?;
+    let actor = caller.actor();
+    let done = if find(&state, &caller, id).await?.state == job::State::Dead {
+        caller.jobs(&state).redrive(id, &actor, None).await?;
         Retried::Redriven
     } else {
-        state.store.run_now(id, &actor, None).await?;
+        caller.jobs(&state).run_now(id, &actor, None).await?;
         Retried::MadeDue
     };
     Ok(axum::Json(RetryAnswer { id, done }))
@@ -300,12 +319,13 @@ pub(super) async fn retry(
 /// `POST /v1/unpark/{token}`: the outside answer that a parked job waits for. The body, if there is one, is that answer.
 pub(super) async fn unpark(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Member(token): Member,
     headers: HeaderMap,
     sent: Body,
 ) -> Result<axum::Json<JobRef>, Problem> {
     let answer: Option<Json> = body::json_or_default(&state, &headers, sent).await?;
-    let id = state.store.unpark(&token, answer, None).await?;
+    let id = caller.everything(&state)?.unpark(&token, answer, None).await?;
     Ok(axum::Json(JobRef { id }))
 }
 

@@ -16,8 +16,8 @@ const COUNTED_QUARANTINE: usize = 1000;
 pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
     let deadline = state.in_force().config.health_deadline();
     // A store that is away must not hide the metrics that say so.
-    let queues = tokio::time::timeout(deadline, state.store.queues(None)).await.ok().and_then(Result::ok);
-    let quarantined = tokio::time::timeout(deadline, state.store.quarantined(COUNTED_QUARANTINE)).await.ok().and_then(Result::ok);
+    let queues = tokio::time::timeout(deadline, state.store().queues(None)).await.ok().and_then(Result::ok);
+    let quarantined = tokio::time::timeout(deadline, state.store().quarantined(COUNTED_QUARANTINE)).await.ok().and_then(Result::ok);
     let text = {
         let _alone = state.scraping.lock().await;
         mirror(&state.metrics, &state.labels(), queues.as_deref().unwrap_or_default());

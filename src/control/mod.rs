@@ -9,6 +9,7 @@
 mod auth;
 mod body;
 mod bulk;
+mod caller;
 mod config;
 mod connection;
 mod crowd;
@@ -25,51 +26,100 @@ mod observe;
 mod queues;
 mod schedules;
 mod state;
+mod tokens;
 pub mod wire;
 
+pub use caller::Access;
 pub use config::Config;
 pub use connection::serve;
 pub use error::Problem;
 pub use state::State;
 
+use crate::job::Scope;
 use axum::{
-    Router, middleware,
-    routing::{get, post},
+    Router,
+    handler::Handler,
+    http::Method,
+    middleware,
+    routing::{self, MethodFilter, MethodRouter},
 };
 
-/// Every route. Who may call one is a property of the group it stands in, never of how its path is spelled.
+/// A guarded route: what it asks of its caller stands beside its path, and nothing else lets anybody in.
+pub struct Door {
+    pub method: Method,
+    pub path: &'static str,
+    pub access: Access,
+    does: MethodRouter<State>,
+}
+
+fn door<H: Handler<T, State>, T: 'static>(method: Method, path: &'static str, access: Access, handler: H) -> Door {
+    let filter = MethodFilter::try_from(method.clone()).expect("one of HTTP's own methods");
+    Door { does: routing::on(filter, handler), method, path, access }
+}
+
+/// Also for callers that are bound to a tenant, who reach what is its.
+const fn own(scope: Scope) -> Access {
+    Access { scope, within_tenant: true }
+}
+
+/// For callers that are bound to none.
+const fn all(scope: Scope) -> Access {
+    Access { scope, within_tenant: false }
+}
+
+/// Every guarded route.
+#[must_use]
+pub fn doors() -> Vec<Door> {
+    use Scope::{Admin, Enqueue, Metrics, Operate, Read};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
+    const DELETE: Method = Method::DELETE;
+    vec![
+        door(GET, "/readyz", own(Metrics), health::readyz),
+        door(GET, "/healthz", own(Metrics), health::healthz),
+        door(GET, "/metrics", all(Metrics), metrics::scrape),
+        door(GET, "/v1/jobs", own(Read), jobs::list),
+        door(POST, "/v1/jobs", own(Enqueue), jobs::enqueue),
+        door(GET, "/v1/jobs/{id}", own(Read), jobs::show),
+        door(POST, "/v1/jobs/{id}/cancel", own(Operate), jobs::cancel),
+        door(POST, "/v1/jobs/{id}/retry", own(Operate), jobs::retry),
+        door(POST, "/v1/unpark/{token}", all(Enqueue), jobs::unpark),
+        door(GET, "/v1/dead", own(Read), dead::list),
+        door(POST, "/v1/dead/redrive", own(Operate), dead::redrive_many),
+        door(GET, "/v1/dead/{id}", own(Read), dead::show),
+        door(DELETE, "/v1/dead/{id}", own(Admin), dead::purge),
+        door(POST, "/v1/dead/{id}/redrive", own(Operate), dead::redrive),
+        door(GET, "/v1/queues", all(Read), queues::list),
+        door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause),
+        door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume),
+        door(GET, "/v1/schedules", all(Read), schedules::list),
+        door(GET, "/v1/schedules/{name}", all(Read), schedules::show),
+        door(PUT, "/v1/schedules/{name}", all(Admin), schedules::put),
+        door(DELETE, "/v1/schedules/{name}", all(Admin), schedules::remove),
+        door(GET, "/v1/schedules/{name}/occurrences", all(Read), schedules::occurrences),
+        door(POST, "/v1/schedules/{name}/pause", all(Operate), schedules::pause),
+        door(GET, "/v1/schedules/{name}/preview", all(Read), schedules::preview),
+        door(POST, "/v1/schedules/{name}/resume", all(Operate), schedules::resume),
+        door(POST, "/v1/schedules/{name}/run", all(Operate), schedules::run),
+        door(GET, "/v1/tokens", all(Admin), tokens::list),
+        door(POST, "/v1/tokens", all(Admin), tokens::create),
+        door(DELETE, "/v1/tokens/{id}", all(Admin), tokens::revoke),
+    ]
+}
+
+/// The whole port.
 pub fn router(state: State) -> Router {
     // Says only that the process answers; a probe has no token.
-    let open = Router::new().route("/livez", get(health::livez));
+    let open = Router::new().route("/livez", routing::get(health::livez));
 
     // The sender proves itself by its signature over the body.
-    let signed = Router::new().route("/hooks/{source}", post(hooks::receive));
+    let signed = Router::new().route("/hooks/{source}", routing::post(hooks::receive));
 
-    // Needs the token, or a caller on this machine that is not a web page.
-    let guarded = Router::new()
-        .route("/readyz", get(health::readyz))
-        .route("/healthz", get(health::healthz))
-        .route("/metrics", get(metrics::scrape))
-        .route("/v1/jobs", get(jobs::list).post(jobs::enqueue))
-        .route("/v1/jobs/{id}", get(jobs::show))
-        .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/v1/jobs/{id}/retry", post(jobs::retry))
-        .route("/v1/unpark/{token}", post(jobs::unpark))
-        .route("/v1/dead", get(dead::list))
-        .route("/v1/dead/redrive", post(dead::redrive_many))
-        .route("/v1/dead/{id}", get(dead::show).delete(dead::purge))
-        .route("/v1/dead/{id}/redrive", post(dead::redrive))
-        .route("/v1/queues", get(queues::list))
-        .route("/v1/queues/{queue}/pause", post(queues::pause))
-        .route("/v1/queues/{queue}/resume", post(queues::resume))
-        .route("/v1/schedules", get(schedules::list))
-        .route("/v1/schedules/{name}", get(schedules::show).put(schedules::put).delete(schedules::remove))
-        .route("/v1/schedules/{name}/occurrences", get(schedules::occurrences))
-        .route("/v1/schedules/{name}/pause", post(schedules::pause))
-        .route("/v1/schedules/{name}/preview", get(schedules::preview))
-        .route("/v1/schedules/{name}/resume", post(schedules::resume))
-        .route("/v1/schedules/{name}/run", post(schedules::run))
-        .route_layer(middleware::from_fn_with_state(state.clone(), auth::admit));
+    let guarded = doors().into_iter().fold(Router::new(), |router, door| {
+        let admit = middleware::from_fn_with_state((state.clone(), door.access), auth::admit);
+        router.route(door.path, door.does.route_layer(admit))
+    });
 
     open.merge(signed)
         .merge(guarded)

@@ -5,6 +5,7 @@
 use super::{
     Problem, State, body,
     bulk::{self, Checked, Each},
+    caller::Caller,
     wire::{ItemError, Stopped},
 };
 use axum::{
@@ -35,7 +36,7 @@ const UNREAD_BATCHES: usize = 1000;
 ///
 /// # Errors
 /// What is wrong with the body as a whole, and whatever fails before the first batch is written.
-pub(super) async fn enqueue(state: State, headers: &HeaderMap, sent: Body, partial: bool) -> Result<Response, Problem> {
+pub(super) async fn enqueue(state: State, caller: Caller, headers: &HeaderMap, sent: Body, partial: bool) -> Result<Response, Problem> {
     let in_force = state.in_force();
     let config = &in_force.config;
     let idle = config.idle_deadline();
@@ -47,14 +48,14 @@ pub(super) async fn enqueue(state: State, headers: &HeaderMap, sent: Body, parti
         (sent, None)
     } else {
         let whole = body::read(&state, headers, sent, config.max_body_bytes).await?;
-        all_valid(&state, whole.bytes.clone()).await?;
+        all_valid(&state, &caller, whole.bytes.clone()).await?;
         (Body::from(whole.bytes), whole.share)
     };
     let lines = Lines::new(sent.into_data_stream(), config.max_payload_bytes, idle, most);
     let deadline = Instant::now() + config.stream_deadline();
     let (answers, mut answered) = mpsc::channel(UNREAD_BATCHES);
     tokio::spawn(async move {
-        write_all(state, lines, deadline, answers).await;
+        write_all(state, caller, lines, deadline, answers).await;
         drop(share);
     });
     let first = answered.recv().await.unwrap_or_else(|| Ok(Bytes::new()))?;
@@ -67,11 +68,12 @@ pub(super) async fn enqueue(state: State, headers: &HeaderMap, sent: Body, parti
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(rest)).into_response())
 }
 
-async fn all_valid(state: &State, whole: Bytes) -> Result<(), Problem> {
+async fn all_valid(state: &State, caller: &Caller, whole: Bytes) -> Result<(), Problem> {
+    let caller = caller.clone();
     let limits = state.in_force().config.limits();
     let errors = bulk::off_the_way(whole.len(), move || {
         let lines = whole.split(|byte| *byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
-        lines.enumerate().filter_map(|(index, line)| bulk::check(index, line, limits).err()).collect::<Vec<_>>()
+        lines.enumerate().filter_map(|(index, line)| bulk::check(&caller, index, line, limits).err()).collect::<Vec<_>>()
     })
     .await?;
     if errors.is_empty() {
@@ -83,7 +85,7 @@ async fn all_valid(state: &State, whole: Bytes) -> Result<(), Problem> {
 
 /// Batch after batch until the lines end, the store fails or the client goes away. `answers` gets a problem only in place of the
 /// first batch; after that a failure is the last line.
-async fn write_all(state: State, mut lines: Lines, deadline: Instant, answers: mpsc::Sender<Result<Bytes, Problem>>) {
+async fn write_all(state: State, caller: Caller, mut lines: Lines, deadline: Instant, answers: mpsc::Sender<Result<Bytes, Problem>>) {
     let limits = state.in_force().config.limits();
     let mut index = 0;
     loop {
@@ -99,9 +101,10 @@ async fn write_all(state: State, mut lines: Lines, deadline: Instant, answers: m
         let (first_index, count) = (index, batch.len());
         index += count;
         let size = batch.iter().map(|line| line.as_ref().map_or(0, Bytes::len)).sum();
-        let check = move || check_batch(batch, first_index, limits);
+        let whose = caller.clone();
+        let check = move || check_batch(&whose, batch, first_index, limits);
         let Ok(checked) = bulk::off_the_way(size, check).await else { return };
-        let each = bulk::enqueue_each(&state, checked, first_index).await;
+        let each = bulk::enqueue_each(&state, &caller, checked, first_index).await;
         let failed = each.stopped.is_some();
         let answer = match each {
             Each { answers, stopped: Some(error) } if first_index == 0 && answers.first().is_none_or(Option::is_none) => Err(error.into()),
@@ -118,9 +121,9 @@ fn took_too_long() -> Problem {
         .closing()
 }
 
-fn check_batch(batch: Vec<Result<Bytes, TooLong>>, first_index: usize, limits: crate::job::Limits) -> Vec<Checked> {
+fn check_batch(caller: &Caller, batch: Vec<Result<Bytes, TooLong>>, first_index: usize, limits: crate::job::Limits) -> Vec<Checked> {
     let check = |(index, line): (usize, Result<Bytes, TooLong>)| match line {
-        Ok(text) => bulk::check(index, &text, limits),
+        Ok(text) => bulk::check(caller, index, &text, limits),
         Err(TooLong { limit }) => {
             let message = format!("the line is longer than {limit} bytes; store the data elsewhere and send a reference");
             Err(ItemError { index: Some(index), ..ItemError::new(&format!("/{index}/payload"), "too_large", message) })

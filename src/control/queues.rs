@@ -1,8 +1,8 @@
 //! `/v1/queues`: how many jobs stand where, and holding a queue back.
 
 use super::{
-    Problem, State, auth, body,
-    connection::Peer,
+    Problem, State, body,
+    caller::Caller,
     extract::Named,
     jobs,
     wire::{Because, PauseAnswer},
@@ -11,11 +11,11 @@ use crate::{
     job::State as JobState,
     store::{Pause, QueueStatus},
 };
-use axum::{Extension, Json, body::Body, extract, http::HeaderMap};
+use axum::{Json, body::Body, extract, http::HeaderMap};
 
 /// `GET /v1/queues`: per queue the number of jobs in each state, zeros included (contract 5).
-pub(super) async fn list(extract::State(state): extract::State<State>) -> Result<Json<Vec<QueueStatus>>, Problem> {
-    let mut queues = state.store.queues(None).await?;
+pub(super) async fn list(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<QueueStatus>>, Problem> {
+    let mut queues = caller.everything(&state)?.queues(None).await?;
     for queue in &mut queues {
         for state in JobState::ALL {
             queue.jobs.entry(state).or_insert(0);
@@ -27,24 +27,25 @@ pub(super) async fn list(extract::State(state): extract::State<State>) -> Result
 /// `POST /v1/queues/{queue}/pause`.
 pub(super) async fn pause(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Named(queue): Named,
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Json<PauseAnswer>, Problem> {
     let because: Because = body::json_or_default(&state, &headers, sent).await?;
     let reason = jobs::reason(because, "no reason given")?;
-    let actor = auth::actor(peer);
-    state.store.pause(&queue, &reason, &actor, None).await?;
-    Ok(Json(PauseAnswer { name: queue, paused: Some(Pause { at: state.store.now().await?, by: actor.name, reason }) }))
+    let actor = caller.actor();
+    let store = caller.everything(&state)?;
+    store.pause(&queue, &reason, &actor, None).await?;
+    Ok(Json(PauseAnswer { name: queue, paused: Some(Pause { at: store.now().await?, by: actor.name, reason }) }))
 }
 
 /// `POST /v1/queues/{queue}/resume`.
 pub(super) async fn resume(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Named(queue): Named,
 ) -> Result<Json<PauseAnswer>, Problem> {
-    state.store.resume(&queue, &auth::actor(peer), None).await?;
+    caller.everything(&state)?.resume(&queue, &caller.actor(), None).await?;
     Ok(Json(PauseAnswer { name: queue, paused: None }))
 }

@@ -1,8 +1,8 @@
 //! `/v1/schedules`: recurring rules, shown and changed. When they are due is `job::schedule`'s word, firing them the engine's.
 
 use super::{
-    Problem, State, auth, body, bulk,
-    connection::Peer,
+    Problem, State, body, bulk,
+    caller::Caller,
     extract::{Asked, Named, rows},
     wire::{ItemError, PageOf, PreviewAnswer, ScheduleAnswer},
 };
@@ -11,9 +11,9 @@ use crate::{
         Name, Timestamp,
         schedule::{Occurrence, Schedule, ScheduleState},
     },
-    store::Enqueued,
+    store::{Enqueued, Store},
 };
-use axum::{Extension, Json, body::Body, extract, http::HeaderMap, http::StatusCode};
+use axum::{Json, body::Body, extract, http::HeaderMap, http::StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -29,24 +29,31 @@ pub(super) struct Listing {
 /// `GET /v1/schedules`, by name.
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Asked(asked): Asked<Listing>,
 ) -> Result<Json<PageOf<ScheduleAnswer>>, Problem> {
     let limit = rows(asked.limit)?;
-    let mut states = state.store.schedules().await?;
+    let store = caller.everything(&state)?;
+    let mut states = store.schedules().await?;
     states.sort_by(|a, b| a.schedule.name.cmp(&b.schedule.name));
     states.retain(|s| asked.cursor.as_ref().is_none_or(|cursor| s.schedule.name > *cursor));
     let next = states.get(limit).and_then(|_| states.get(limit - 1)).map(|last| last.schedule.name.to_string());
     states.truncate(limit);
-    let now = state.store.now().await?;
+    let now = store.now().await?;
     // Searching a calendar for the next leap day is work; a thousand of them would hold up everybody on this thread.
     let items = blocking(move || states.into_iter().map(|s| answer(s, now)).collect()).await?;
     Ok(Json(PageOf { items, next }))
 }
 
 /// `GET /v1/schedules/{name}`.
-pub(super) async fn show(extract::State(state): extract::State<State>, Named(name): Named) -> Result<Json<ScheduleAnswer>, Problem> {
-    let found = find(&state, &name).await?;
-    let now = state.store.now().await?;
+pub(super) async fn show(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Named(name): Named,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    let store = caller.everything(&state)?;
+    let found = find(store, &name).await?;
+    let now = store.now().await?;
     blocking(move || answer(found, now)).await.map(Json)
 }
 
@@ -55,8 +62,8 @@ fn answer(state: ScheduleState, now: Timestamp) -> ScheduleAnswer {
     ScheduleAnswer { schedule: state.schedule, generation: state.generation, last: state.last, paused: state.paused, next }
 }
 
-async fn find(state: &State, name: &Name) -> Result<ScheduleState, Problem> {
-    let mut states = state.store.schedules().await?.into_iter();
+async fn find(store: &dyn Store, name: &Name) -> Result<ScheduleState, Problem> {
+    let mut states = store.schedules().await?.into_iter();
     states.find(|s| s.schedule.name == *name).ok_or_else(|| Problem::not_found(format!("schedule {name}")))
 }
 
@@ -67,6 +74,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// `PUT /v1/schedules/{name}`: creates it, or changes its rule or job. `name` may be left out of the body.
 pub(super) async fn put(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Named(name): Named,
     headers: HeaderMap,
     sent: Body,
@@ -81,8 +89,8 @@ pub(super) async fn put(
         Ok::<_, Problem>(schedule)
     })
     .await??;
-    state.store.put_schedule(&schedule, None).await?;
-    show(extract::State(state), Named(name)).await
+    caller.everything(&state)?.put_schedule(&schedule, None).await?;
+    show(extract::State(state), caller, Named(name)).await
 }
 
 /// Reads the body member by member, so that the job's payload keeps its bytes.
@@ -104,31 +112,31 @@ fn named(mut members: BTreeMap<String, Box<RawValue>>, name: &Name) -> Result<Sc
 /// `DELETE /v1/schedules/{name}`: jobs that it made stay.
 pub(super) async fn remove(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Named(name): Named,
 ) -> Result<StatusCode, Problem> {
-    state.store.delete_schedule(&name, &auth::actor(peer)).await?;
+    caller.everything(&state)?.delete_schedule(&name, &caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/schedules/{name}/pause`.
 pub(super) async fn pause(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Named(name): Named,
 ) -> Result<Json<ScheduleAnswer>, Problem> {
-    state.store.pause_schedule(&name, true, &auth::actor(peer)).await?;
-    show(extract::State(state), Named(name)).await
+    caller.everything(&state)?.pause_schedule(&name, true, &caller.actor()).await?;
+    show(extract::State(state), caller, Named(name)).await
 }
 
 /// `POST /v1/schedules/{name}/resume`.
 pub(super) async fn resume(
     extract::State(state): extract::State<State>,
-    Extension(peer): Extension<Peer>,
+    caller: Caller,
     Named(name): Named,
 ) -> Result<Json<ScheduleAnswer>, Problem> {
-    state.store.pause_schedule(&name, false, &auth::actor(peer)).await?;
-    show(extract::State(state), Named(name)).await
+    caller.everything(&state)?.pause_schedule(&name, false, &caller.actor()).await?;
+    show(extract::State(state), caller, Named(name)).await
 }
 
 #[derive(Default, Deserialize)]
@@ -143,12 +151,14 @@ const PREVIEWED: usize = 10;
 /// `GET /v1/schedules/{name}/preview?n=`: the next instants, paused or not.
 pub(super) async fn preview(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Named(name): Named,
     Asked(asked): Asked<Previewed>,
 ) -> Result<Json<PreviewAnswer>, Problem> {
     let count = rows(asked.n.or(Some(PREVIEWED)))?;
-    let schedule = find(&state, &name).await?.schedule;
-    let now = state.store.now().await?;
+    let store = caller.everything(&state)?;
+    let schedule = find(store, &name).await?.schedule;
+    let now = store.now().await?;
     let instants = blocking(move || schedule.check().map(|timetable| timetable.preview(now, count))).await??;
     Ok(Json(PreviewAnswer { name, instants }))
 }
@@ -156,18 +166,25 @@ pub(super) async fn preview(
 /// `GET /v1/schedules/{name}/occurrences?limit=`: what became of its instants.
 pub(super) async fn occurrences(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Named(name): Named,
     Asked(asked): Asked<Listing>,
 ) -> Result<Json<Vec<Occurrence>>, Problem> {
-    find(&state, &name).await?;
-    Ok(Json(state.store.occurrences(&name, rows(asked.limit)?).await?))
+    let store = caller.everything(&state)?;
+    find(store, &name).await?;
+    Ok(Json(store.occurrences(&name, rows(asked.limit)?).await?))
 }
 
 /// `POST /v1/schedules/{name}/run`: one job now, besides its occurrences.
-pub(super) async fn run(extract::State(state): extract::State<State>, Named(name): Named) -> Result<(StatusCode, Json<Enqueued>), Problem> {
-    let job = find(&state, &name).await?.schedule.job.check(state.in_force().config.limits())?;
+pub(super) async fn run(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Named(name): Named,
+) -> Result<(StatusCode, Json<Enqueued>), Problem> {
+    let store = caller.everything(&state)?;
+    let job = find(store, &name).await?.schedule.job.check(state.in_force().config.limits())?;
     let label = state.labels().label(&job);
-    let enqueued = state.store.enqueue(vec![job], None).await.map_err(|error| Problem::from(error).about_one_item())?;
+    let enqueued = store.enqueue(vec![job], None).await.map_err(|error| Problem::from(error).about_one_item())?;
     bulk::count_enqueued(&state, &[label], &enqueued);
     let done = enqueued.into_iter().next().ok_or_else(|| Problem::not_found(format!("schedule {name}")))?;
     Ok((if done.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(done)))

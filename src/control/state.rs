@@ -5,6 +5,7 @@ use super::{
     auth::Gate,
     hooks,
     memory::{Budget, HookBudget},
+    tokens::Tokens,
 };
 use crate::{
     clock::Clock,
@@ -29,7 +30,8 @@ use tokio::sync::Mutex;
 pub struct State(Arc<Shared>);
 
 pub struct Shared {
-    pub store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
+    tokens: Tokens,
     pub metrics: Metrics,
     pub clock: Clock,
     pub(super) started: Instant,
@@ -69,6 +71,7 @@ impl State {
         hooks::begin_counting(&metrics, &in_force.sources);
         Ok(Self(Arc::new(Shared {
             store,
+            tokens: Tokens::default(),
             metrics,
             clock,
             started: Instant::now(),
@@ -109,6 +112,15 @@ impl State {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// As the daemon itself has it. A caller's is `Caller::jobs` or `Caller::everything`.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(super) fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     pub(super) fn stalled(&self) -> Vec<String> {

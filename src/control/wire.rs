@@ -2,10 +2,11 @@
 
 use super::error;
 use crate::{
-    job::{InvalidEnvelope, Job, JobError, JobId, Name, State, Timestamp, schedule::Schedule},
+    job::{InvalidEnvelope, Job, JobError, JobId, Name, Scope, State, Timestamp, TokenId, schedule::Schedule},
     store::{self, Enqueued, Filter},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// RFC 9457, with our stable `code` and the parts of the input at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,30 @@ pub enum ItemAnswer {
 pub struct Stopped {
     pub stopped_at: usize,
     pub error: ItemError,
+}
+
+/// A token as people see it: all but its digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenAnswer {
+    pub id: TokenId,
+    pub name: Name,
+    pub scopes: BTreeSet<Scope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Name>,
+    pub created_at: Timestamp,
+    pub created_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// It lets somebody in now.
+    pub is_live: bool,
+}
+
+/// One that was just made, with the token itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenMade {
+    pub token: String,
+    #[serde(flatten)]
+    pub kept: TokenAnswer,
 }
 
 /// A page of a list, and where the next begins.

@@ -1,6 +1,6 @@
 //! Who may do what at the control port: a token's words. The store keeps a token's digest; the token itself is shown once, to whoever made it.
 
-use super::{Name, Timestamp};
+use super::{InvalidEnvelope, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -142,6 +142,20 @@ pub struct TokenRequest {
     pub tenant: Option<Name>,
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
+}
+
+impl TokenRequest {
+    /// # Errors
+    /// When such a token would be good for nothing.
+    pub fn check(&self, now: Timestamp) -> Result<(), InvalidEnvelope> {
+        let fault = |pointer: &str, message: &str| Err(InvalidEnvelope::new(pointer, "out_of_range", message));
+        if self.scopes.is_empty() {
+            return fault("/scopes", "a token needs at least one scope: enqueue, read, read.payload, operate, admin or metrics");
+        } else if self.expires_at.is_some_and(|end| end <= now) {
+            return fault("/expires_at", "lies in the past; name a later instant, or leave it out");
+        }
+        Ok(())
+    }
 }
 
 impl Token {

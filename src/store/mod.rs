@@ -13,6 +13,7 @@ pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 mod wakes;
+pub mod within;
 mod words;
 
 pub use error::{Error, Result};

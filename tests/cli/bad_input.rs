@@ -281,10 +281,11 @@ fn a_store_of_a_newer_version_is_refused_and_left_alone() {
     let place = Place::new();
     assert_eq!(place.run(&["enqueue", "work", PAYLOAD]).code, 0);
     let store = rusqlite::Connection::open(place.path("windlass.db")).unwrap();
+    let version: i64 = store.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
     store.pragma_update(None, "user_version", 999).unwrap();
     for args in [&["jobs", "list"][..], &["enqueue", "work", PAYLOAD], &["run", "--listen", "127.0.0.1:0"]] {
         place.run(args).assert_refused(69, &["has schema 999"]);
     }
-    store.pragma_update(None, "user_version", 1).unwrap();
+    store.pragma_update(None, "user_version", version).unwrap();
     assert_eq!(queued(&place), 1);
 }

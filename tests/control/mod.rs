@@ -1,5 +1,6 @@
 //! The control port end to end: a real listening socket in front of a real SQLite store.
 
+mod access;
 mod admin;
 mod auth;
 mod bad_input;

@@ -30,6 +30,8 @@ async fn while_the_store_is_away_callers_are_told_to_come_back_and_nothing_about
 #[tokio::test]
 async fn a_bad_item_is_named_even_while_the_store_is_away() {
     let port = Port::start().await;
+    // Who may call was asked before.
+    assert_eq!(port.get("/v1/jobs").await.status, StatusCode::OK);
     port.store.close().await;
     port.post("/v1/jobs", &json!([{"kind": "k"}])).await.problem(400, "invalid");
     let answers = port.post("/v1/jobs?partial=true", &json!([{"kind": "k"}])).await;

@@ -194,6 +194,31 @@ impl NewJob {
         }
     }
 
+    /// The same job as one of `tenant`'s, if there is one: so are its follow-ups.
+    ///
+    /// # Errors
+    /// When it names another tenant.
+    pub fn bound_to(mut self, tenant: Option<&Name>) -> Result<Self, InvalidEnvelope> {
+        let Some(own) = tenant else { return Ok(self) };
+        if self.tenant.as_ref().is_some_and(|named| named != own) {
+            return Err(InvalidEnvelope::new(
+                "/tenant",
+                "other_tenant",
+                format!("this token is bound to tenant {own}; leave `tenant` out"),
+            ));
+        }
+        // Follow-ups have their job's tenant, as the check saw to.
+        self.inherit(own);
+        Ok(self)
+    }
+
+    fn inherit(&mut self, tenant: &Name) {
+        self.tenant = Some(tenant.clone());
+        for next in [&mut self.extra.on_success, &mut self.extra.on_failure].into_iter().flatten() {
+            next.inherit(tenant);
+        }
+    }
+
     /// Reads and checks one envelope.
     ///
     /// # Errors

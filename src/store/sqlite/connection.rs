@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The schema this program knows; a file of a newer one is refused.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 const SCHEMA: [&str; 2] =
     [include_str!("../../../migrations/sqlite/0001_jobs.sql"), include_str!("../../../migrations/sqlite/0002_tokens.sql")];
 /// "WNDL": tells our files from other people's databases.

@@ -1,0 +1,98 @@
+//! Who calls: what they may do, and whose jobs they reach. A handler has the store through its caller and not otherwise.
+
+use super::{Problem, State, connection::Peer};
+use crate::{
+    job::{InvalidEnvelope, Limits, Name, NewJob, Scope, Token},
+    store::{Actor, Store, within::Within},
+};
+use axum::{extract::FromRequestParts, http::StatusCode, http::request::Parts};
+use std::sync::Arc;
+
+/// What a route asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub scope: Scope,
+    /// A caller that is bound to a tenant may call it too, and reaches what is its tenant's.
+    pub within_tenant: bool,
+}
+
+/// Cheap to clone: a handle.
+#[derive(Clone)]
+pub(super) struct Caller(Arc<Who>);
+
+struct Who {
+    /// For the audit.
+    name: String,
+    /// None: the operator, who may do everything.
+    token: Option<Token>,
+}
+
+impl Caller {
+    /// Whoever shows the configured token, or is a program of this machine where none is asked for: there is only the address to tell them apart.
+    pub fn operator(peer: Peer) -> Self {
+        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None }))
+    }
+
+    pub fn holding(token: Token) -> Self {
+        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token) }))
+    }
+
+    pub fn may(&self, scope: Scope) -> bool {
+        self.0.token.as_ref().is_none_or(|token| token.covers(scope))
+    }
+
+    /// # Errors
+    /// When this is not for this caller.
+    pub fn admitted_to(&self, access: Access) -> Result<(), Problem> {
+        if !self.may(access.scope) {
+            let sentence = format!("this token has not the scope `{}`; ask an operator for one that has", access.scope);
+            return Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", sentence));
+        }
+        if !access.within_tenant && self.tenant().is_some() {
+            return Err(not_of_one_tenant());
+        }
+        Ok(())
+    }
+
+    pub fn tenant(&self) -> Option<&Name> {
+        self.0.token.as_ref().and_then(|token| token.tenant.as_ref())
+    }
+
+    /// Who does an administrative act, for its audit row, with an id of its own.
+    pub fn actor(&self) -> Actor {
+        Actor::new(self.0.name.clone())
+    }
+
+    /// Reads and checks an envelope of this caller's.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check(&self, text: &[u8], limits: Limits) -> Result<NewJob, InvalidEnvelope> {
+        NewJob::check(text, limits)?.bound_to(self.tenant())
+    }
+
+    /// The jobs that this caller reaches.
+    pub fn jobs<'s>(&'s self, state: &'s State) -> Within<'s> {
+        Within::new(state.store(), self.tenant())
+    }
+
+    /// What belongs to no tenant.
+    ///
+    /// # Errors
+    /// When the caller is bound to one.
+    pub fn everything<'s>(&self, state: &'s State) -> Result<&'s dyn Store, Problem> {
+        if self.tenant().is_some() { Err(not_of_one_tenant()) } else { Ok(state.store()) }
+    }
+}
+
+fn not_of_one_tenant() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "bound_to_tenant", "this is not one tenant's affair, and this token is bound to one")
+}
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+        let unknown = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the daemon failed on this request; this is a bug");
+        parts.extensions.get().cloned().ok_or_else(|| unknown().because("a route without a door asks who calls"))
+    }
+}

@@ -1,0 +1,68 @@
+//! A store as one caller reaches it: the jobs of one tenant, or everybody's. What belongs to another tenant is answered as what does not exist
+//! (contract P12). A job's tenant never changes, so what was looked up here is still true when it is acted on.
+
+use super::{Actor, Cancelled, Enqueued, Error, Filter, Now, Page, Result, Store};
+use crate::job::{Job, JobId, Name, NewJob};
+
+#[derive(Clone, Copy)]
+pub struct Within<'s> {
+    store: &'s dyn Store,
+    tenant: Option<&'s Name>,
+}
+
+impl<'s> Within<'s> {
+    /// No `tenant`: everybody's.
+    #[must_use]
+    pub fn new(store: &'s dyn Store, tenant: Option<&'s Name>) -> Self {
+        Self { store, tenant }
+    }
+
+    /// As [`Store::enqueue`]; the jobs are the tenant's.
+    ///
+    /// # Errors
+    /// `Invalid` when one names another tenant.
+    pub async fn enqueue(&self, jobs: Vec<NewJob>, now: Now) -> Result<Vec<Enqueued>> {
+        let bound =
+            jobs.into_iter().enumerate().map(|(index, job)| job.bound_to(self.tenant).map_err(|error| Error::Invalid { index, error }));
+        self.store.enqueue(bound.collect::<Result<_>>()?, now).await
+    }
+
+    pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        Ok(self.store.get(id).await?.filter(|job| self.tenant.is_none() || job.tenant.as_ref() == self.tenant))
+    }
+
+    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
+        match self.tenant {
+            None => self.store.list(filter, cursor, limit).await,
+            Some(own) if filter.tenant.as_ref().is_some_and(|asked| asked != own) => Ok(Page { items: Vec::new(), next: None }),
+            Some(own) => self.store.list(&Filter { tenant: Some(own.clone()), ..filter.clone() }, cursor, limit).await,
+        }
+    }
+
+    pub async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {
+        self.reaches(id).await?;
+        self.store.cancel(id, reason, actor, now).await
+    }
+
+    pub async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.reaches(id).await?;
+        self.store.run_now(id, actor, now).await
+    }
+
+    pub async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.reaches(id).await?;
+        self.store.redrive(id, actor, now).await
+    }
+
+    pub async fn purge(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
+        self.reaches(id).await?;
+        self.store.purge(id, actor, now).await
+    }
+
+    async fn reaches(&self, id: JobId) -> Result<()> {
+        if self.tenant.is_some() && self.get(id).await?.is_none() {
+            return Err(Error::NotFound { what: format!("job {id}") });
+        }
+        Ok(())
+    }
+}

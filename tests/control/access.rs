@@ -1,0 +1,246 @@
+//! What a token lets its holder do: every route with every sort of token, two tenants that must not learn of each other, and what becomes of
+//! tokens that are made, end and are taken away.
+
+use super::*;
+use std::collections::BTreeSet;
+use windlass::{
+    control::{Access, Door, doors},
+    job::{Scope, State as JobState, Timestamp, Token, TokenRequest},
+    store::{Actor, Filter},
+};
+
+fn operator() -> Actor {
+    Actor::new("test")
+}
+
+impl Port {
+    /// A token, as its holder shows it.
+    async fn token(&self, scopes: impl IntoIterator<Item = Scope>, tenant: Option<&str>) -> String {
+        self.token_until(scopes, tenant, None).await
+    }
+
+    async fn token_until(&self, scopes: impl IntoIterator<Item = Scope>, tenant: Option<&str>, expires_at: Option<Timestamp>) -> String {
+        let request = TokenRequest { name: name("test"), scopes: scopes.into_iter().collect(), tenant: tenant.map(name), expires_at };
+        let mut chance = [0; 40];
+        chance[..16].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
+        chance.rotate_left(8);
+        let (text, token) = Token::make(request, chance, Timestamp(0), "test");
+        self.store.put_token(&token, &operator()).await.expect("it is kept");
+        text
+    }
+
+    async fn call(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        let request = self.request(method, path).header("content-type", "application/json").bearer_auth(token);
+        Answer::of(request.body(body.to_string())).await
+    }
+}
+
+/// A path of this door that names things which are nowhere, so that nothing happens.
+fn path_of(door: &Door) -> String {
+    door.path.replace("/v1/tokens/{id}", "/v1/tokens/0123456789abcdef").replace("{id}", &JobId::mint().to_string()).replace(['{', '}'], "")
+}
+
+/// What each scope lets one do, written down a second time: whoever changes the one must mean it.
+fn covered_by(scope: Scope) -> BTreeSet<Scope> {
+    use Scope::{Admin, Enqueue, Metrics, Operate, Read, ReadPayload};
+    match scope {
+        Enqueue => [Enqueue].into(),
+        Read => [Read].into(),
+        ReadPayload => [Read, ReadPayload].into(),
+        Operate => [Read, Operate].into(),
+        Admin => Scope::ALL.into(),
+        Metrics => [Metrics].into(),
+    }
+}
+
+#[tokio::test]
+async fn each_route_admits_whom_its_door_says_and_nobody_else() {
+    let port = Port::start().await;
+    let ended = port.token_until(Scope::ALL, None, Some(Timestamp(1))).await;
+    let live = port.token(Scope::ALL, None).await;
+    let forged = format!("{}{}", &live[..live.len() - 1], if live.ends_with('0') { '1' } else { '0' });
+    let revoked = port.token(Scope::ALL, None).await;
+    let id = revoked.split('_').nth(1).expect("an id").parse().expect("an id");
+    port.store.end_token(&id, Timestamp(2), &operator()).await.expect("it ends");
+    let mut holders = Vec::new();
+    for scope in Scope::ALL {
+        holders.push((scope, false, port.token([scope], None).await));
+        holders.push((scope, true, port.token([scope], Some("acme")).await));
+    }
+    let mut cells = 0;
+    for door in doors() {
+        let path = path_of(&door);
+        let what = format!("{} {}", door.method, door.path);
+        for shown in ["garbage", "windlass_0_0", &ended, &forged, &revoked] {
+            let answer = port.call(shown, door.method.clone(), &path, &json!({})).await;
+            answer.problem(401, "unauthorized");
+            cells += 1;
+        }
+        Answer::of(port.request(door.method.clone(), &path)).await.problem(401, "unauthorized");
+        for (scope, is_bound, token) in &holders {
+            let answer = port.call(token, door.method.clone(), &path, &json!({})).await;
+            let Access { scope: asked, within_tenant } = door.access;
+            match (covered_by(*scope).contains(&asked), *is_bound && !within_tenant) {
+                (false, _) => _ = answer.problem(403, "missing_scope"),
+                (true, true) => _ = answer.problem(403, "bound_to_tenant"),
+                (true, false) => assert!(![401, 403].contains(&answer.status.as_u16()), "{what} with {scope}: {answer:?}"),
+            }
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, doors().len() * (5 + 2 * Scope::ALL.len()));
+}
+
+#[tokio::test]
+async fn who_was_given_a_token_needs_it_from_then_on_and_so_does_everybody() {
+    let port = Port::start().await;
+    let made = port.post("/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let token = made.json()["token"].as_str().expect("the token").to_owned();
+    assert!(made.json().get("digest").is_none() && made.json()["is_live"] == true, "{made:?}");
+    port.get("/v1/jobs").await.problem(401, "unauthorized");
+    let list = port.call(&token, Method::GET, "/v1/tokens", &json!(null)).await;
+    assert_eq!((list.json().as_array().expect("a list").len(), list.text.contains(&token)), (1, false));
+    let other =
+        port.call(&token, Method::POST, "/v1/tokens", &json!({"name": "reader", "scopes": ["read"], "tenant": "acme"})).await.json();
+    let reader = other["token"].as_str().expect("the token");
+    assert_eq!(port.call(reader, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
+    let path = format!("/v1/tokens/{}", other["id"].as_str().expect("an id"));
+    assert_eq!(port.call(&token, Method::DELETE, &path, &json!(null)).await.status, StatusCode::NO_CONTENT);
+    port.call(reader, Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    port.call(&token, Method::DELETE, "/v1/tokens/0123456789abcdef", &json!(null)).await.problem(404, "not_found");
+    for (body, pointer) in [
+        (json!({"name": "x", "scopes": []}), "#/scopes"),
+        (json!({"name": "x", "scopes": ["read"], "expires_at": "2001-01-01T00:00:00Z"}), "#/expires_at"),
+    ] {
+        let problem = port.call(&token, Method::POST, "/v1/tokens", &body).await.problem(400, "invalid");
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_see_payloads_sees_none() {
+    let port = Port::start().await;
+    let secret = "tell-nobody";
+    let next = json!({"kind": "next", "payload": {"s": secret}});
+    let envelope = json!({"kind": "work", "payload": {"s": secret}, "meta": {"s": secret}, "on_success": next, "on_failure": next});
+    let id = port.enqueue(1, &envelope).await[0];
+    let (blind, seeing) = (port.token([Scope::Operate], None).await, port.token([Scope::ReadPayload], None).await);
+    for path in [format!("/v1/jobs/{id}"), "/v1/jobs".to_owned()] {
+        let answer = port.call(&blind, Method::GET, &path, &json!(null)).await;
+        assert_eq!((answer.status, answer.text.contains(secret)), (StatusCode::OK, false), "{answer:?}");
+    }
+    let shown = port.call(&blind, Method::GET, &format!("/v1/jobs/{id}"), &json!(null)).await.json();
+    assert!(shown["hidden"].as_array().is_some_and(|hidden| hidden.contains(&json!("payload"))), "{shown}");
+    let shown = port.call(&seeing, Method::GET, &format!("/v1/jobs/{id}"), &json!(null)).await.json();
+    assert_eq!((&shown["payload"]["s"], shown.get("hidden")), (&json!(secret), None));
+}
+
+/// Answers without what is new in each: ids, instants.
+fn plain(answer: &Answer, ids: &[JobId]) -> (u16, String) {
+    let mut text = answer.text.clone();
+    for id in ids {
+        text = text.replace(&id.to_string(), "ID");
+    }
+    let instance = text.find("urn:uuid:").map(|at| text[at..at + 45].to_owned());
+    (answer.status.as_u16(), instance.map_or(text.clone(), |instance| text.replace(&instance, "URN")))
+}
+
+#[tokio::test]
+async fn one_tenant_learns_and_changes_nothing_of_another() {
+    let port = Port::start().await;
+    let everything = [Scope::Admin];
+    let (a, b) = (port.token(everything, Some("a")).await, port.token(everything, Some("b")).await);
+    let job =
+        |state: &str| json!({"kind": "work", "payload": state, "tags": ["t"], "delay_ms": if state == "scheduled" { 600_000 } else { 0 }});
+    let mut of_b = Vec::new();
+    for state in ["queued", "scheduled", "dead"] {
+        let queue = format!("of_{state}");
+        let mut envelope = job(state);
+        envelope["queue"] = json!(queue);
+        let made = port.call(&b, Method::POST, "/v1/jobs", &envelope).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        of_b.push(id_of(&made.json()));
+    }
+    for leased in port.lease("of_dead", "work", 1).await {
+        let error = JobError::new(ErrorClass::Permanent, "bad", "no");
+        let end = Settlement::new(leased.lease, Transition::Dead { reason: "rejected", error }, leased.lease.granted_at);
+        port.store.settle(vec![end], None).await.expect("it is dead");
+    }
+    let before = port.everything().await;
+    for id in &of_b {
+        let nobodys = JobId::mint();
+        for (method, path) in [
+            (Method::GET, "/v1/jobs/ID"),
+            (Method::POST, "/v1/jobs/ID/cancel"),
+            (Method::POST, "/v1/jobs/ID/retry"),
+            (Method::GET, "/v1/dead/ID"),
+            (Method::DELETE, "/v1/dead/ID"),
+            (Method::POST, "/v1/dead/ID/redrive"),
+        ] {
+            let foreign = port.call(&a, method.clone(), &path.replace("ID", &id.to_string()), &json!({})).await;
+            let missing = port.call(&a, method.clone(), &path.replace("ID", &nobodys.to_string()), &json!({})).await;
+            assert_eq!(plain(&foreign, &[*id]), plain(&missing, &[nobodys]), "{method} {path}");
+            foreign.problem(404, "not_found");
+        }
+    }
+    for query in ["", "?tenant=b", "?tag=t", "?kind=work", "?state=queued", "?queue=of_queued"] {
+        for list in ["/v1/jobs", "/v1/dead"].iter().filter(|list| **list == "/v1/jobs" || !query.contains("state")) {
+            let answer = port.call(&a, Method::GET, &format!("{list}{query}"), &json!(null)).await;
+            assert_eq!(answer.json(), json!({"items": [], "next": null}), "{list}{query}");
+        }
+    }
+    let all = port.call(&a, Method::POST, "/v1/dead/redrive", &json!({"all": true})).await.json();
+    let theirs = port.call(&a, Method::POST, "/v1/dead/redrive", &json!({"tenant": "b"})).await.json();
+    assert_eq!((&all["redriven"], &theirs["redriven"]), (&json!(0), &json!(0)));
+    // What names another tenant is refused whole, wherever it stands.
+    let foreign = json!({"kind": "work", "payload": 1, "tenant": "b"});
+    let own = json!({"kind": "work", "payload": 1});
+    port.call(&a, Method::POST, "/v1/jobs", &foreign).await.problem(403, "invalid");
+    port.call(&a, Method::POST, "/v1/jobs", &json!([own, foreign])).await.problem(403, "invalid");
+    let lines = format!("{own}\n{foreign}\n");
+    let sent = port.request(Method::POST, "/v1/jobs").header("content-type", "application/x-ndjson").bearer_auth(&a).body(lines);
+    Answer::of(sent).await.problem(403, "invalid");
+    let each = port.call(&a, Method::POST, "/v1/jobs?partial=true", &json!([foreign])).await.json();
+    assert_eq!(each[0]["error"]["code"], "other_tenant");
+    assert_eq!(port.everything().await, before, "nothing changed and nothing came in");
+    // A parent of another tenant's reads as one that is missing.
+    let child = json!({"kind": "work", "payload": 1, "after": [of_b[0]]});
+    let orphan = json!({"kind": "work", "payload": 1, "after": [JobId::mint()]});
+    let answers = [port.call(&a, Method::POST, "/v1/jobs", &child).await, port.call(&a, Method::POST, "/v1/jobs", &orphan).await];
+    let states = answers.each_ref().map(|answer| (answer.status, answer.json()["status"].clone()));
+    assert_eq!(states[0], states[1]);
+}
+
+impl Port {
+    /// Every job as the operator sees it.
+    async fn everything(&self) -> Vec<(JobId, JobState, Option<Name>)> {
+        let page = self.store.list(&Filter::default(), None, 1000).await.expect("a page");
+        page.items.into_iter().map(|job| (job.id, job.state, job.tenant)).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_a_bound_caller_brings_is_its_tenants_with_all_that_follows() {
+    let port = Port::start().await;
+    let token = port.token([Scope::Enqueue, Scope::ReadPayload], Some("acme")).await;
+    let next = json!({"kind": "next", "payload": 1, "on_success": {"kind": "last", "payload": 1}});
+    let made = port.call(&token, Method::POST, "/v1/jobs", &json!({"kind": "work", "payload": 1, "on_success": next})).await;
+    let id = id_of(&made.json());
+    let job = port.call(&token, Method::GET, &format!("/v1/jobs/{id}"), &json!(null)).await.json();
+    let tenants = ["/tenant", "/on_success/tenant", "/on_success/extra/on_success/tenant"].map(|at| job.pointer(at).cloned());
+    assert_eq!(tenants, [(); 3].map(|()| Some(json!("acme"))), "{job}");
+    let named = port.call(&token, Method::POST, "/v1/jobs", &json!({"kind": "work", "payload": 1, "tenant": "acme"})).await;
+    assert_eq!(named.status, StatusCode::CREATED, "its own name may be said");
+}
+
+#[tokio::test]
+async fn tokens_that_are_known_outlast_the_store() {
+    let port = Port::start().await;
+    let token = port.token([Scope::Enqueue], None).await;
+    assert_eq!(port.call(&token, Method::POST, "/v1/jobs", &json!([])).await.status, StatusCode::OK);
+    port.store.close().await;
+    port.call(&token, Method::POST, "/v1/jobs", &json!({"kind": "work", "payload": 1})).await.problem(503, "store_unavailable");
+    port.call(&token, Method::GET, "/v1/jobs", &json!(null)).await.problem(403, "missing_scope");
+    port.get("/v1/jobs").await.problem(401, "unauthorized");
+}
