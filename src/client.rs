@@ -5,10 +5,10 @@
 use crate::{
     control::wire::{
         Because, CancelAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PreviewAnswer, ProblemDocument,
-        ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped,
+        ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped, TokenAnswer, TokenMade,
     },
     job::{
-        Envelope, Job, JobId, Json, Name, Timestamp,
+        Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         schedule::{Occurrence, Schedule},
     },
     store::{Enqueued, Filter, QueueStatus},
@@ -289,6 +289,26 @@ impl Client {
     /// See [`Error`].
     pub async fn put_schedule(&self, schedule: &Schedule) -> Result<ScheduleAnswer> {
         self.json(Method::PUT, &format!("v1/schedules/{}", member(&schedule.name)), Sent::json(schedule)).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tokens(&self) -> Result<Vec<TokenAnswer>> {
+        self.json(Method::GET, "v1/tokens", Sent::Nothing).await
+    }
+
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade> {
+        self.json(Method::POST, "v1/tokens", Sent::json(request)).await
+    }
+
+    /// From `at` on it is worth nothing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn end_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {
+        self.call(Method::DELETE, &format!("v1/tokens/{id}?at={}", member(&at.to_string())), Sent::Nothing).await.map(drop)
     }
 
     /// # Errors

@@ -7,10 +7,10 @@ use crate::{
     config::{self, Config, show::url_without_secrets},
     control::wire::{
         CancelAnswer, ItemError, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, RedrivenItem, Retried,
-        RetryAnswer, ScheduleAnswer,
+        RetryAnswer, ScheduleAnswer, TokenAnswer, TokenMade,
     },
     job::{
-        Envelope, Job, JobId, Limits, Name, NewJob, State, Timestamp,
+        Envelope, Job, JobId, Limits, Name, NewJob, State, Timestamp, Token, TokenId, TokenRequest,
         schedule::{Occurrence, ScheduleState},
     },
     secret,
@@ -95,6 +95,11 @@ async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>
     let client = Client::new(&format!("http://{}", reachable(address)), token.as_ref())?;
     match (named, tokio::time::timeout(PROBE_DEADLINE, client.ready()).await) {
         (_, Ok(Ok(_))) => Ok(Some(client)),
+        // It is there, and says who may ask it what.
+        (_, Ok(Err(error))) if error.code() == Some("missing_scope") => Ok(Some(client)),
+        (_, Ok(Err(error))) if error.code() == Some("unauthorized") => Err(Exit::Configuration.because(format!(
+            "the daemon at {address} asks for a token: put one into WINDLASS__CONTROL__TOKEN, or its file's name into control.token_file"
+        ))),
         (Some(_), Ok(Err(error))) => Err(error.into()),
         (Some(address), Err(_)) => Err(Exit::TryAgain.because(format!("the daemon at {address} does not answer; is it stopped?"))),
         (None, _) => Ok(None),
@@ -269,6 +274,46 @@ impl Door {
                 store.resume(queue, &actor(), None).await?;
                 Ok(PauseAnswer { name: queue.clone(), paused: None })
             }
+        }
+    }
+
+    /// The clock by which tokens end.
+    pub async fn now(&self) -> anyhow::Result<Timestamp> {
+        match &self.way {
+            Way::Port(_) => Ok(crate::clock::Clock::System.now()),
+            Way::Store(store) => Ok(store.now().await?),
+        }
+    }
+
+    pub async fn tokens(&self) -> anyhow::Result<Vec<TokenAnswer>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.tokens().await?),
+            Way::Store(store) => {
+                let (mut tokens, now) = (store.tokens().await?, store.now().await?);
+                tokens.sort_by_key(|token| token.created_at);
+                Ok(tokens.into_iter().map(|token| TokenAnswer::of(token, now)).collect())
+            }
+        }
+    }
+
+    pub async fn create_token(&self, request: TokenRequest) -> anyhow::Result<TokenMade> {
+        match &self.way {
+            Way::Port(client) => Ok(client.create_token(&request).await?),
+            Way::Store(store) => {
+                let (now, actor) = (store.now().await?, actor());
+                request.check(now).map_err(|error| Exit::Data.because(error.message))?;
+                let (text, token) = Token::make(request, secret::chance()?, now, &actor.name);
+                store.put_token(&token, &actor).await?;
+                Ok(TokenMade { token: text, kept: TokenAnswer::of(token, now) })
+            }
+        }
+    }
+
+    /// From `at` on it is worth nothing.
+    pub async fn end_token(&self, id: &TokenId, at: Timestamp) -> anyhow::Result<()> {
+        match &self.way {
+            Way::Port(client) => Ok(client.end_token(id, at).await?),
+            Way::Store(store) => Ok(store.end_token(id, at, &actor()).await?),
         }
     }
 

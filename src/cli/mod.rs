@@ -16,6 +16,7 @@ mod queues;
 mod run;
 mod sandbox;
 mod schedules;
+mod token;
 mod transfer;
 
 use crate::config::Sources;
@@ -69,6 +70,9 @@ enum Command {
     /// Look at recurring rules, hold them back, run one now
     #[command(subcommand)]
     Schedules(schedules::Command),
+    /// Make tokens for the control port, look at them, end them
+    #[command(subcommand)]
+    Token(token::Command),
     /// Check the configuration and show what is in force
     Check(check::Args),
     /// Bring a Postgres database to this version
@@ -108,6 +112,7 @@ impl Command {
             Self::Dead(command) => dead::run(place, command),
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),
+            Self::Token(command) => token::run(place, command),
             Self::Check(args) => check::run(place, &args),
             Self::Migrate(args) => migrate::run(place, &args),
             Self::Bench(args) => measure(place, &args),

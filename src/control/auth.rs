@@ -82,9 +82,9 @@ async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Op
             match state.tokens().are_there(state.store(), patience, &state.clock).await {
                 // Once anybody was given a token, everybody needs one.
                 Ok(true) => Err(unauthorized()),
-                Ok(false) => Ok(Caller::operator(peer)),
+                Ok(false) => Ok(Caller::this_machine(peer)),
                 // A probe of a daemon whose store never answered must be told just that.
-                Err(_) if access.scope == Scope::Metrics => Ok(Caller::operator(peer)),
+                Err(_) if access.scope == Scope::Metrics => Ok(Caller::this_machine(peer)),
                 Err(problem) => Err(problem),
             }
         }

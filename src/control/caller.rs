@@ -25,16 +25,27 @@ struct Who {
     name: String,
     /// None: the operator, who may do everything.
     token: Option<Token>,
+    /// It showed nothing, because nobody has anything to show.
+    is_this_machine: bool,
 }
 
 impl Caller {
-    /// Whoever shows the configured token, or is a program of this machine where none is asked for: there is only the address to tell them apart.
+    /// Whoever shows the configured token: there is only the address to tell them apart.
     pub fn operator(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None, is_this_machine: false }))
+    }
+
+    /// A program of this machine, where no token is asked for.
+    pub fn this_machine(peer: Peer) -> Self {
+        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None, is_this_machine: true }))
+    }
+
+    pub fn is_this_machine(&self) -> bool {
+        self.0.is_this_machine
     }
 
     pub fn holding(token: Token) -> Self {
-        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token) }))
+        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token), is_this_machine: false }))
     }
 
     pub fn may(&self, scope: Scope) -> bool {

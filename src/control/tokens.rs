@@ -4,12 +4,12 @@
 use super::{
     Problem, State, body,
     caller::Caller,
-    extract::Member,
+    extract::{Asked, Member},
     wire::{ItemError, TokenAnswer, TokenMade},
 };
 use crate::{
     clock::Clock,
-    job::{ShownToken, Timestamp, Token, TokenId, TokenRequest},
+    job::{Scope, ShownToken, Timestamp, Token, TokenId, TokenRequest},
     store::Store,
 };
 use axum::{
@@ -18,6 +18,7 @@ use axum::{
     extract,
     http::{HeaderMap, StatusCode},
 };
+use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
@@ -126,6 +127,11 @@ pub(super) async fn create(
     let request: TokenRequest = body::json(&state, &headers, sent).await?;
     let now = state.clock.now();
     request.check(now).map_err(|error| ItemError::new(&error.pointer, error.code, error.message))?;
+    if caller.is_this_machine() && !(request.scopes.contains(&Scope::Admin) && request.tenant.is_none()) {
+        let sentence =
+            "the first token must have the scope `admin` and no tenant: from then on every call needs a token, and others are made with it";
+        return Err(Problem::new(StatusCode::CONFLICT, "not_allowed", sentence));
+    }
     let actor = caller.actor();
     let (text, token) = Token::make(request, chance()?, now, &actor.name);
     store.put_token(&token, &actor).await?;
@@ -133,14 +139,21 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(TokenMade { token: text, kept: TokenAnswer::of(token, now) })))
 }
 
-/// `DELETE /v1/tokens/{id}`: from now on it is worth nothing.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ending {
+    at: Option<Timestamp>,
+}
+
+/// `DELETE /v1/tokens/{id}?at=`: from then on, or from now on, it is worth nothing.
 pub(super) async fn revoke(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Member(id): Member,
+    Asked(ending): Asked<Ending>,
 ) -> Result<StatusCode, Problem> {
     let id: TokenId = id.parse().map_err(|_| Problem::bad_request("bad_id", "a token's id is sixteen of 0-9 a-f"))?;
-    caller.everything(&state)?.end_token(&id, state.clock.now(), &caller.actor()).await?;
+    caller.everything(&state)?.end_token(&id, ending.at.unwrap_or_else(|| state.clock.now()), &caller.actor()).await?;
     state.tokens().forget();
     Ok(StatusCode::NO_CONTENT)
 }

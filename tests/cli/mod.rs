@@ -7,3 +7,4 @@ mod demo;
 mod private;
 mod program;
 mod running;
+mod token;

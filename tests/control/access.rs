@@ -94,6 +94,10 @@ async fn each_route_admits_whom_its_door_says_and_nobody_else() {
 #[tokio::test]
 async fn who_was_given_a_token_needs_it_from_then_on_and_so_does_everybody() {
     let port = Port::start().await;
+    for bad in [json!({"name": "ci", "scopes": ["enqueue"]}), json!({"name": "ci", "scopes": ["admin"], "tenant": "acme"})] {
+        // Nobody could make another.
+        port.post("/v1/tokens", &bad).await.problem(409, "not_allowed");
+    }
     let made = port.post("/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     let token = made.json()["token"].as_str().expect("the token").to_owned();
