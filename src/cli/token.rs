@@ -11,7 +11,8 @@ use crate::{
 };
 use std::time::Duration;
 
-const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -66,7 +67,7 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             let now = door.now().await?;
             let request = TokenRequest { name: old.name, scopes: old.scopes, tenant: old.tenant, expires_at: end(now, days) };
             let made = door.create_token(request).await?;
-            door.end_token(&id, now.plus(Duration::from_hours(1) * overlap_hours)).await?;
+            door.end_token(&id, now.plus(HOUR * overlap_hours)).await?;
             Ok(format.show(&made, shown_once)?)
         }),
         Command::Revoke { id } => door::with(place, async |door| {
