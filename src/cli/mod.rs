@@ -10,6 +10,7 @@ mod enqueue;
 pub mod exit;
 mod jobs;
 mod lines;
+mod manual;
 mod migrate;
 mod output;
 mod queues;
@@ -83,6 +84,10 @@ enum Command {
     Export(transfer::Export),
     /// Take in what `export` wrote
     Import(transfer::Import),
+    /// Print what a shell needs to complete this command line
+    Completions(manual::Completions),
+    /// Print the manual page
+    Man(manual::Man),
 }
 
 /// The whole program: reads the command line, runs the command, and turns its end into an exit code.
@@ -118,6 +123,8 @@ impl Command {
             Self::Bench(args) => measure(place, &args),
             Self::Export(args) => transfer::export(place, &args),
             Self::Import(args) => transfer::import(place, &args),
+            Self::Completions(args) => manual::completions(&args),
+            Self::Man(args) => manual::man(&args),
         }
     }
 }
