@@ -6,6 +6,8 @@ use super::{
     Config, Problem, State,
     caller::{Access, Caller},
     connection::Peer,
+    crowd::counted,
+    quota::Standing,
 };
 use crate::job::{Scope, ShownToken};
 use axum::{
@@ -52,36 +54,74 @@ fn authority_form(ip: std::net::IpAddr) -> String {
 
 /// Stands before every guarded route, of which it knows what it asks.
 pub(super) async fn admit(extract::State((state, access)): extract::State<(State, Access)>, mut request: Request, next: Next) -> Response {
-    let caller = match recognised(&state, access, request.headers(), request.extensions().get().copied()).await {
-        Ok(caller) => caller,
-        Err(problem) => return problem.into_response(),
+    let peer = request.extensions().get::<Peer>().copied();
+    let admitted = match peer {
+        Some(peer) => admitted(&state, access, request.headers(), peer).await,
+        None => Err(unauthorized()),
     };
-    if let Err(problem) = caller.admitted_to(access) {
-        return problem.into_response();
+    match admitted {
+        Ok((caller, standing)) => {
+            request.extensions_mut().insert(caller);
+            let mut response = next.run(request).await;
+            if let Some(standing) = standing {
+                standing.tell(TOKEN, response.headers_mut());
+            }
+            response
+        }
+        Err(problem) => problem.into_response(),
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
 }
 
-async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Problem> {
-    let (in_force, peer) = (state.in_force(), peer.ok_or_else(unauthorized)?);
+/// The bounds on calls, as headers and refusals name them.
+const TOKEN: &str = "token";
+const ADDRESS: &str = "address";
+const FAILURES: &str = "failures";
+
+async fn admitted(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<(Caller, Option<Standing>), Problem> {
+    let (config, now) = (&state.in_force().config, state.clock.now());
+    let per_address = counted(peer.0.ip()).and_then(|address| state.quotas.addresses.spend(address, config.calls_per_address, now));
+    if let Some(standing) = per_address.filter(|standing| standing.is_over) {
+        return Err(standing.refusal(ADDRESS));
+    }
+    let caller = recognised(state, access, headers, peer).await?;
+    let standing = caller.token().and_then(|token| state.quotas.tokens.spend(token.id.clone(), config.calls_per_token, now));
+    if let Some(standing) = standing.filter(|standing| standing.is_over) {
+        return Err(standing.refusal(TOKEN));
+    }
+    caller.admitted_to(access)?;
+    Ok((caller, standing))
+}
+
+/// Lets nobody in, and not too often. Who shows a good token is not held up by others of its address who do not.
+fn failed(state: &State, peer: Peer) -> Problem {
+    let most = state.in_force().config.failures_per_address;
+    match state.quotas.failures.spend(peer.0.ip().to_canonical(), most, state.clock.now()) {
+        Some(standing) if standing.is_over => standing.refusal(FAILURES),
+        _ => unauthorized(),
+    }
+}
+
+async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
+    let (in_force, failed) = (state.in_force(), || failed(state, peer));
     let (gate, patience) = (&in_force.gate, in_force.config.health_deadline());
     match headers.get(header::AUTHORIZATION) {
         Some(shown) => {
-            let shown = bearer(shown).ok_or_else(unauthorized)?;
+            let shown = bearer(shown).ok_or_else(failed)?;
             if gate.is_token(shown) {
                 return Ok(Caller::operator(peer));
             }
-            let shown = ShownToken::parse(shown).ok_or_else(unauthorized)?;
-            let found = state.tokens().find(&shown, state.store(), patience, &state.clock).await?;
-            found.map(Caller::holding).ok_or_else(unauthorized)
+            let shown = ShownToken::parse(shown).ok_or_else(failed)?;
+            match state.tokens().find(&shown, state.store(), patience, &state.clock).await? {
+                Some(token) => Ok(Caller::holding(token)),
+                None => Err(failed()),
+            }
         }
-        None if gate.token.is_some() => Err(unauthorized()),
+        None if gate.token.is_some() => Err(failed()),
         None => {
             gate.takes_for_this_machine(headers)?;
             match state.tokens().are_there(state.store(), patience, &state.clock).await {
                 // Once anybody was given a token, everybody needs one.
-                Ok(true) => Err(unauthorized()),
+                Ok(true) => Err(failed()),
                 Ok(false) => Ok(Caller::this_machine(peer)),
                 // A probe of a daemon whose store never answered must be told just that.
                 Err(_) if access.scope == Scope::Metrics => Ok(Caller::this_machine(peer)),

@@ -65,6 +65,10 @@ impl Caller {
         Ok(())
     }
 
+    pub fn token(&self) -> Option<&Token> {
+        self.0.token.as_ref()
+    }
+
     pub fn tenant(&self) -> Option<&Name> {
         self.0.token.as_ref().and_then(|token| token.tenant.as_ref())
     }

@@ -22,6 +22,12 @@ pub struct Config {
     /// Names, besides this machine's own, under which a port without token may be called: a web page that points its own
     /// name at 127.0.0.1 is not among them.
     pub allowed_hosts: Vec<String>,
+    /// Calls a second that one token which was made may make, a second's worth at once; 0 is no bound.
+    pub calls_per_token: u32,
+    /// The same of one address of another machine, whatever it shows.
+    pub calls_per_address: u32,
+    /// Calls a second of one address that show nothing which lets anybody in; more are told to wait. Nobody guesses 256 bits, but some try.
+    pub failures_per_address: u32,
     /// When there are so many, a new client takes the place of the one that has waited longest without asking for anything;
     /// while all are being answered, it waits in the kernel's backlog.
     pub max_connections: usize,
@@ -70,6 +76,11 @@ impl Default for Config {
             token: None,
             token_file: None,
             allowed_hosts: Vec::new(),
+            // A producer that has more brings several jobs a call.
+            calls_per_token: 1000,
+            // A whole office, or a proxy that is not on this machine.
+            calls_per_address: 10_000,
+            failures_per_address: 10,
             max_connections: 1024,
             // A whole office behind one address stays below; four strangers together do not fill the port.
             max_connections_per_peer: 256,
@@ -149,6 +160,9 @@ impl Config {
             if (least..=most).contains(&value) { Ok(()) } else { Err(format!("control.{name} = {value} must be {least} to {most}")) }
         };
         let bytes = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        whole("calls_per_token", self.calls_per_token.into(), 0, 1_000_000)?;
+        whole("calls_per_address", self.calls_per_address.into(), 0, 1_000_000)?;
+        whole("failures_per_address", self.failures_per_address.into(), 0, 1_000_000)?;
         whole("max_connections", bytes(self.max_connections), 1, 65_536)?;
         whole("max_connections_per_peer", bytes(self.max_connections_per_peer), 1, 65_536)?;
         whole("max_payload_bytes", bytes(self.max_payload_bytes), 1, bytes(Limits::PAYLOAD_HARD))?;

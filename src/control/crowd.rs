@@ -143,7 +143,7 @@ impl Crowd {
 
 /// What a peer is counted as. Loopback may be a proxy with everybody behind it, and is not counted; of IPv6 a whole /64 is one
 /// peer, because whoever has one address there has all of them.
-fn counted(ip: IpAddr) -> Option<IpAddr> {
+pub(super) fn counted(ip: IpAddr) -> Option<IpAddr> {
     match ip.to_canonical() {
         ip if ip.is_loopback() => None,
         IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()),

@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// of waiting keeps a thousand clients from being the next outage.
 const RETRY_AFTER_SECS: u32 = 1;
 
+/// As draft-ietf-httpapi-ratelimit-headers names it.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
 /// A refusal on its way out.
 #[derive(Debug)]
 pub struct Problem {
@@ -20,6 +23,8 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     errors: Vec<ItemError>,
+    /// The bound that was overrun.
+    quota: Option<&'static str>,
     retry_after_secs: Option<u32>,
     /// For the log only.
     inside: Option<String>,
@@ -35,7 +40,7 @@ pub(super) struct Inside {
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after_secs: None, inside: None, closes: false }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), quota: None, retry_after_secs: None, inside: None, closes: false }
     }
 
     pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
@@ -64,6 +69,13 @@ impl Problem {
 
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self { retry_after_secs: Some(RETRY_AFTER_SECS), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// The bound `policy` was overrun; later it is not.
+    #[must_use]
+    pub(super) fn over_quota(mut self, policy: &'static str, retry_after_secs: u32) -> Self {
+        (self.quota, self.retry_after_secs) = (Some(policy), Some(retry_after_secs));
+        self
     }
 
     /// Keeps `story` for the log; the caller sees only the id under which it stands there.
@@ -188,13 +200,14 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let instance = self.status.is_server_error().then(Uuid::now_v7);
         let document = ProblemDocument {
-            r#type: "about:blank".into(),
+            r#type: if self.quota.is_some() { QUOTA_EXCEEDED } else { "about:blank" }.into(),
             title: self.status.canonical_reason().unwrap_or("Error").into(),
             status: self.status.as_u16(),
             code: self.code.into(),
             detail: self.detail,
             instance: instance.map(|id| format!("urn:uuid:{id}")),
             errors: self.errors,
+            violated_policies: self.quota.into_iter().map(Into::into).collect(),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();

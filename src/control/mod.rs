@@ -24,6 +24,7 @@ mod metrics;
 mod ndjson;
 mod observe;
 mod queues;
+mod quota;
 mod schedules;
 mod state;
 mod tokens;

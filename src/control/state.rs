@@ -5,11 +5,12 @@ use super::{
     auth::Gate,
     hooks,
     memory::{Budget, HookBudget},
+    quota::Quota,
     tokens::Tokens,
 };
 use crate::{
     clock::Clock,
-    job::{Name, NewJob, Settings},
+    job::{Name, NewJob, Settings, TokenId},
     secret, signatures,
     store::Store,
     telemetry::Metrics,
@@ -17,6 +18,7 @@ use crate::{
 use secrecy::ExposeSecret as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +34,7 @@ pub struct State(Arc<Shared>);
 pub struct Shared {
     store: Arc<dyn Store>,
     tokens: Tokens,
+    pub(super) quotas: Quotas,
     pub metrics: Metrics,
     pub clock: Clock,
     pub(super) started: Instant,
@@ -44,6 +47,14 @@ pub struct Shared {
     stalled: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     in_force: RwLock<Arc<InForce>>,
     labels: RwLock<Arc<Labels>>,
+}
+
+#[derive(Default)]
+pub(super) struct Quotas {
+    pub tokens: Quota<TokenId>,
+    pub addresses: Quota<IpAddr>,
+    /// Calls of an address that showed nothing that lets anybody in.
+    pub failures: Quota<IpAddr>,
 }
 
 /// Settings as of the last start or reload. A request keeps the ones it began with.
@@ -72,6 +83,7 @@ impl State {
         Ok(Self(Arc::new(Shared {
             store,
             tokens: Tokens::default(),
+            quotas: Quotas::default(),
             metrics,
             clock,
             started: Instant::now(),

@@ -21,6 +21,9 @@ pub struct ProblemDocument {
     pub instance: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ItemError>,
+    /// Bounds on calls that were overrun, as the `RateLimit-Policy` header names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "violated-policies")]
+    pub violated_policies: Vec<String>,
 }
 
 /// One thing that is wrong with the input.

@@ -55,7 +55,7 @@ fn covered_by(scope: Scope) -> BTreeSet<Scope> {
 
 #[tokio::test]
 async fn each_route_admits_whom_its_door_says_and_nobody_else() {
-    let port = Port::start().await;
+    let port = Port::with(Config { failures_per_address: 0, calls_per_token: 0, ..Config::default() }).await;
     let ended = port.token_until(Scope::ALL, None, Some(Timestamp(1))).await;
     let live = port.token(Scope::ALL, None).await;
     let forged = format!("{}{}", &live[..live.len() - 1], if live.ends_with('0') { '1' } else { '0' });
@@ -247,4 +247,50 @@ async fn tokens_that_are_known_outlast_the_store() {
     port.call(&token, Method::POST, "/v1/jobs", &json!({"kind": "work", "payload": 1})).await.problem(503, "store_unavailable");
     port.call(&token, Method::GET, "/v1/jobs", &json!(null)).await.problem(403, "missing_scope");
     port.get("/v1/jobs").await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn token_that_calls_too_often_is_told_to_wait_and_others_go_on() {
+    let port = Port::hooked(
+        Config { calls_per_token: 3, ..Config::default() },
+        &signatures::Config::default(),
+        Clock::manual(Timestamp::from_secs(1_900_000_000)),
+    )
+    .await;
+    let (busy, other) = (port.token([Scope::Read], None).await, port.token([Scope::Read], None).await);
+    for left in ["2", "1", "0"] {
+        let answer = port.call(&busy, Method::GET, "/v1/jobs", &json!(null)).await;
+        assert_eq!((answer.status, answer.header("x-rate-limit-remaining")), (StatusCode::OK, left));
+        assert_eq!(answer.header("ratelimit-policy"), "\"token\";q=3;w=1");
+    }
+    let refused = port.call(&busy, Method::GET, "/v1/jobs", &json!(null)).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "1"));
+    let problem = refused.json();
+    assert_eq!((&problem["code"], &problem["violated-policies"]), (&json!("too_many_calls"), &json!(["token"])));
+    assert!(problem["type"].as_str().is_some_and(|text| text.ends_with("#quota-exceeded")), "{problem}");
+    assert_eq!(port.call(&other, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
+    port.state.clock.advance(Duration::from_secs(1));
+    assert_eq!(port.call(&busy, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn address_that_shows_nothing_good_is_told_to_wait_and_good_tokens_are_let_in() {
+    let port = Port::hooked(
+        Config { failures_per_address: 5, ..Config::default() },
+        &signatures::Config::default(),
+        Clock::manual(Timestamp::from_secs(1_900_000_000)),
+    )
+    .await;
+    let good = port.token([Scope::Read], None).await;
+    for _ in 0..5 {
+        port.call("garbage", Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    }
+    for shown in ["garbage", &format!("{}f", &good[..good.len() - 1]), &format!("{}0", &good[..good.len() - 1])]
+        .iter()
+        .filter(|shown| **shown != good)
+    {
+        let refused = port.call(shown, Method::GET, "/v1/jobs", &json!(null)).await;
+        assert_eq!((refused.status.as_u16(), &refused.json()["violated-policies"]), (429, &json!(["failures"])));
+    }
+    assert_eq!(port.call(&good, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
 }

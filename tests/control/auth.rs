@@ -13,7 +13,7 @@ fn guarded() -> impl Iterator<Item = (Method, String, Access)> {
 }
 
 fn with_token() -> Config {
-    Config { token: Some(SecretString::from(TOKEN)), ..Config::default() }
+    Config { token: Some(SecretString::from(TOKEN)), failures_per_address: 0, ..Config::default() }
 }
 
 #[tokio::test]
