@@ -27,6 +27,8 @@ use url::Url;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longer than the port's own deadline, so that its word arrives.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
+/// As the port has it.
+const MOST_WAIT: Duration = Duration::from_secs(30);
 /// The port bounds a stream by silence, and by an hour.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(3660);
 /// A page of a thousand summaries is a megabyte, the largest job some tens.
@@ -172,6 +174,15 @@ impl Client {
         found(self.safely(Method::GET, &format!("v1/jobs/{id}"), Sent::Nothing).await)
     }
 
+    /// The job once it is final, or as it stands after `patience`; the port waits at most half a minute a call.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_when_final(&self, id: JobId, patience: Duration) -> Result<Option<Job>> {
+        let wait_ms = patience.min(MOST_WAIT).as_millis();
+        found(self.safely(Method::GET, &format!("v1/jobs/{id}?wait_ms={wait_ms}"), Sent::Nothing).await)
+    }
+
     /// Newest first, at most `limit` (1 to 1000).
     ///
     /// # Errors
@@ -303,12 +314,12 @@ impl Client {
         self.json(Method::POST, "v1/tokens", Sent::json(request)).await
     }
 
-    /// From `at` on it is worth nothing.
+    /// It is worth nothing any more, or after a while.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn end_token(&self, id: &TokenId, at: Timestamp) -> Result<()> {
-        self.call(Method::DELETE, &format!("v1/tokens/{id}?at={}", member(&at.to_string())), Sent::Nothing).await.map(drop)
+    pub async fn end_token(&self, id: &TokenId, after: Duration) -> Result<()> {
+        self.call(Method::DELETE, &format!("v1/tokens/{id}?after_ms={}", after.as_millis()), Sent::Nothing).await.map(drop)
     }
 
     /// # Errors

@@ -11,6 +11,7 @@ use crate::{
     job::{JobId, State},
 };
 use serde::Serialize;
+use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -59,7 +60,7 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     door::with(place, async |door| match command {
         Command::List { which, page, format } => jobs::list(door, &which.filter(Some(State::Dead)), &page, format).await,
         Command::Show { id, format } => {
-            let job = jobs::found(door, id).await?;
+            let job = jobs::found(door, id, Duration::ZERO).await?;
             if job.state != State::Dead {
                 return Err(Exit::Data.because(format!("job {id} is {}, not dead; look at it with `windlass jobs show`", job.state)));
             }

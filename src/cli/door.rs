@@ -14,12 +14,12 @@ use crate::{
         schedule::{Occurrence, ScheduleState},
     },
     secret,
-    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, sqlite::Announced},
+    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, sqlite::Announced, within::Within},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// One of the two ways in.
@@ -168,10 +168,18 @@ impl Door {
         }
     }
 
-    pub async fn get(&self, id: JobId) -> anyhow::Result<Option<Job>> {
-        match &self.way {
-            Way::Port(client) => Ok(client.get(id).await?),
-            Way::Store(store) => Ok(store.get(id).await?),
+    /// The job once it is final, or as it stands after `patience`.
+    pub async fn get_when_final(&self, id: JobId, patience: Duration) -> anyhow::Result<Option<Job>> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let job = match &self.way {
+                Way::Port(client) => client.get_when_final(id, left).await?,
+                Way::Store(store) => Within::new(&**store, None).get_when_final(id, left, || true).await?,
+            };
+            if end <= Instant::now() || job.as_ref().is_none_or(|job| job.state.is_final()) {
+                return Ok(job);
+            }
         }
     }
 
@@ -309,11 +317,11 @@ impl Door {
         }
     }
 
-    /// From `at` on it is worth nothing.
-    pub async fn end_token(&self, id: &TokenId, at: Timestamp) -> anyhow::Result<()> {
+    /// It is worth nothing any more, or after a while.
+    pub async fn end_token(&self, id: &TokenId, after: Duration) -> anyhow::Result<()> {
         match &self.way {
-            Way::Port(client) => Ok(client.end_token(id, at).await?),
-            Way::Store(store) => Ok(store.end_token(id, at, &actor()).await?),
+            Way::Port(client) => Ok(client.end_token(id, after).await?),
+            Way::Store(store) => Ok(store.end_token(id, Token::end(store.now().await?, after), &actor()).await?),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     job::{Attempt, Job, JobId, Json, Name, State},
     store::Filter,
 };
+use std::time::Duration;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -19,6 +20,9 @@ pub enum Command {
     /// Show everything that is known of one job
     Show {
         id: JobId,
+        /// Wait so many milliseconds at most for it to complete, be cancelled or die
+        #[arg(long, default_value_t = 0)]
+        wait_ms: u64,
         #[command(flatten)]
         format: Format,
     },
@@ -91,7 +95,10 @@ fn state(text: &str) -> Result<State, String> {
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     door::with(place, async |door| match command {
         Command::List(List { state, which, page, format }) => list(door, &which.filter(state), &page, format).await,
-        Command::Show { id, format } => Ok(format.show(&found(door, id).await?, details)?),
+        Command::Show { id, wait_ms, format } => {
+            let job = found(door, id, Duration::from_millis(wait_ms)).await?;
+            Ok(format.show(&job, details)?)
+        }
         Command::Cancel { ids, reason, format } => {
             let answers = each(&ids, async |id| door.cancel(id, &reason).await).await?;
             Ok(format.show(&answers, |answers| answers.iter().map(cancelled).collect())?)
@@ -117,8 +124,9 @@ pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format)
     Ok(format.show(&listed, table)?)
 }
 
-pub async fn found(door: &Door, id: JobId) -> anyhow::Result<Job> {
-    door.get(id)
+/// Once it is final, or as it stands after `patience`.
+pub async fn found(door: &Door, id: JobId, patience: Duration) -> anyhow::Result<Job> {
+    door.get_when_final(id, patience)
         .await?
         .ok_or_else(|| Exit::Data.because(format!("job {id} does not exist; it may have been removed after its retention time")))
 }

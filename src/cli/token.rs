@@ -43,7 +43,7 @@ pub enum Command {
         /// Hours in which both let their holder in
         #[arg(long, default_value_t = 24)]
         overlap_hours: u32,
-        /// The new one ends after so many days; without it, never
+        /// The new one ends after so many days; without it, it lasts as long as the old one was to
         #[arg(long)]
         days: Option<u32>,
         #[command(flatten)]
@@ -64,15 +64,19 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Rotate { id, overlap_hours, days, format } => door::with(place, async |door| {
             let found = door.tokens().await?.into_iter().find(|token| token.id == id);
             let old = found.ok_or_else(|| Exit::Data.because(format!("token {id} does not exist; see `windlass token list`")))?;
+            if !old.is_live {
+                return Err(Exit::Data.because(format!("token {id} has ended; make another with `windlass token create`")));
+            }
             let now = door.now().await?;
-            let request = TokenRequest { name: old.name, scopes: old.scopes, tenant: old.tenant, expires_at: end(now, days) };
+            let as_long = old.expires_at.map(|end| now.plus(end.since(old.created_at)));
+            let request = TokenRequest { name: old.name, scopes: old.scopes, tenant: old.tenant, expires_at: end(now, days).or(as_long) };
             let made = door.create_token(request).await?;
-            door.end_token(&id, now.plus(HOUR * overlap_hours)).await?;
-            Ok(format.show(&made, shown_once)?)
+            // It is told before anything else can go wrong: nobody could ask for it again.
+            format.show(&made, shown_once)?;
+            door.end_token(&id, HOUR * overlap_hours).await
         }),
         Command::Revoke { id } => door::with(place, async |door| {
-            let now = door.now().await?;
-            door.end_token(&id, now).await?;
+            door.end_token(&id, Duration::ZERO).await?;
             println!("token {id} lets nobody in any more; daemons that knew it take a second to notice");
             Ok(())
         }),
@@ -93,7 +97,7 @@ fn table(tokens: &[TokenAnswer]) -> String {
     for token in tokens {
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
         let tenant = token.tenant.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
-        let until = token.expires_at.map(|end| end.to_string()).unwrap_or_default();
+        let until = token.expires_at.filter(|end| *end > token.created_at).map(|end| end.to_string()).unwrap_or_default();
         rows.row([
             token.id.to_string(),
             token.name.to_string(),

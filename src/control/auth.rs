@@ -119,12 +119,12 @@ async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Pe
         None if gate.token.is_some() => Err(failed()),
         None => {
             gate.takes_for_this_machine(headers)?;
-            match state.tokens().are_there(state.store(), patience, &state.clock).await {
+            match state.tokens().are_there(state.store(), patience).await {
                 // Once anybody was given a token, everybody needs one.
                 Ok(true) => Err(failed()),
                 Ok(false) => Ok(Caller::this_machine(peer)),
-                // A probe of a daemon whose store never answered must be told just that.
-                Err(_) if access.scope == Scope::Metrics => Ok(Caller::this_machine(peer)),
+                // A probe of a daemon whose store never answered must be told just that; the metrics are no probe.
+                Err(_) if access.scope == Scope::Metrics && access.within_tenant => Ok(Caller::this_machine(peer)),
                 Err(problem) => Err(problem),
             }
         }

@@ -78,12 +78,22 @@ impl Caller {
         Actor::new(self.0.name.clone())
     }
 
+    /// Asked now and then in a call that goes on for long.
+    pub async fn is_still_let_in(&self, state: &State) -> bool {
+        match self.token() {
+            None => true,
+            Some(token) => {
+                state.tokens().is_still_good(token, state.store(), state.in_force().config.health_deadline(), &state.clock).await
+            }
+        }
+    }
+
     /// Reads and checks an envelope of this caller's.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
     pub fn check(&self, text: &[u8], limits: Limits) -> Result<NewJob, InvalidEnvelope> {
-        NewJob::check(text, limits)?.bound_to(self.tenant())
+        NewJob::check_for(self.tenant(), text, limits)
     }
 
     /// The jobs that this caller reaches.

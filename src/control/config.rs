@@ -1,7 +1,10 @@
 //! What can be set about the control port, and which settings do not fit together. Reading files is `state.rs`' affair.
 
 use super::hooks;
-use crate::{job::Limits, signatures};
+use crate::{
+    job::{Limits, ShownToken},
+    signatures,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -233,4 +236,16 @@ pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+/// The daemon's token may do everything, so it is none that was made to do less.
+pub(super) fn token_is_of_its_own(token: &str) -> Result<(), String> {
+    match ShownToken::parse(token) {
+        Some(_) => {
+            Err("control.token is one that `windlass token create` made, and would lose its bounds: leave control.token out, or give the \
+                        daemon one of its own, such as the output of `openssl rand -hex 32`; the made one is for those who call"
+                .into())
+        }
+        None => Ok(()),
+    }
 }

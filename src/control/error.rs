@@ -58,10 +58,10 @@ impl Problem {
             [only] => described(only),
             many => format!("{} items are invalid; nothing was written", many.len()),
         };
-        let others = !errors.is_empty() && errors.iter().all(|e| e.code == "other_tenant");
-        let status = match (too_large, others) {
-            (true, _) => StatusCode::PAYLOAD_TOO_LARGE,
-            (_, true) => StatusCode::FORBIDDEN,
+        let names_others = errors.iter().any(|e| e.code == "other_tenant");
+        let status = match (names_others, too_large) {
+            (true, _) => StatusCode::FORBIDDEN,
+            (_, true) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
         Self { errors, ..Self::new(status, "invalid", detail) }

@@ -10,7 +10,7 @@ use super::{
     wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
 };
 use crate::{
-    job::{self, InvalidEnvelope, Job, JobId, Json, Name, NewJob, Scope},
+    job::{self, InvalidEnvelope, Job, JobError, JobId, Json, Name, NewJob, Scope},
     store::{self, Cancelled, Enqueued, Filter},
 };
 use axum::{
@@ -20,6 +20,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -222,7 +223,11 @@ pub(super) async fn page(
         store::Error::NotAllowed(_) => no_cursor(),
         error => error.into(),
     })?;
-    Ok(PageOf { items: page.items.into_iter().map(JobSummary::from).collect(), next: page.next })
+    let mut items: Vec<JobSummary> = page.items.into_iter().map(JobSummary::from).collect();
+    if !caller.may(Scope::ReadPayload) {
+        items.iter_mut().filter_map(|item| item.error.as_mut()).for_each(without_words);
+    }
+    Ok(PageOf { items, next: page.next })
 }
 
 /// A job with `result` named even when there is none, because scripts index into it.
@@ -238,7 +243,12 @@ pub(super) struct JobAnswer {
 }
 
 /// What a job carries and answers.
-const CARRIED: [&str; 7] = ["payload", "result", "checkpoint", "progress", "meta", "on_success", "on_failure"];
+const CARRIED: [&str; 8] = ["payload", "result", "checkpoint", "progress", "meta", "on_success", "on_failure", "attempts.error.message"];
+
+/// What went wrong is told in words that may repeat what the job carries.
+fn without_words(error: &mut JobError) {
+    error.message = String::new();
+}
 
 impl JobAnswer {
     pub fn for_caller(caller: &Caller, mut job: Job) -> Self {
@@ -247,6 +257,7 @@ impl JobAnswer {
             job.payload = Json::trusted("null");
             (job.result, job.checkpoint, job.progress) = (None, None, None);
             (job.extra.meta, job.extra.on_success, job.extra.on_failure) = (None, None, None);
+            job.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut()).for_each(without_words);
         }
         // Skipped where the job brings its own.
         let result = job.result.is_some().then_some(());
@@ -254,17 +265,36 @@ impl JobAnswer {
     }
 }
 
-/// `GET /v1/jobs/{id}`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Waiting {
+    wait_ms: u64,
+}
+
+/// Well within the deadline of a request, and of the proxies that people have.
+const MOST_WAIT_MS: u64 = 30_000;
+
+/// `GET /v1/jobs/{id}?wait_ms=`: as it stands, or as soon as it is final.
 pub(super) async fn show(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Id(id): Id,
+    Asked(Waiting { wait_ms }): Asked<Waiting>,
 ) -> Result<axum::Json<JobAnswer>, Problem> {
-    find(&state, &caller, id).await.map(|job| axum::Json(JobAnswer::for_caller(&caller, job)))
+    if wait_ms > MOST_WAIT_MS {
+        return Err(Problem::bad_request("out_of_range", format!("wait_ms must be 0 to {MOST_WAIT_MS}; ask again to wait on")));
+    }
+    let found = caller.jobs(&state).get_when_final(id, Duration::from_millis(wait_ms), || !state.is_draining()).await?;
+    let job = found.ok_or_else(|| no_such_job(id))?;
+    Ok(axum::Json(JobAnswer::for_caller(&caller, job)))
+}
+
+fn no_such_job(id: JobId) -> Problem {
+    Problem::not_found(format!("job {id}"))
 }
 
 pub(super) async fn find(state: &State, caller: &Caller, id: JobId) -> Result<Job, Problem> {
-    caller.jobs(state).get(id).await?.ok_or_else(|| Problem::not_found(format!("job {id}")))
+    caller.jobs(state).get(id).await?.ok_or_else(|| no_such_job(id))
 }
 
 /// `POST /v1/jobs/{id}/cancel`. 202 while it runs: its holder has been asked.

@@ -104,6 +104,12 @@ async fn write_all(state: State, caller: Caller, mut lines: Lines, deadline: Ins
         let whose = caller.clone();
         let check = move || check_batch(&whose, batch, first_index, limits);
         let Ok(checked) = bulk::off_the_way(size, check).await else { return };
+        if !caller.is_still_let_in(&state).await {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "the token has ended; go on with another, in a new call");
+            let ended = stopped(first_index, ItemError::new("", problem.code(), problem.detail()));
+            let _ = answers.send(if first_index == 0 { Err(problem) } else { Ok(ended) }).await;
+            return;
+        }
         let each = bulk::enqueue_each(&state, &caller, checked, first_index).await;
         let failed = each.stopped.is_some();
         let answer = match each {

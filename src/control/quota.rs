@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn second_s_worth_may_come_at_once_and_then_one_an_interval() {
         let quota = Quota::default();
-        let mut spend = |ms| quota.spend("a", 10, at(ms)).expect("a bound");
+        let spend = |ms| quota.spend("a", 10, at(ms)).expect("a bound");
         let lefts: Vec<u32> = (0..10).map(|_| spend(0)).map(|standing| standing.left).collect();
         assert_eq!(lefts, (0..10).rev().collect::<Vec<_>>());
         assert!(spend(0).is_over && spend(99).is_over, "a refused call costs nothing");

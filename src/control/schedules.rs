@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     job::{
-        Name, Timestamp,
+        self, Name, Scope, Timestamp,
         schedule::{Occurrence, Schedule, ScheduleState},
     },
     store::{Enqueued, Store},
@@ -40,8 +40,9 @@ pub(super) async fn list(
     let next = states.get(limit).and_then(|_| states.get(limit - 1)).map(|last| last.schedule.name.to_string());
     states.truncate(limit);
     let now = store.now().await?;
+    let shows_payload = caller.may(Scope::ReadPayload);
     // Searching a calendar for the next leap day is work; a thousand of them would hold up everybody on this thread.
-    let items = blocking(move || states.into_iter().map(|s| answer(s, now)).collect()).await?;
+    let items = blocking(move || states.into_iter().map(|s| answer(s, now, shows_payload)).collect()).await?;
     Ok(Json(PageOf { items, next }))
 }
 
@@ -54,10 +55,16 @@ pub(super) async fn show(
     let store = caller.everything(&state)?;
     let found = find(store, &name).await?;
     let now = store.now().await?;
-    blocking(move || answer(found, now)).await.map(Json)
+    let shows_payload = caller.may(Scope::ReadPayload);
+    blocking(move || answer(found, now, shows_payload)).await.map(Json)
 }
 
-fn answer(state: ScheduleState, now: Timestamp) -> ScheduleAnswer {
+fn answer(mut state: ScheduleState, now: Timestamp, shows_payload: bool) -> ScheduleAnswer {
+    if !shows_payload {
+        let job = &mut state.schedule.job;
+        job.payload = job::Json::trusted("null");
+        (job.meta, job.on_success, job.on_failure) = (None, None, None);
+    }
     let next = if state.paused { None } else { state.schedule.check().ok().and_then(|timetable| timetable.next_after(now)) };
     ScheduleAnswer { schedule: state.schedule, generation: state.generation, last: state.last, paused: state.paused, next }
 }

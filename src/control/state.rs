@@ -162,6 +162,7 @@ impl InForce {
         let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
+            super::config::token_is_of_its_own(token.expose_secret())?;
         }
         Ok(Self { gate: Gate::new(token.as_ref(), config), sources: hooks::sources(webhooks)?, config: config.clone() })
     }

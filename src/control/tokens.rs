@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    job::{Scope, ShownToken, Timestamp, Token, TokenId, TokenRequest},
+    job::{ShownToken, Timestamp, Token, TokenId, TokenRequest},
     store::Store,
 };
 use axum::{
@@ -36,6 +36,8 @@ type ById = Arc<BTreeMap<TokenId, Token>>;
 #[derive(Default)]
 pub(super) struct Tokens {
     known: RwLock<Option<(Instant, ById)>>,
+    /// When they could not be read, though nothing is known of them.
+    failed: RwLock<Option<Instant>>,
     /// One at a time reads them.
     reading: tokio::sync::Mutex<()>,
 }
@@ -58,37 +60,44 @@ impl Tokens {
         Ok(found.cloned())
     }
 
-    /// Whether anybody has one.
+    /// Whether anybody was ever given one.
     ///
     /// # Errors
     /// As [`Tokens::find`].
-    pub async fn are_there(&self, store: &dyn Store, patience: Duration, clock: &Clock) -> Result<bool, Problem> {
-        let now = clock.now();
-        Ok(self.all(recently(), store, patience).await?.values().any(|token| token.is_live(now)))
+    pub async fn are_there(&self, store: &dyn Store, patience: Duration) -> Result<bool, Problem> {
+        Ok(!self.all(recently(), store, patience).await?.is_empty())
+    }
+
+    /// Whether a token that was good when a long call began is so still.
+    pub async fn is_still_good(&self, token: &Token, store: &dyn Store, patience: Duration, clock: &Clock) -> bool {
+        let all = self.all(recently(), store, patience).await;
+        all.is_ok_and(|all| all.get(&token.id).is_some_and(|token| token.is_live(clock.now())))
     }
 
     /// As they were read at `since` or later.
     async fn all(&self, since: Instant, store: &dyn Store, patience: Duration) -> Result<ById, Problem> {
-        let fresh = || self.known().filter(|(at, _)| *at >= since).map(|(_, all)| all);
-        if let Some(all) = fresh() {
-            return Ok(all);
+        let said = || match self.known() {
+            Some((at, all)) if at >= since => Some(Ok(all)),
+            // While the store is away those that were there are; it is asked again after a second, and not by every request.
+            known if self.has_just_failed() => Some(known.map(|(_, all)| all).ok_or_else(unknown)),
+            _ => None,
+        };
+        if let Some(answer) = said() {
+            return answer;
         }
         let _one = self.reading.lock().await;
-        if let Some(all) = fresh() {
-            return Ok(all);
+        if let Some(answer) = said() {
+            return answer;
         }
         if let Some((at, _)) = self.known() {
             tokio::time::sleep(BETWEEN_LOOKS.saturating_sub(at.elapsed())).await;
         }
         let begun = Instant::now();
-        let read = tokio::time::timeout(patience, store.tokens()).await;
-        let all = match (read, self.known()) {
-            (Ok(Ok(tokens)), _) => Arc::new(tokens.into_iter().map(|token| (token.id.clone(), token)).collect()),
-            // While the store is away those that were there are; it is asked again after a second, and not by every request.
-            (_, Some((_, all))) => all,
-            (Ok(Err(error)), None) => return Err(error.into()),
-            (Err(_), None) => return Err(Problem::unavailable("store_unavailable", "the store has not said yet who may call; try again")),
+        let Ok(Ok(tokens)) = tokio::time::timeout(patience, store.tokens()).await else {
+            *self.failed.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            return self.known().map(|(_, all)| all).ok_or_else(unknown);
         };
+        let all: ById = Arc::new(tokens.into_iter().map(|token| (token.id.clone(), token)).collect());
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some((begun, Arc::clone(&all)));
         Ok(all)
     }
@@ -97,10 +106,20 @@ impl Tokens {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What was just changed here is read again by the next request.
-    fn forget(&self) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
+    fn has_just_failed(&self) -> bool {
+        self.failed.read().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < KNOWN_FOR)
     }
+
+    /// What was changed here is in force here at once, even if the store cannot be read just now.
+    fn note(&self, change: impl FnOnce(&mut BTreeMap<TokenId, Token>)) {
+        if let Some((_, all)) = self.known.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            change(Arc::make_mut(all));
+        }
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::unavailable("store_unavailable", "the store has not said yet who may call; try again")
 }
 
 /// The time from which on what was read is still good. A machine that was started less than that ago has read nothing.
@@ -127,25 +146,27 @@ pub(super) async fn create(
     let request: TokenRequest = body::json(&state, &headers, sent).await?;
     let now = state.clock.now();
     request.check(now).map_err(|error| ItemError::new(&error.pointer, error.code, error.message))?;
-    if caller.is_this_machine() && !(request.scopes.contains(&Scope::Admin) && request.tenant.is_none()) {
-        let sentence =
-            "the first token must have the scope `admin` and no tenant: from then on every call needs a token, and others are made with it";
-        return Err(Problem::new(StatusCode::CONFLICT, "not_allowed", sentence));
+    if caller.is_this_machine() {
+        let sentence = "the first token is made with `windlass token create` on the store itself, while no daemon has it where that is SQLite; or set control.token";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "first_token", sentence));
     }
     let actor = caller.actor();
     let (text, token) = Token::make(request, chance()?, now, &actor.name);
     store.put_token(&token, &actor).await?;
-    state.tokens().forget();
+    state.tokens().note(|all| _ = all.insert(token.id.clone(), token.clone()));
     Ok((StatusCode::CREATED, Json(TokenMade { token: text, kept: TokenAnswer::of(token, now) })))
 }
+
+/// Ninety days in which an old and a new one are both good is no rotation any more.
+const MOST_OVERLAP_MS: u64 = 90 * 24 * 3_600_000;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Ending {
-    at: Option<Timestamp>,
+    after_ms: u64,
 }
 
-/// `DELETE /v1/tokens/{id}?at=`: from then on, or from now on, it is worth nothing.
+/// `DELETE /v1/tokens/{id}?after_ms=`: from now on, or after a while, it is worth nothing.
 pub(super) async fn revoke(
     extract::State(state): extract::State<State>,
     caller: Caller,
@@ -153,8 +174,16 @@ pub(super) async fn revoke(
     Asked(ending): Asked<Ending>,
 ) -> Result<StatusCode, Problem> {
     let id: TokenId = id.parse().map_err(|_| Problem::bad_request("bad_id", "a token's id is sixteen of 0-9 a-f"))?;
-    caller.everything(&state)?.end_token(&id, ending.at.unwrap_or_else(|| state.clock.now()), &caller.actor()).await?;
-    state.tokens().forget();
+    if ending.after_ms > MOST_OVERLAP_MS {
+        return Err(Problem::bad_request("out_of_range", format!("after_ms must be 0 to {MOST_OVERLAP_MS}")));
+    }
+    let end = Token::end(state.clock.now(), Duration::from_millis(ending.after_ms));
+    caller.everything(&state)?.end_token(&id, end, &caller.actor()).await?;
+    state.tokens().note(|all| {
+        if let Some(token) = all.get_mut(&id) {
+            token.expires_at = Some(token.expires_at.map_or(end, |sooner| sooner.min(end)));
+        }
+    });
     Ok(StatusCode::NO_CONTENT)
 }
 

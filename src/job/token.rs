@@ -3,7 +3,7 @@
 use super::{InvalidEnvelope, Name, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 /// What one may do. Each is given by itself; some bring others along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -170,6 +170,22 @@ impl Token {
         (text, Self { id, name, digest, scopes, tenant, created_at, created_by: created_by.to_owned(), expires_at })
     }
 
+    /// When one ends that is taken away after a while. At once is before all time: clocks need not agree about it.
+    #[must_use]
+    pub fn end(now: Timestamp, after: Duration) -> Timestamp {
+        if after.is_zero() { Self::REVOKED } else { now.plus(after) }
+    }
+
+    const REVOKED: Timestamp = Timestamp(0);
+
+    /// What is kept of one whose row says nothing: it lets nobody in, and is one all the same.
+    #[must_use]
+    pub fn unreadable(id: TokenId) -> Self {
+        let (name, created_by) = (Name::literal("unreadable"), String::new());
+        let (digest, scopes, created_at) = (String::new(), BTreeSet::new(), Timestamp(0));
+        Self { id, name, digest, scopes, tenant: None, created_at, created_by, expires_at: Some(Self::REVOKED) }
+    }
+
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
@@ -247,6 +263,16 @@ mod tests {
             assert_eq!(own.as_str().parse(), Ok(own));
             assert_eq!(serde_json::to_string(&own).expect("JSON"), format!("\"{own}\""));
         }
+    }
+
+    #[test]
+    fn token_that_cannot_be_read_lets_nobody_in_at_any_time() {
+        let (text, token) = made();
+        let lost = Token::unreadable(token.id);
+        let shown = ShownToken::parse(&text).expect("it is one of ours");
+        assert!(lost.digest != shown.digest && !lost.is_live(Timestamp(0)) && Scope::ALL.iter().all(|scope| !lost.covers(*scope)));
+        assert_eq!(Token::end(Timestamp(5), Duration::ZERO), Timestamp(0), "whatever a clock says");
+        assert_eq!(Token::end(Timestamp(5), Duration::from_micros(2)), Timestamp(7));
     }
 
     #[test]

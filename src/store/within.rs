@@ -3,6 +3,12 @@
 
 use super::{Actor, Cancelled, Enqueued, Error, Filter, Now, Page, Result, Store};
 use crate::job::{Job, JobId, Name, NewJob};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two looks at a job that is waited for: most take milliseconds, the others minutes.
+const FIRST_LOOKS: Duration = Duration::from_millis(10);
+const LATER_LOOKS: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy)]
 pub struct Within<'s> {
@@ -29,6 +35,21 @@ impl<'s> Within<'s> {
 
     pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
         Ok(self.store.get(id).await?.filter(|job| self.tenant.is_none() || job.tenant.as_ref() == self.tenant))
+    }
+
+    /// The job once it is final, or as it stands when `patience` is over or nobody waits any more.
+    pub async fn get_when_final(&self, id: JobId, patience: Duration, is_waited_for: impl Fn() -> bool) -> Result<Option<Job>> {
+        let end = Instant::now() + patience;
+        let mut pause = FIRST_LOOKS;
+        loop {
+            let job = self.get(id).await?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || !is_waited_for() || job.as_ref().is_none_or(|job| job.state.is_final()) {
+                return Ok(job);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LATER_LOOKS);
+        }
     }
 
     pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {

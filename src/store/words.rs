@@ -87,9 +87,12 @@ pub(super) fn token_is_there(id: &TokenId) -> Error {
     Error::NotAllowed(format!("token {id} is there already; make another"))
 }
 
-/// One that cannot be read lets nobody in, and keeps nobody else out.
-pub(super) fn token_of(text: &str, end: Option<Timestamp>) -> Option<Token> {
+/// One that cannot be read lets nobody in, and keeps no other's holder out.
+pub(super) fn token_of(id: &str, text: &str, end: Option<Timestamp>) -> Option<Token> {
     let read = serde_json::from_str::<Token>(text)
         .inspect_err(|error| tracing::error!(%error, "a stored token cannot be read, and lets nobody in"));
-    read.ok().map(|token| Token { expires_at: end, ..token })
+    match read {
+        Ok(token) => Some(Token { expires_at: end, ..token }),
+        Err(_) => id.parse().ok().map(Token::unreadable),
+    }
 }

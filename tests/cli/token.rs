@@ -49,9 +49,14 @@ fn tokens_are_made_rotated_and_ended_on_the_store_itself() {
 #[test]
 fn first_token_closes_the_port_to_all_who_have_none() {
     let place = Place::new();
+    {
+        let mut daemon = place.daemon(&[]);
+        place.run(&["token", "create", "ops", "--scopes", "admin"]).assert_refused(78, &["on the store itself"]);
+        daemon.signal(libc::SIGTERM);
+        daemon.wait();
+    }
+    let admin = said(&place, None, &["token", "create", "ops", "--scopes", "admin", "--days", "10"]);
     let _daemon = place.daemon(&[]);
-    place.run(&["token", "create", "ci", "--scopes", "read"]).assert_refused(65, &["`admin`"]);
-    let admin = said(&place, None, &["token", "create", "ops", "--scopes", "admin"]);
     place.run(&["jobs", "list"]).assert_refused(78, &["WINDLASS__CONTROL__TOKEN"]);
     let producer = said(&place, Some(&admin), &["token", "create", "ci", "--scopes", "enqueue"]);
     said(&place, Some(&producer), &["enqueue", "work", "1", "--queue", "elsewhere"]);
@@ -59,7 +64,11 @@ fn first_token_closes_the_port_to_all_who_have_none() {
     let looked = looking.env("WINDLASS__CONTROL__TOKEN", &producer).output().expect("it runs");
     assert_eq!((looked.status.code(), String::from_utf8_lossy(&looked.stderr).contains("`read`")), (Some(78), true));
     let next = said(&place, Some(&admin), &["token", "rotate", id_of(&admin), "--overlap-hours", "0"]);
-    assert_eq!(list(&place, Some(&next)).len(), 3);
+    let tokens = list(&place, Some(&next));
+    assert!(tokens.len() == 3 && tokens[2]["expires_at"].is_string(), "the new one ends too: {tokens:?}");
+    let mut again = place.command(&["token", "rotate", id_of(&admin)]);
+    let refused = again.env("WINDLASS__CONTROL__TOKEN", &next).output().expect("it runs");
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("has ended"), "{refused:?}");
     said(&place, Some(&next), &["token", "revoke", id_of(&producer)]);
     assert_eq!(list(&place, Some(&next)).iter().filter(|token| token["is_live"] == true).count(), 1);
 }

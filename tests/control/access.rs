@@ -92,24 +92,36 @@ async fn each_route_admits_whom_its_door_says_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn who_was_given_a_token_needs_it_from_then_on_and_so_does_everybody() {
+async fn port_is_closed_from_the_first_token_on_whatever_becomes_of_it() {
     let port = Port::start().await;
-    for bad in [json!({"name": "ci", "scopes": ["enqueue"]}), json!({"name": "ci", "scopes": ["admin"], "tenant": "acme"})] {
-        // Nobody could make another.
-        port.post("/v1/tokens", &bad).await.problem(409, "not_allowed");
-    }
-    let made = port.post("/v1/tokens", &json!({"name": "ci", "scopes": ["admin"]})).await;
-    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
-    let token = made.json()["token"].as_str().expect("the token").to_owned();
-    assert!(made.json().get("digest").is_none() && made.json()["is_live"] == true, "{made:?}");
+    let first = json!({"name": "ops", "scopes": ["admin"]});
+    // Whoever is on this machine is not whoever has the store.
+    port.post("/v1/tokens", &first).await.problem(403, "first_token");
+    let token = port.token([Scope::Admin], None).await;
+    assert_eq!(port.call(&token, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
     port.get("/v1/jobs").await.problem(401, "unauthorized");
-    let list = port.call(&token, Method::GET, "/v1/tokens", &json!(null)).await;
-    assert_eq!((list.json().as_array().expect("a list").len(), list.text.contains(&token)), (1, false));
-    let other =
-        port.call(&token, Method::POST, "/v1/tokens", &json!({"name": "reader", "scopes": ["read"], "tenant": "acme"})).await.json();
-    let reader = other["token"].as_str().expect("the token");
+    let id = token.split('_').nth(1).expect("an id").to_owned();
+    assert_eq!(port.call(&token, Method::DELETE, &format!("/v1/tokens/{id}"), &json!(null)).await.status, StatusCode::NO_CONTENT);
+    port.call(&token, Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    port.get("/v1/jobs").await.problem(401, "unauthorized");
+    port.post("/v1/tokens", &first).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn tokens_are_made_listed_and_ended_by_who_has_one() {
+    let port = Port::start().await;
+    let token = port.token([Scope::Admin], None).await;
+    let made = port.call(&token, Method::POST, "/v1/tokens", &json!({"name": "reader", "scopes": ["read"], "tenant": "acme"})).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let made = made.json();
+    let reader = made["token"].as_str().expect("the token");
+    assert!(made.get("digest").is_none() && made["is_live"] == true, "{made}");
     assert_eq!(port.call(reader, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
-    let path = format!("/v1/tokens/{}", other["id"].as_str().expect("an id"));
+    let list = port.call(&token, Method::GET, "/v1/tokens", &json!(null)).await;
+    assert_eq!((list.json().as_array().expect("a list").len(), list.text.contains(reader)), (2, false));
+    let path = format!("/v1/tokens/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(port.call(&token, Method::DELETE, &format!("{path}?after_ms=60000"), &json!(null)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(port.call(reader, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK, "for a while");
     assert_eq!(port.call(&token, Method::DELETE, &path, &json!(null)).await.status, StatusCode::NO_CONTENT);
     port.call(reader, Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
     port.call(&token, Method::DELETE, "/v1/tokens/0123456789abcdef", &json!(null)).await.problem(404, "not_found");
@@ -120,6 +132,29 @@ async fn who_was_given_a_token_needs_it_from_then_on_and_so_does_everybody() {
         let problem = port.call(&token, Method::POST, "/v1/tokens", &body).await.problem(400, "invalid");
         assert_eq!(problem["errors"][0]["pointer"], pointer);
     }
+}
+
+#[tokio::test]
+async fn stream_ends_with_its_token() {
+    let port = Port::start().await;
+    let token = port.token([Scope::Enqueue], None).await;
+    let id = token.split('_').nth(1).expect("an id").parse().expect("an id");
+    let (lines, body) = tokio::sync::mpsc::channel::<Result<String, std::io::Error>>(1);
+    let line = || Ok(json!({"kind": "work", "payload": 1}).to_string() + "\n");
+    let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(body, async |mut body| Some((body.recv().await?, body))));
+    let request = port.request(Method::POST, "/v1/jobs?partial=true").header("content-type", "application/x-ndjson").bearer_auth(&token);
+    lines.send(line()).await.expect("it is read");
+    let mut answer = request.body(body).send().await.expect("it answers the first line");
+    assert!(String::from_utf8_lossy(&answer.chunk().await.expect("a line").expect("one")).contains("queued"));
+    port.store.end_token(&id, Timestamp(0), &operator()).await.expect("it ends");
+    let mut last = String::new();
+    while !last.contains("stopped_at") {
+        // Somebody else's call makes the port look again.
+        let _ = port.get("/v1/jobs").await;
+        let _ = lines.send(line()).await;
+        last = answer.chunk().await.expect("it goes on").map(|line| String::from_utf8_lossy(&line).into_owned()).expect("a last line");
+    }
+    assert!(last.contains("unauthorized"), "{last}");
 }
 
 #[tokio::test]
@@ -134,6 +169,21 @@ async fn who_may_not_see_payloads_sees_none() {
         let answer = port.call(&blind, Method::GET, &path, &json!(null)).await;
         assert_eq!((answer.status, answer.text.contains(secret)), (StatusCode::OK, false), "{answer:?}");
     }
+    let leased = port.lease("default", "work", 1).await;
+    let error = JobError::new(ErrorClass::Permanent, "bad", format!("cannot read {secret}"));
+    let end = Settlement::new(leased[0].lease, Transition::Dead { reason: "rejected", error }, leased[0].lease.granted_at);
+    port.store.settle(vec![end], None).await.expect("it is dead");
+    let schedule = json!({"cron": "30 2 * * *", "job": envelope});
+    let put = port.call(&port.token([Scope::Admin], None).await, Method::PUT, "/v1/schedules/nightly", &schedule).await;
+    assert_eq!(put.status, StatusCode::OK, "{put:?}");
+    for door in doors().into_iter().filter(|door| door.method == Method::GET && [Scope::Read, Scope::Operate].contains(&door.access.scope))
+    {
+        let path = door.path.replace("{id}", &id.to_string()).replace("{name}", "nightly");
+        let answer = port.call(&blind, Method::GET, &path, &json!(null)).await;
+        assert_eq!((answer.status, answer.text.contains(secret)), (StatusCode::OK, false), "{path}: {answer:?}");
+    }
+    let paused = port.call(&blind, Method::POST, "/v1/schedules/nightly/pause", &json!({})).await;
+    assert_eq!((paused.status, paused.text.contains(secret)), (StatusCode::OK, false));
     let shown = port.call(&blind, Method::GET, &format!("/v1/jobs/{id}"), &json!(null)).await.json();
     assert!(shown["hidden"].as_array().is_some_and(|hidden| hidden.contains(&json!("payload"))), "{shown}");
     let shown = port.call(&seeing, Method::GET, &format!("/v1/jobs/{id}"), &json!(null)).await.json();
@@ -247,6 +297,32 @@ async fn tokens_that_are_known_outlast_the_store() {
     port.call(&token, Method::POST, "/v1/jobs", &json!({"kind": "work", "payload": 1})).await.problem(503, "store_unavailable");
     port.call(&token, Method::GET, "/v1/jobs", &json!(null)).await.problem(403, "missing_scope");
     port.get("/v1/jobs").await.problem(401, "unauthorized");
+    port.get("/metrics").await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn strangers_hold_up_nobody_while_the_store_is_away() {
+    let port = Port::with(Config { failures_per_address: 0, ..Config::default() }).await;
+    let token = port.token([Scope::Metrics], None).await;
+    assert_eq!(port.call(&token, Method::GET, "/readyz", &json!(null)).await.status, StatusCode::OK);
+    port.store.close().await;
+    let stranger = format!("windlass_{}_{}", "0".repeat(16), "0".repeat(64));
+    let strangers = (0..50).map(|_| port.call(&stranger, Method::GET, "/v1/jobs", &Value::Null));
+    let (refused, known) = tokio::join!(futures_util::future::join_all(strangers), port.call(&token, Method::GET, "/readyz", &Value::Null));
+    assert!(refused.iter().all(|answer| answer.status == StatusCode::UNAUTHORIZED));
+    assert_eq!(known.json()["failed"], json!(["store"]));
+}
+
+#[test]
+fn token_that_was_made_is_no_token_of_the_daemons() {
+    let request = TokenRequest { name: name("ci"), scopes: [Scope::Enqueue].into(), tenant: None, expires_at: None };
+    let (text, _) = Token::make(request, [7; 40], Timestamp(0), "test");
+    let config = Config { token: Some(text.into()), ..Config::default() };
+    let folder = tempfile::tempdir().expect("a folder");
+    let role = Role::Daemon { control: None };
+    let store = SqliteStore::open(&folder.path().join("windlass.db"), role, sqlite::Config::default(), Clock::System).expect("a store");
+    let made = State::new(&config, &signatures::Config::default(), Arc::new(store), Metrics::new(), Clock::System, Vec::new);
+    assert!(made.is_err_and(|why| why.contains("would lose its bounds")));
 }
 
 #[tokio::test]

@@ -126,3 +126,31 @@ async fn concurrent_calls_are_all_answered_and_none_is_lost() {
     assert_eq!(ids.len(), 200);
     assert_eq!(port.count().await, 200);
 }
+
+#[tokio::test]
+async fn caller_that_waits_is_answered_when_the_job_ends_and_not_before() {
+    let port = Port::start().await;
+    let id = port.enqueue(1, &json!({"kind": "work", "payload": 1})).await[0];
+    let now = port.get(&format!("/v1/jobs/{id}?wait_ms=1")).await.json();
+    assert_eq!(now["state"], "queued", "as it stands, when nobody waits any longer");
+    let leased = port.lease("default", "work", 1).await;
+    let waiting = port.request(Method::GET, &format!("/v1/jobs/{id}?wait_ms=30000"));
+    let (answer, ()) = tokio::join!(Answer::of(waiting), async {
+        let result = Some(windlass::job::Json::trusted("42"));
+        let end = Settlement { result, ..Settlement::new(leased[0].lease, Transition::Complete, leased[0].lease.granted_at) };
+        port.store.settle(vec![end], None).await.expect("it ends");
+    });
+    let ended = answer.json();
+    assert_eq!((&ended["state"], &ended["result"]), (&json!("completed"), &json!(42)));
+    port.get(&format!("/v1/jobs/{id}?wait_ms=30001")).await.problem(400, "out_of_range");
+    port.get(&format!("/v1/jobs/{}?wait_ms=30000", JobId::mint())).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn daemon_that_drains_lets_nobody_wait() {
+    let port = Port::start().await;
+    let id = port.enqueue(1, &json!({"kind": "work", "payload": 1})).await[0];
+    let waiting = port.request(Method::GET, &format!("/v1/jobs/{id}?wait_ms=30000"));
+    let (answer, ()) = tokio::join!(Answer::of(waiting), async { port.state.begin_drain() });
+    assert_eq!(answer.json()["state"], "queued");
+}

@@ -37,7 +37,15 @@ async fn a_store_that_is_away_is_not_ready_but_alive() {
     let health = port.get("/healthz").await;
     assert_eq!((health.status, health.json()["status"].clone()), (StatusCode::SERVICE_UNAVAILABLE, json!("failing")));
     assert_eq!(port.get("/livez").await.status, StatusCode::OK);
-    assert_eq!(port.get("/metrics").await.status, StatusCode::OK, "the metrics tell of the outage");
+    port.get("/metrics").await.problem(503, "store_unavailable");
+}
+
+#[tokio::test]
+async fn a_store_that_goes_away_is_told_of_by_the_metrics() {
+    let port = Port::start().await;
+    assert_eq!(port.get("/readyz").await.status, StatusCode::OK);
+    port.store.close().await;
+    assert_eq!(port.get("/metrics").await.status, StatusCode::OK);
 }
 
 /// A second port over the store of `port`, whose loops are as `stalled` says.

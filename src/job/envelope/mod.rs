@@ -200,13 +200,7 @@ impl NewJob {
     /// When it names another tenant.
     pub fn bound_to(mut self, tenant: Option<&Name>) -> Result<Self, InvalidEnvelope> {
         let Some(own) = tenant else { return Ok(self) };
-        if self.tenant.as_ref().is_some_and(|named| named != own) {
-            return Err(InvalidEnvelope::new(
-                "/tenant",
-                "other_tenant",
-                format!("this token is bound to tenant {own}; leave `tenant` out"),
-            ));
-        }
+        of_tenant(self.tenant.as_ref(), own)?;
         // Follow-ups have their job's tenant, as the check saw to.
         self.inherit(own);
         Ok(self)
@@ -224,13 +218,32 @@ impl NewJob {
     /// # Errors
     /// The first thing that is wrong, with its place and a sentence that says what to do.
     pub fn check(text: &[u8], limits: Limits) -> Result<Self, InvalidEnvelope> {
+        Self::check_for(None, text, limits)
+    }
+
+    /// The same for a producer that is bound to `tenant`, if it is: where its envelope names none, that is meant.
+    ///
+    /// # Errors
+    /// As [`NewJob::check`], and when it names another.
+    pub fn check_for(tenant: Option<&Name>, text: &[u8], limits: Limits) -> Result<Self, InvalidEnvelope> {
         let text = std::str::from_utf8(text).map_err(|e| {
             InvalidEnvelope::new("", "not_json", format!("the envelope is not UTF-8 (byte {}); send JSON in UTF-8", e.valid_up_to()))
         })?;
         refuse_deep_nesting(text)?;
-        let envelope: Envelope = serde_json::from_str(text).map_err(|e| explain(text, &e))?;
+        let mut envelope: Envelope = serde_json::from_str(text).map_err(|e| explain(text, &e))?;
+        if let Some(own) = tenant {
+            of_tenant(envelope.tenant.as_ref(), own)?;
+            envelope.tenant = Some(own.clone());
+        }
         envelope.check(limits)
     }
+}
+
+fn of_tenant(named: Option<&Name>, own: &Name) -> Result<(), InvalidEnvelope> {
+    if named.is_some_and(|named| named != own) {
+        return Err(InvalidEnvelope::new("/tenant", "other_tenant", format!("this token is bound to tenant {own}; leave `tenant` out")));
+    }
+    Ok(())
 }
 
 impl Envelope {

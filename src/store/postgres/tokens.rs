@@ -18,8 +18,8 @@ impl PostgresStore {
     }
 
     pub(super) async fn all_tokens(&self) -> Result<Vec<Token>> {
-        let rows = self.lanes.other.rows(Effect::Reads, "SELECT token, ends_at FROM windlass.tokens ORDER BY id", params![]).await?;
-        Ok(rows.iter().filter_map(|row| token_of(row.get(0), row.get::<_, Option<i64>>(1).map(Timestamp))).collect())
+        let rows = self.lanes.other.rows(Effect::Reads, "SELECT id, token, ends_at FROM windlass.tokens ORDER BY id", params![]).await?;
+        Ok(rows.iter().filter_map(|row| token_of(row.get(0), row.get(1), row.get::<_, Option<i64>>(2).map(Timestamp))).collect())
     }
 
     pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

@@ -26,7 +26,7 @@ impl RedisStore {
         let texts: BTreeMap<String, String> = self.server.ask(Effect::Reads, &all("tokens")).await?;
         // Read after them: an end that comes in between is not missed.
         let ends: BTreeMap<String, i64> = self.server.ask(Effect::Reads, &all("token_ends")).await?;
-        Ok(texts.iter().filter_map(|(id, text)| token_of(text, ends.get(id).copied().map(Timestamp))).collect())
+        Ok(texts.iter().filter_map(|(id, text)| token_of(id, text, ends.get(id).copied().map(Timestamp))).collect())
     }
 
     pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

@@ -38,7 +38,9 @@ impl Tx<'_> {
 
 pub(super) fn all(connection: &Connection) -> Result<Vec<Token>> {
     let mut statement = connection.prepare_cached(sql!("tokens_all")).map_err(own)?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))).map_err(own)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<i64>>(2)?)))
+        .map_err(own)?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
-    Ok(rows.into_iter().filter_map(|(text, end)| token_of(&text, end.map(Timestamp))).collect())
+    Ok(rows.into_iter().filter_map(|(id, text, end)| token_of(&id, &text, end.map(Timestamp))).collect())
 }

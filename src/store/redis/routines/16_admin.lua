@@ -174,10 +174,10 @@ function W.put_token(common, id, text, ends_at, op)
 end
 
 function W.end_token(common, id, at, op)
-  if not audit(common .. ':audit', op) then
-    return true
-  elseif call('HEXISTS', common .. ':tokens', id) == 0 then
+  if call('HEXISTS', common .. ':tokens', id) == 0 then
     return false
+  elseif not audit(common .. ':audit', op) then
+    return true
   end
   local ends_at = tonumber(call('HGET', common .. ':token_ends', id) or huge)
   call('HSET', common .. ':token_ends', id, string.format('%.0f', at < ends_at and at or ends_at))

@@ -1,1 +1,1 @@
-SELECT token, ends_at FROM tokens ORDER BY id
+SELECT id, token, ends_at FROM tokens ORDER BY id
