@@ -1,6 +1,7 @@
-//! Who may call. Whoever shows the configured token may do everything; whoever shows one that was made, what that says. Where there is neither,
-//! the port is on loopback only, and the caller must be a program on this machine: no web page in its browser, which could reach 127.0.0.1 under a name of its own (DNS rebinding) or with a form
-//! that needs no preflight, and no proxy, which connects from this machine for the whole world.
+//! Who may call. Whoever shows the configured token may do everything; whoever shows one that was made, what that says. Where there is
+//! neither, the port is on loopback only, and the caller must be a program on this machine: no web page in its browser, which could reach
+//! 127.0.0.1 under a name of its own (DNS rebinding) or with a form that needs no preflight, and no proxy, which connects from this machine
+//! for the whole world.
 
 use super::{
     Config, Problem, State,
@@ -111,7 +112,7 @@ async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Pe
                 return Ok(Caller::operator(peer));
             }
             let shown = ShownToken::parse(shown).ok_or_else(failed)?;
-            match state.tokens().find(&shown, state.store(), patience, &state.clock).await? {
+            match state.keyring().find(&shown, state.store(), patience, &state.clock).await? {
                 Some(token) => Ok(Caller::holding(token)),
                 None => Err(failed()),
             }
@@ -119,7 +120,7 @@ async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Pe
         None if gate.token.is_some() => Err(failed()),
         None => {
             gate.takes_for_this_machine(headers)?;
-            match state.tokens().are_there(state.store(), patience).await {
+            match state.keyring().are_there(state.store(), patience).await {
                 // Once anybody was given a token, everybody needs one.
                 Ok(true) => Err(failed()),
                 Ok(false) => Ok(Caller::this_machine(peer)),

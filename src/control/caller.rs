@@ -83,7 +83,7 @@ impl Caller {
         match self.token() {
             None => true,
             Some(token) => {
-                state.tokens().is_still_good(token, state.store(), state.in_force().config.health_deadline(), &state.clock).await
+                state.keyring().is_still_good(token, state.store(), state.in_force().config.health_deadline(), &state.clock).await
             }
         }
     }

@@ -19,6 +19,7 @@ mod extract;
 mod health;
 mod hooks;
 mod jobs;
+mod keyring;
 mod memory;
 mod metrics;
 mod ndjson;

@@ -4,9 +4,9 @@ use super::{
     Config,
     auth::Gate,
     hooks,
+    keyring::Keyring,
     memory::{Budget, HookBudget},
     quota::Quota,
-    tokens::Tokens,
 };
 use crate::{
     clock::Clock,
@@ -33,7 +33,7 @@ pub struct State(Arc<Shared>);
 
 pub struct Shared {
     store: Arc<dyn Store>,
-    tokens: Tokens,
+    keyring: Keyring,
     pub(super) quotas: Quotas,
     pub metrics: Metrics,
     pub clock: Clock,
@@ -82,7 +82,7 @@ impl State {
         hooks::begin_counting(&metrics, &in_force.sources);
         Ok(Self(Arc::new(Shared {
             store,
-            tokens: Tokens::default(),
+            keyring: Keyring::default(),
             quotas: Quotas::default(),
             metrics,
             clock,
@@ -131,8 +131,8 @@ impl State {
         &*self.store
     }
 
-    pub(super) fn tokens(&self) -> &Tokens {
-        &self.tokens
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     pub(super) fn stalled(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ on_every_store![
     jobs_of_a_key_keep_priority_then_position,
     urgent_job_of_a_key_passes_its_waiting_siblings,
     key_belongs_to_its_queue,
+    key_belongs_to_its_tenant,
     key_slot_is_free_after_every_end,
     cancelled_head_of_a_key_lets_the_next_in,
     daemons_share_a_key_limit,
@@ -110,6 +111,34 @@ async fn urgent_job_of_a_key_passes_its_waiting_siblings(store: &mut TestStore) 
     let urgent = store.put_one(work().key("k").priority(0), now(1)).await;
     store.complete(&running, now(2)).await;
     assert_eq!(store.drain(&daemon, "default", now(2)).await, [urgent, waiting[1], waiting[2]]);
+}
+
+async fn key_belongs_to_its_tenant(store: &mut TestStore) {
+    let daemon = Daemon::new();
+    // One sequence each, and one of those who name no tenant.
+    let of = |tenant: Option<&str>| {
+        let job = work().ordered("k");
+        if let Some(tenant) = tenant { job.tenant(tenant) } else { job }
+    };
+    let tenants = [Some("a"), Some("b"), None];
+    let firsts = store.put(tenants.map(of).into(), now(0)).await;
+    let seconds = store.put(tenants.map(of).into(), now(0)).await;
+    let mut leased = daemon.lease(&**store, 10, now(1)).await;
+    leased.sort_by_key(|one| firsts.iter().position(|id| *id == one.lease.job));
+    assert_eq!(ids(&leased), firsts, "the first of each");
+    // A head that is tried again holds up its own successors, and each end lets in its own.
+    store.end(&leased[0], retry(1000), now(2)).await;
+    store.end(&leased[1], Transition::Complete, now(2)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 10, now(3)).await), [seconds[1]]);
+    store.cancel(firsts[0], "no more", &Actor::new("test"), now(4)).await.expect("it is cancelled");
+    assert_eq!(ids(&daemon.lease(&**store, 10, now(5)).await), [seconds[0]]);
+    // Who is put back after his death stands in the sequence of his tenant.
+    store.end(&leased[2], dead(), now(6)).await;
+    store.redrive(firsts[2], &Actor::new("test"), now(7)).await.expect("it gets up");
+    let third = daemon.lease(&**store, 10, now(8)).await;
+    assert_eq!(ids(&third), [seconds[2]]);
+    store.complete(&third, now(9)).await;
+    assert_eq!(ids(&daemon.lease(&**store, 10, now(10)).await), [firsts[2]]);
 }
 
 async fn key_belongs_to_its_queue(store: &mut TestStore) {

@@ -100,8 +100,7 @@ impl Tx<'_> {
         let Some(mut job) = self.waiting_seq(seq)? else { return Err(missing(id)) };
         self.take_key_again(&job, now)?;
         if let Some(key) = self.one(sql!("job_key"), [seq], |row| row.get::<_, Option<String>>(0))?.flatten() {
-            let key = self.name(&key).map_err(Error::Corrupt)?;
-            job.gate = Some(self.gate_id(&job.queue, &key)?);
+            job.gate = Some(self.gate_id(&job.queue, job.tenant.as_ref(), &key)?);
         }
         self.count(&job.queue, State::Dead, -1);
         self.count(&job.queue, State::Queued, 1);
@@ -200,7 +199,7 @@ impl Tx<'_> {
         let started = !attempts.is_empty();
         let attempts = started.then(|| Json::of(&attempts));
         let gate = match &job.concurrency_key {
-            Some(key) if !state.is_final() => Some(self.gate_id(&job.queue, key)?),
+            Some(key) if !state.is_final() => Some(self.gate_id(&job.queue, job.tenant.as_ref(), key)?),
             _ => None,
         };
         let attempt = if job.state == State::Running { job.attempt.saturating_sub(1) } else { job.attempt };

@@ -89,7 +89,7 @@ impl<'c> Tx<'c> {
             return Ok(answer);
         }
         let gate = match &job.concurrency_key {
-            Some(key) => Some(self.gate_id(&resolved.queue, key)?),
+            Some(key) => Some(self.gate_id(&resolved.queue, job.tenant.as_ref(), key)?),
             None => None,
         };
         let waits = !job.extra.after.is_empty();
@@ -248,7 +248,7 @@ impl<'c> Tx<'c> {
         self.displace(&old, now)?;
         self.run(sql!("dependencies_drop"), [old.seq])?;
         let gate = match &job.concurrency_key {
-            Some(key) => Some(self.gate_id(&old.queue, key)?),
+            Some(key) => Some(self.gate_id(&old.queue, job.tenant.as_ref(), key)?),
             None => None,
         };
         let waits = !job.extra.after.is_empty();

@@ -11,7 +11,7 @@ use crate::{
     job::{Name, Rate, Timestamp},
     store::{Error, Result},
 };
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// The gates that the running command has looked at; each is read once and written once.
 #[derive(Default)]
@@ -79,12 +79,14 @@ pub(super) fn rate_opens(rate: Rate, tat: i64) -> i64 {
 }
 
 impl Tx<'_> {
-    pub(super) fn gate_id(&mut self, queue: &Name, key: &Name) -> Result<i64> {
-        if let Some(gate) = self.cache.gate(queue, key) {
+    /// A key is its tenant's own: nobody holds up another tenant's jobs, and no tenant's name has the stroke.
+    pub(super) fn gate_id(&mut self, queue: &Name, tenant: Option<&Name>, key: &str) -> Result<i64> {
+        let key = tenant.map_or(Cow::Borrowed(key), |tenant| format!("{tenant}/{key}").into());
+        if let Some(gate) = self.cache.gate(queue, &key) {
             return Ok(gate);
         }
         let gate = self
-            .one(sql!("gate_upsert"), (queue.as_str(), key.as_str()), |row| row.get(0))?
+            .one(sql!("gate_upsert"), (queue.as_str(), key.as_ref()), |row| row.get(0))?
             .ok_or_else(|| Error::Corrupt("a gate that was just made is not there".into()))?;
         self.cache.keep_gate(queue, key, gate);
         Ok(gate)

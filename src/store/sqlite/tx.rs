@@ -8,6 +8,7 @@ use crate::{
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, Row};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
@@ -37,7 +38,7 @@ pub(super) struct Cache {
     names: HashSet<Name>,
     kinds: HashMap<Name, Arc<KindSettings>>,
     queues: HashMap<Name, Arc<QueueSettings>>,
-    gates: HashMap<Name, HashMap<Name, i64>>,
+    gates: HashMap<Name, HashMap<String, i64>>,
     /// How far the pruner has come in its walk over the gates.
     pub(super) gates_looked_at: i64,
 }
@@ -50,14 +51,14 @@ impl Cache {
         *self = Self::default();
     }
 
-    pub(super) fn gate(&self, queue: &Name, key: &Name) -> Option<i64> {
+    pub(super) fn gate(&self, queue: &Name, key: &str) -> Option<i64> {
         self.gates.get(queue)?.get(key).copied()
     }
 
-    pub(super) fn keep_gate(&mut self, queue: &Name, key: &Name, gate: i64) {
+    pub(super) fn keep_gate(&mut self, queue: &Name, key: Cow<'_, str>, gate: i64) {
         let keys = self.gates.entry(queue.clone()).or_default();
         if keys.len() < NAMES {
-            keys.insert(key.clone(), gate);
+            keys.insert(key.into_owned(), gate);
         }
     }
 

@@ -154,15 +154,15 @@ impl Reference {
     }
 
     fn key_has_room(&self, job: &RefJob) -> bool {
-        let Some(key) = &job.key else { return true };
+        let Some(key) = job.key_of_its_tenant() else { return true };
         let settings = self.settings.queue(&job.queue);
-        let starts = || self.starts.iter().filter(|(q, k, _)| *q == job.queue && k.as_ref() == Some(key)).map(|(_, _, at)| *at);
+        let starts = || self.starts.iter().filter(|(q, k, _)| *q == job.queue && k.as_ref() == Some(&key)).map(|(_, _, at)| *at);
         self.running(|other| self.share_a_key(other, job)) < settings.key_concurrency as usize
             && settings.key_rate.is_none_or(|rate| one_more(rate, starts().collect(), self.now))
     }
 
     fn share_a_key(&self, one: &RefJob, other: &RefJob) -> bool {
-        one.key.is_some() && one.key == other.key && one.queue == other.queue
+        one.key.is_some() && one.key == other.key && one.queue == other.queue && one.tenant == other.tenant
     }
 
     /// Nobody of the same ordered sequence runs, holds the turn, or came before.

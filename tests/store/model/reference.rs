@@ -76,6 +76,11 @@ impl RefJob {
         !self.state.is_final()
     }
 
+    /// What its gate is named by: a key is its tenant's own.
+    pub fn key_of_its_tenant(&self) -> Option<(Option<Name>, Name)> {
+        self.key.clone().map(|key| (self.tenant.clone(), key))
+    }
+
     pub fn is_expired(&self, now: Timestamp) -> bool {
         !self.started && self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
@@ -128,8 +133,8 @@ pub struct Reference {
     pub paused: BTreeSet<Name>,
     /// Until when the leases of each holder last by its heartbeat, if not longer by their grant.
     pub holders: BTreeMap<HolderId, Timestamp>,
-    /// Every start, for the rates: queue, key, when.
-    pub starts: Vec<(Name, Option<Name>, Timestamp)>,
+    /// Every start, for the rates: queue, tenant and key, when.
+    pub starts: Vec<(Name, Option<(Option<Name>, Name)>, Timestamp)>,
     uniques: BTreeMap<Key, Held>,
     /// In a cluster each queue has its own idempotency keys, since it may be on a server of its own.
     pub queues_are_apart: bool,

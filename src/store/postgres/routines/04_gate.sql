@@ -2,6 +2,10 @@
 -- and come in as it admits them. So a million jobs of one key put one row into a line, and a more urgent job of the same
 -- key is never shut out by a less urgent one that merely waits.
 
+-- A key is its tenant's own: nobody holds up another tenant's jobs, and no tenant's name has the stroke.
+CREATE OR REPLACE FUNCTION {v}.gate_key(p_tenant text, p_key text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$ SELECT coalesce(p_tenant || '/', '') || p_key $$;
+
 CREATE OR REPLACE FUNCTION {v}.gate_of(p_queue text, p_key text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE

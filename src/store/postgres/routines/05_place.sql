@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION {v}.place(q windlass.queues, j windlass.jobs, p_retur
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   l windlass.lines := {v}.line_of_job(j);
-  v_gate bigint := {v}.gate_of(j.queue, j.concurrency_key);
+  v_gate bigint := {v}.gate_of(j.queue, {v}.gate_key(j.tenant, j.concurrency_key));
   a record;
 BEGIN
   IF v_gate IS NOT NULL THEN
@@ -46,7 +46,7 @@ BEGIN
   IF NOT FOUND OR EXISTS (SELECT FROM windlass.stands WHERE id = p_id) THEN
     RETURN q;
   ELSIF p_what = 'x' THEN
-    INSERT INTO windlass.stands VALUES (j.id, 's', j.queue, j.line, j.priority, j.pos, {v}.gate_of(j.queue, j.concurrency_key), j.ordered, false, j.priority);
+    INSERT INTO windlass.stands VALUES (j.id, 's', j.queue, j.line, j.priority, j.pos, {v}.gate_of(j.queue, {v}.gate_key(j.tenant, j.concurrency_key)), j.ordered, false, j.priority);
     RETURN q;
   END IF;
   RETURN {v}.place(q, j, p_what = 'r');

@@ -48,7 +48,7 @@ BEGIN
   LOOP
     v_parks := v_parks + 1;
     DELETE FROM windlass.waiting WHERE id = w.id;
-    p_queue := {v}.turn_ends(p_queue, w.concurrency_key, w.id, p_now);
+    p_queue := {v}.turn_ends(p_queue, {v}.gate_key(w.tenant, w.concurrency_key), w.id, p_now);
     p_queue := {v}.end_waiting(p_queue, {v}.job_of(w), 4::smallint, 'dead', 'park_expired', p_now);
   END LOOP;
   p_more := 1000 IN (v_due, v_n, v_parks, v_gates);
@@ -109,7 +109,7 @@ BEGIN
     DELETE FROM windlass.waiting WHERE id = e.id;
     j := {v}.job_of(w);
     v_from := {v}.state_number(w.state);
-    q := {v}.turn_ends(q, j.concurrency_key, j.id, p_now);
+    q := {v}.turn_ends(q, {v}.gate_key(j.tenant, j.concurrency_key), j.id, p_now);
   END IF;
   RETURN {v}.end_waiting(q, j, v_from, CASE WHEN ({v}.kind(j.kind)).dead_on_expire THEN 'dead' ELSE 'cancelled' END, 'expired', p_now);
 END $$;

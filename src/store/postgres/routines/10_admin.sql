@@ -69,7 +69,7 @@ BEGIN
         RETURN 'asked';
       END IF;
       t.q := {v}.leave_place(t.q, j, v_now);
-      t.q := {v}.turn_ends(t.q, j.concurrency_key, j.id, v_now);
+      t.q := {v}.turn_ends(t.q, {v}.gate_key(j.tenant, j.concurrency_key), j.id, v_now);
       t.q := {v}.end_waiting(t.q, j, 2::smallint, 'cancelled', p_reason, v_now);
       PERFORM {v}.save_queue(t.q, t.o);
       PERFORM {v}.catch_up_told(v_now);
@@ -78,7 +78,7 @@ BEGIN
     END IF;
     DELETE FROM windlass.waiting WHERE id = p_id RETURNING * INTO w;
     IF FOUND THEN
-      t.q := {v}.turn_ends(t.q, w.concurrency_key, w.id, v_now);
+      t.q := {v}.turn_ends(t.q, {v}.gate_key(w.tenant, w.concurrency_key), w.id, v_now);
       t.q := {v}.end_waiting(t.q, {v}.job_of(w), {v}.state_number(w.state), 'cancelled', p_reason, v_now);
       PERFORM {v}.save_queue(t.q, t.o);
       PERFORM {v}.catch_up_told(v_now);

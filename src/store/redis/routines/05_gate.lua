@@ -6,6 +6,11 @@ local function score(priority, pos)
   return priority * RANK + pos
 end
 
+-- A key is its tenant's own: nobody holds up another tenant's jobs, and no tenant's name has the stroke.
+function W.gate_key(h)
+  return h.tenant and h.tenant .. '/' .. h.key or h.key
+end
+
 function W.gate(s, key)
   local g = s.gates[key]
   if not g then
@@ -63,7 +68,7 @@ end
 -- Whether the job may go into its line now; if not, it is behind its gate. One that comes back stood before those that are in
 -- line now, so they do not count as ahead of it.
 function W.admit(s, j, returning)
-  local g = W.gate(s, j.h.key)
+  local g = W.gate(s, W.gate_key(j.h))
   local is_behind = false
   if j.h.ordered then
     if g.head then
@@ -97,7 +102,7 @@ end
 
 -- A keyed job was taken out of its place: may it start? If not, it is behind its gate now.
 function W.gate_starts(s, j)
-  local g = W.gate(s, j.h.key)
+  local g = W.gate(s, W.gate_key(j.h))
   call('ZREM', g.line, j.id)
   local is_free, does_conform = call('SCARD', g.run) < g.limit, conforms(s, g)
   if is_free and does_conform then
@@ -128,7 +133,7 @@ end
 
 -- A job leaves its place in line or behind the gate, and with it its turn.
 function W.leave_gate(s, j)
-  local g = W.gate(s, j.h.key)
+  local g = W.gate(s, W.gate_key(j.h))
   call('ZREM', g.line, j.id)
   call('ZREM', g.wait, j.id)
   call('ZREM', g.behind, j.id)

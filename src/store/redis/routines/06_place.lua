@@ -28,7 +28,7 @@ function W.stands(s, j)
   if j.state == 'u' then
     place = s.suspects
   elseif j.state == 'g' or j.state == 'b' then
-    local g = W.gate(s, j.h.key)
+    local g = W.gate(s, W.gate_key(j.h))
     place = j.state == 'g' and g.wait or g.behind
   end
   return call('ZSCORE', place, j.id)

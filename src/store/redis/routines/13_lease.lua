@@ -28,7 +28,7 @@ local function grant_with_care(s, c, id, blob, flags, lane)
   end
   if h.expires_at and h.expires_at <= s.now and not h.attempts then
     if h.key then
-      W.gate_ends(s, h.key, id, true)
+      W.gate_ends(s, W.gate_key(h), id, true)
     end
     call('ZREM', s.expiries, id)
     W.expire(s, j)
@@ -36,7 +36,7 @@ local function grant_with_care(s, c, id, blob, flags, lane)
   elseif not c.kinds[j.kind] then
     if h.key then
       -- Its turn stays with an ordered job that waits for a daemon that knows it, as with one that waits to be retried.
-      W.gate_ends(s, h.key, id, s:rules().skip)
+      W.gate_ends(s, W.gate_key(h), id, s:rules().skip)
     end
     W.park(s, j, 'unknown_kind', W.plus_ms(s.now, s:kind(j.kind).park_for_ms))
     s:move('queued', 'parked')
@@ -167,7 +167,7 @@ local function lease_suspect(s, c)
     return 0
   end
   local lane = W.lane(j)
-  if (j.h.key and not W.gate_has_slot(s, j.h.key)) or tenant_room(s, lane) == 0 then
+  if (j.h.key and not W.gate_has_slot(s, W.gate_key(j.h))) or tenant_room(s, lane) == 0 then
     return 0
   end
   call('ZREM', s.suspects, first)

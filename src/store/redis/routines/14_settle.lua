@@ -27,7 +27,7 @@ local function leave_run(s, item, to_final, is_released)
     s.work = true
   end
   if has(flags, KEYED) and not is_released then
-    W.gate_ends(s, item.job.h.key, item.id, to_final or s:rules().skip)
+    W.gate_ends(s, W.gate_key(item.job.h), item.id, to_final or s:rules().skip)
   end
 end
 W.leave_run = leave_run
@@ -83,9 +83,9 @@ local function settle_with_care(s, item, t)
     s:move('running', 'queued')
     W.put_back(s, j)
     if has(item.flags, KEYED) then
-      local g = W.gate(s, j.h.key)
+      local g = W.gate(s, W.gate_key(j.h))
       call('SREM', g.run, j.id)
-      s.refills[j.h.key] = true
+      s.refills[g.key] = true
     end
   elseif verdict == 'p' then
     s:move('running', 'parked')

@@ -100,8 +100,9 @@ local function take_back(s, claim, process_died, max_deaths, most, reaped)
           W.put_back(s, j)
         end
         if h.key then
-          call('SREM', W.gate(s, h.key).run, j.id)
-          s.refills[h.key] = true
+          local g = W.gate(s, W.gate_key(h))
+          call('SREM', g.run, j.id)
+          s.refills[g.key] = true
         end
         reaped.requeued = reaped.requeued + 1
       end

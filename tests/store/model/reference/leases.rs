@@ -65,7 +65,7 @@ impl Reference {
         job.lease = Some(RefLease { lease, holder, until, as_suspect: job.suspect, cancel: None });
         (job.started, job.key_started, job.suspect) = (true, true, false);
         job.turn |= job.ordered;
-        let start = (job.queue.clone(), job.key.clone(), now);
+        let start = (job.queue.clone(), job.key_of_its_tenant(), now);
         self.starts.push(start);
     }
 
