@@ -77,8 +77,8 @@ impl RefJob {
     }
 
     /// What its gate is named by: a key is its tenant's own.
-    pub fn key_of_its_tenant(&self) -> Option<(Option<Name>, Name)> {
-        self.key.clone().map(|key| (self.tenant.clone(), key))
+    pub fn key_of_its_tenant(&self) -> Option<String> {
+        self.key.as_ref().map(|key| format!("{}/{key}", self.tenant.as_deref().unwrap_or_default()))
     }
 
     pub fn is_expired(&self, now: Timestamp) -> bool {
@@ -134,7 +134,7 @@ pub struct Reference {
     /// Until when the leases of each holder last by its heartbeat, if not longer by their grant.
     pub holders: BTreeMap<HolderId, Timestamp>,
     /// Every start, for the rates: queue, tenant and key, when.
-    pub starts: Vec<(Name, Option<(Option<Name>, Name)>, Timestamp)>,
+    pub starts: Vec<(Name, Option<String>, Timestamp)>,
     uniques: BTreeMap<Key, Held>,
     /// In a cluster each queue has its own idempotency keys, since it may be on a server of its own.
     pub queues_are_apart: bool,
