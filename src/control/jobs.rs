@@ -5,6 +5,7 @@ use super::{
     body::Form,
     bulk,
     caller::Caller,
+    cloudevent::{self, Mode},
     extract::{Asked, Id, Member, rows},
     ndjson,
     wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
@@ -33,7 +34,7 @@ pub(super) struct EnqueueOptions {
     partial: bool,
 }
 
-/// `POST /v1/jobs`. Object in, object out; array in, array out in the same order; NDJSON in, NDJSON out.
+/// `POST /v1/jobs`. Object in, object out; array in, array out in the same order; NDJSON in, NDJSON out; CloudEvents as objects and arrays.
 pub(super) async fn enqueue(
     extract::State(state): extract::State<State>,
     caller: Caller,
@@ -41,6 +42,9 @@ pub(super) async fn enqueue(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, Problem> {
+    if let Some(mode) = cloudevent::mode(&headers) {
+        return enqueue_events(&state, &caller, mode, options.partial, &headers, sent).await;
+    }
     let key = match body::form(&headers).and_then(|form| Ok((form, idempotency_key(&headers)?))) {
         Ok((Form::Json, key)) => key,
         Ok((Form::Ndjson, None)) => return ndjson::enqueue(state, caller, &headers, sent, options.partial).await,
@@ -57,24 +61,65 @@ pub(super) async fn enqueue(
     }
 }
 
+/// CloudEvents, which bring their own idempotency keys.
+async fn enqueue_events(
+    state: &State,
+    caller: &Caller,
+    mode: Mode,
+    partial: bool,
+    headers: &HeaderMap,
+    sent: Body,
+) -> Result<Response, Problem> {
+    body::not_encoded(headers)?;
+    if headers.contains_key(IDEMPOTENCY_KEY) {
+        let problem = Problem::bad_request("conflict", "an event is known by its source and id; leave the Idempotency-Key header out");
+        return Err(body::refuse(sent, headers, problem));
+    }
+    let read = body::read(state, headers, sent, state.in_force().config.max_body_bytes).await?;
+    let (whole, heads) = (read.bytes.clone(), headers.clone());
+    let envelopes = bulk::off_the_way(whole.len(), move || cloudevent::envelopes(mode, &heads, &whole)).await??;
+    match mode {
+        Mode::Batch => enqueue_many(state, caller, envelopes.into(), partial).await,
+        Mode::Binary | Mode::Structured => enqueue_event(state, caller, envelopes.into()).await,
+    }
+}
+
 fn one_key_for_many() -> Problem {
     Problem::bad_request("conflict", "an Idempotency-Key header names one job; in a bulk call put `idempotency_key` into each item")
 }
 
 async fn enqueue_one(state: &State, caller: Caller, text: bytes::Bytes, key: Option<String>) -> Result<Response, Problem> {
-    let limits = state.in_force().config.limits();
-    let whose = caller.clone();
-    let checked = bulk::off_the_way(text.len(), move || whose.check(&text, limits)).await?;
-    let job = checked.and_then(|job| with_key(job, key.as_deref())).inspect_err(|_| bulk::count_rejected(state, 1))?;
+    let job = checked(state, &caller, text).await?;
+    let job = with_key(job, key.as_deref()).inspect_err(|_| bulk::count_rejected(state, 1))?;
     let may_be_replayed = job.idempotency_key.is_some();
-    let label = state.labels().label(&job);
-    let answer = caller.jobs(state).enqueue(vec![job], None).await;
-    let enqueued = answer.map_err(|error| refused(state, error, may_be_replayed))?;
-    bulk::count_enqueued(state, &[label], &enqueued);
-    let [done] = enqueued.as_slice() else {
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the store gave no answer for the job").because("enqueue"));
+    let done = written(state, &caller, job).await.map_err(|error| refused(state, error, may_be_replayed))?;
+    Ok(one_answer(&done, key.is_some()))
+}
+
+/// An event that comes again may have picked up another attribute on its way: it is the same one, and the first is kept.
+async fn enqueue_event(state: &State, caller: &Caller, text: bytes::Bytes) -> Result<Response, Problem> {
+    let job = checked(state, caller, text).await?;
+    let done = match written(state, caller, job).await {
+        Err(store::Error::Conflict { id, .. }) => {
+            let first = find(state, caller, id).await?;
+            Enqueued { id, status: first.state, duplicate: true }
+        }
+        done => done.map_err(|error| refused(state, error, false))?,
     };
-    Ok(one_answer(done, key.is_some()))
+    Ok(one_answer(&done, false))
+}
+
+async fn checked(state: &State, caller: &Caller, text: bytes::Bytes) -> Result<NewJob, Problem> {
+    let (limits, whose) = (state.in_force().config.limits(), caller.clone());
+    let checked = bulk::off_the_way(text.len(), move || whose.check(&text, limits)).await?;
+    Ok(checked.inspect_err(|_| bulk::count_rejected(state, 1))?)
+}
+
+async fn written(state: &State, caller: &Caller, job: NewJob) -> store::Result<Enqueued> {
+    let label = state.labels().label(&job);
+    let enqueued = caller.jobs(state).enqueue(vec![job], None).await?;
+    bulk::count_enqueued(state, &[label], &enqueued);
+    enqueued.into_iter().next().ok_or_else(|| store::Error::Corrupt("the store gave no answer for the job".into()))
 }
 
 fn with_key(mut job: NewJob, key: Option<&str>) -> Result<NewJob, InvalidEnvelope> {

@@ -10,6 +10,7 @@ mod auth;
 mod body;
 mod bulk;
 mod caller;
+mod cloudevent;
 mod config;
 mod connection;
 mod crowd;

@@ -8,6 +8,7 @@ mod bounds;
 mod bulk;
 mod client;
 mod enqueue;
+mod events;
 mod health;
 mod hooks;
 mod outages;
