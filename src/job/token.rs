@@ -176,7 +176,7 @@ impl Token {
         if after.is_zero() { Self::REVOKED } else { now.plus(after) }
     }
 
-    const REVOKED: Timestamp = Timestamp(0);
+    pub const REVOKED: Timestamp = Timestamp(0);
 
     /// What is kept of one whose row says nothing: it lets nobody in, and is one all the same.
     #[must_use]

@@ -83,6 +83,11 @@ pub(super) fn token_words(token: &Token) -> String {
     format!("{}: {}{of}", token.name, scopes.join(", "))
 }
 
+/// What the audit says of a token's end.
+pub(super) fn token_end_words(at: Timestamp) -> String {
+    if at == Token::REVOKED { "at once".to_owned() } else { at.to_string() }
+}
+
 pub(super) fn token_is_there(id: &TokenId) -> Error {
     Error::NotAllowed(format!("token {id} is there already; make another"))
 }

@@ -5,7 +5,7 @@ use crate::{
     job::{Json, Timestamp, Token, TokenId},
     store::{
         Actor, Result,
-        words::{token_is_there, token_of, token_words},
+        words::{token_end_words, token_is_there, token_of, token_words},
     },
 };
 
@@ -23,7 +23,7 @@ impl PostgresStore {
     }
 
     pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
-        let params = params![id.to_string(), at.0, at.to_string(), actor.op_id, actor.name.clone(), self.clock_now().map(|t| t.0)];
+        let params = params![id.to_string(), at.0, token_end_words(at), actor.op_id, actor.name.clone(), self.clock_now().map(|t| t.0)];
         self.act("SELECT windlass_v1.end_token($1, $2, $3, $4, $5, $6)", params).await
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     job::{Json, Timestamp, Token, TokenId},
     store::{
         Actor, Error, Result,
-        words::{token_is_there, token_of, token_words},
+        words::{token_end_words, token_is_there, token_of, token_words},
     },
 };
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ impl RedisStore {
     pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
         let mut call = function("end_token", &[self.common()]);
         call.arg(instant(self.now_or(None))).arg(id.as_str()).arg(at.0);
-        audit(&mut call, actor, "end_token", id.as_str(), Some(&at.to_string()));
+        audit(&mut call, actor, "end_token", id.as_str(), Some(&token_end_words(at)));
         match self.server.ask::<i64>(Effect::Promises, &call).await? {
             0 => Err(Error::NotFound { what: format!("token {id}") }),
             _ => Ok(()),

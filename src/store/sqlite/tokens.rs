@@ -8,7 +8,7 @@ use crate::{
     job::{Json, Timestamp, Token, TokenId},
     store::{
         Actor, Error, Result,
-        words::{token_is_there, token_of, token_words},
+        words::{token_end_words, token_is_there, token_of, token_words},
     },
 };
 use rusqlite::Connection;
@@ -26,7 +26,7 @@ impl Tx<'_> {
     }
 
     pub(super) fn end_token(&mut self, id: &TokenId, at: Timestamp, actor: &Actor, now: Timestamp) -> Result<()> {
-        if !self.audit(actor, "end_token", id.as_str(), Some(&at.to_string()), now)? {
+        if !self.audit(actor, "end_token", id.as_str(), Some(&token_end_words(at)), now)? {
             return Ok(());
         }
         match self.run(sql!("token_end"), (id.as_str(), at.0))? {
