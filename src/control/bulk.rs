@@ -55,7 +55,9 @@ pub(super) async fn off_the_way<T: Send + 'static>(bytes: usize, work: impl FnOn
         .map_err(|error| Problem::unavailable("closing", "the daemon is closing; try again").because(error.to_string()))
 }
 
-fn split(text: &str) -> Result<Vec<&RawValue>, Problem> {
+/// # Errors
+/// When the text is no array of at most [`MOST_ITEMS`] items.
+pub(super) fn split(text: &str) -> Result<Vec<&RawValue>, Problem> {
     let mut too_many = false;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let items = Items { too_many: &mut too_many }.deserialize(&mut deserializer).and_then(|items| deserializer.end().map(|()| items));

@@ -2,13 +2,17 @@
 //! (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>). An event becomes the envelope of a job: its
 //! type is the kind, its data the payload, its attributes stand in `meta.ce`. The same event again, by source and id, is the same job.
 
-use super::{Problem, wire::ItemError};
+use super::{Problem, bulk, wire::ItemError};
 use crate::job::{InvalidEnvelope, Name};
 use axum::http::{HeaderMap, HeaderValue, header};
 use percent_encoding::percent_decode;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -32,6 +36,35 @@ pub(super) fn mode(headers: &HeaderMap) -> Option<Mode> {
 
 type Members = BTreeMap<String, Box<RawValue>>;
 
+/// No event has so many attributes, and what stands behind the first too many is not read.
+const MOST_MEMBERS: usize = 64;
+
+/// An event as it was sent.
+struct Sent(Members);
+
+impl<'de> Deserialize<'de> for Sent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    members.insert(name, value);
+                    if members.len() > MOST_MEMBERS {
+                        return Err(de::Error::custom(format!("more than {MOST_MEMBERS} attributes")));
+                    }
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(Object).map(Self)
+    }
+}
+
 /// The envelope, or the array of envelopes, that was sent as events.
 ///
 /// # Errors
@@ -41,12 +74,11 @@ pub(super) fn envelopes(mode: Mode, headers: &HeaderMap, body: &[u8]) -> Result<
     let not_json = |error: serde_json::Error| fault("", "not_json", format!("not JSON of a CloudEvent: {error}"));
     let envelopes = match mode {
         Mode::Binary => to_raw_value(&envelope(in_headers(headers, text)?)?),
-        Mode::Structured => to_raw_value(&envelope(serde_json::from_str(text).map_err(not_json)?)?),
+        Mode::Structured => to_raw_value(&envelope(serde_json::from_str::<Sent>(text).map_err(not_json)?.0)?),
         Mode::Batch => {
-            let events: Vec<Members> = serde_json::from_str(text).map_err(not_json)?;
-            let (mut made, mut errors) = (Vec::with_capacity(events.len()), Vec::new());
-            for (index, event) in events.into_iter().enumerate() {
-                match envelope(event) {
+            let (mut made, mut errors) = (Vec::new(), Vec::new());
+            for (index, event) in bulk::split(text)?.into_iter().enumerate() {
+                match serde_json::from_str::<Sent>(event.get()).map_err(not_json).and_then(|event| envelope(event.0)) {
                     Ok(envelope) => made.push(envelope),
                     Err(error) => errors.push(ItemError::at(index, error)),
                 }

@@ -67,9 +67,13 @@ async fn batch_comes_in_whole_or_says_which_event_is_none() {
     assert_eq!((made.status, made.json().as_array().map(Vec::len)), (StatusCode::CREATED, Some(2)), "{made:?}");
     let mut bad = event("d", json!(4));
     bad["source"] = json!("");
-    let refused = port.send(Method::POST, "/v1/jobs", BATCH, json!([event("c", json!(3)), bad]).to_string()).await.problem(400, "invalid");
+    let refused =
+        port.send(Method::POST, "/v1/jobs", BATCH, json!([event("c", json!(3)), bad, 7]).to_string()).await.problem(400, "invalid");
     assert_eq!((&refused["errors"][0]["index"], &refused["errors"][0]["pointer"]), (&json!(1), &json!("#/1/source")));
     assert_eq!(port.count().await, 2, "nothing of it was written");
+    let bomb = format!("[{}]", vec!["{}"; 100_000].join(","));
+    let refused = port.send(Method::POST, "/v1/jobs", BATCH, bomb).await.problem(400, "invalid");
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("more than 10000 items")), "{refused}");
     let none = port.send(Method::POST, "/v1/jobs", BATCH, "[]").await;
     assert_eq!((none.status, none.json()), (StatusCode::OK, json!([])));
 }
@@ -94,6 +98,9 @@ async fn what_is_no_event_is_told_where() {
     for body in ["", "[]", "7", "{"] {
         port.send(Method::POST, "/v1/jobs", STRUCTURED, body).await.problem(400, "invalid");
     }
+    let many = (0..100).map(|n| (format!("a{n}"), json!(n))).collect::<serde_json::Map<_, _>>();
+    let problem = port.structured(&Value::Object(many)).await.problem(400, "invalid");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("more than 64 attributes")), "{problem}");
     let problem = Answer::of(port.binary("a", "/shop", "plain text")).await.problem(400, "invalid");
     assert_eq!(problem["errors"][0]["pointer"], "#/data");
     Answer::of(port.binary("a", "/shop", "1").header("idempotency-key", "k")).await.problem(400, "conflict");
