@@ -296,11 +296,7 @@ impl Door {
     pub async fn tokens(&self) -> anyhow::Result<Vec<TokenAnswer>> {
         match &self.way {
             Way::Port(client) => Ok(client.tokens().await?),
-            Way::Store(store) => {
-                let (mut tokens, now) = (store.tokens().await?, store.now().await?);
-                tokens.sort_by_key(|token| token.created_at);
-                Ok(tokens.into_iter().map(|token| TokenAnswer::of(token, now)).collect())
-            }
+            Way::Store(store) => Ok(TokenAnswer::list(store.tokens().await?, store.now().await?)),
         }
     }
 

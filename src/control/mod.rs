@@ -2,7 +2,7 @@
 //! after its noun. Enqueueing, looking and administering happen here; nothing of the engine is known here.
 //!
 //! A request passes, in this order: connection caps (`crowd.rs`), header deadline (`connection.rs`) → count, clock and deadline
-//! (`observe.rs`) → route → who may call it (`auth.rs`) → size and form of the body (`body.rs`) → its
+//! (`observe.rs`) → route → who may call it (`auth.rs`) and how often (`quota.rs`) → size and form of the body (`body.rs`) → its
 //! memory (`memory.rs`) → the handler → the store.
 //! Nothing expensive happens before a caller is known.
 

@@ -18,9 +18,7 @@ use std::time::Duration;
 
 /// `GET /v1/tokens`, oldest first; those that ended too.
 pub(super) async fn list(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<TokenAnswer>>, Problem> {
-    let (mut tokens, now) = (caller.everything(&state)?.tokens().await?, state.clock.now());
-    tokens.sort_by_key(|token| token.created_at);
-    Ok(Json(tokens.into_iter().map(|token| TokenAnswer::of(token, now)).collect()))
+    Ok(Json(TokenAnswer::list(caller.everything(&state)?.tokens().await?, state.clock.now())))
 }
 
 /// `POST /v1/tokens`: the answer is the only place where the token itself ever stands.
@@ -83,6 +81,12 @@ fn chance() -> Result<[u8; 40], Problem> {
 }
 
 impl TokenAnswer {
+    /// Oldest first.
+    pub(crate) fn list(mut tokens: Vec<Token>, now: Timestamp) -> Vec<Self> {
+        tokens.sort_by_key(|token| token.created_at);
+        tokens.into_iter().map(|token| Self::of(token, now)).collect()
+    }
+
     pub(crate) fn of(token: Token, now: Timestamp) -> Self {
         let is_live = token.is_live(now);
         let Token { id, name, scopes, tenant, created_at, created_by, expires_at, .. } = token;

@@ -23,9 +23,9 @@ impl RedisStore {
 
     pub(super) async fn all_tokens(&self) -> Result<Vec<Token>> {
         let all = |hash: &str| redis::cmd("HGETALL").arg(format!("{}:{hash}", self.common())).clone();
-        let texts: BTreeMap<String, String> = self.server.ask(Effect::Reads, &all("tokens")).await?;
+        let texts: BTreeMap<String, String> = self.server.ask(Effect::Reads, &all("access_tokens")).await?;
         // Read after them: an end that comes in between is not missed.
-        let ends: BTreeMap<String, i64> = self.server.ask(Effect::Reads, &all("token_ends")).await?;
+        let ends: BTreeMap<String, i64> = self.server.ask(Effect::Reads, &all("access_ends")).await?;
         Ok(texts.iter().filter_map(|(id, text)| token_of(id, text, ends.get(id).copied().map(Timestamp))).collect())
     }
 

@@ -20,15 +20,16 @@
 --   <base>:claims         hash    what is leased, and <base>:claim:<epoch>: in their own file
 --   <base>:holders        hash    holder -> until, node
 --   <base>:cancels, :progress         hashes  of running jobs
---   <base>:key:<key>      hash    a concurrency key's gate: head, tat, opens;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
+--   <base>:key:<key>      hash    a concurrency key's gate (`<tenant>/<key>` where there is a tenant): head, tat, opens;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
 --   <base>:uniques        hash    tenant and key -> who holds it;  <base>:windows zset: those that only time holds
 --   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset;  on one server under `{_}`
 --   <base>:children:<id>  set     jobs that wait for this one;  <base>:parents:<id> set: those it waits for
---   <base>:tokens         hash    token -> id;  <base>:unknown:<kind> set: jobs parked for want of a worker
+--   <base>:tokens         hash    of a parked job: token -> id;  <base>:unknown:<kind> set: jobs parked for want of a worker
 --   <base>:audit, :usage  hashes;  <base>:quarantined list
 --
 -- What belongs to no queue has the base `<prefix>:{_}`: `settings`, `queues` (their numbers), `waiting` (jobs with parents), `alone`
--- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`; schedules in their own file.
+-- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`, `access_tokens` and `access_ends` (who may call the control port, by the
+-- tokens' ids); schedules in their own file.
 --
 -- A job's place in a list is not looked for when it leaves it: the job says where it stands, and whoever comes upon its former
 -- place finds that it does not.

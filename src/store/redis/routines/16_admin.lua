@@ -163,24 +163,24 @@ end
 
 -- What is kept of a token; its end, if it has one, beside it.
 function W.put_token(common, id, text, ends_at, op)
-  if call('HSETNX', common .. ':tokens', id, text) == 0 then
+  if call('HSETNX', common .. ':access_tokens', id, text) == 0 then
     return call('HEXISTS', common .. ':audit', op.id) == 1
   end
   audit(common .. ':audit', op)
   if ends_at ~= '' then
-    call('HSET', common .. ':token_ends', id, ends_at)
+    call('HSET', common .. ':access_ends', id, ends_at)
   end
   return true
 end
 
 function W.end_token(common, id, at, op)
-  if call('HEXISTS', common .. ':tokens', id) == 0 then
+  if call('HEXISTS', common .. ':access_tokens', id) == 0 then
     return false
   elseif not audit(common .. ':audit', op) then
     return true
   end
-  local ends_at = tonumber(call('HGET', common .. ':token_ends', id) or huge)
-  call('HSET', common .. ':token_ends', id, string.format('%.0f', at < ends_at and at or ends_at))
+  local ends_at = tonumber(call('HGET', common .. ':access_ends', id) or huge)
+  call('HSET', common .. ':access_ends', id, string.format('%.0f', at < ends_at and at or ends_at))
   return true
 end
 
