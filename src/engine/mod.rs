@@ -5,6 +5,7 @@
 //!             heartbeat, reaper, pruner, scheduler beside them; drain ends them in order
 //! ```
 
+mod announce;
 mod attempt;
 pub mod backend;
 mod bare;
@@ -78,7 +79,7 @@ fn pumps(parts: Parts) -> Pumps {
     let shared = Arc::new(Shared::new(parts, settlements));
     let beat_end = CancellationToken::new();
     Pumps {
-        beat: tokio::spawn(heartbeat::beat(shared.clone(), beat_end.clone())),
+        beat: tokio::spawn(beat(shared.clone(), beat_end.clone())),
         settler: tokio::spawn(settle::pump(shared.clone(), settled)),
         poller: tokio::spawn(poller::poll(shared.clone(), runner)),
         upkeep: vec![tokio::spawn(reaper::reap(shared.clone())), tokio::spawn(pruner::prune(shared.clone()))],
@@ -86,6 +87,10 @@ fn pumps(parts: Parts) -> Pumps {
         grants,
         beat_end,
     }
+}
+
+async fn beat(shared: Arc<Shared>, end: CancellationToken) {
+    tokio::join!(heartbeat::beat(shared.clone(), end.clone()), announce::announce(shared, end));
 }
 
 impl Engine {

@@ -9,7 +9,7 @@ use crate::{
 };
 use prometheus::{Histogram, IntCounter};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -140,6 +140,16 @@ impl Shared {
         });
         self.instruments.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
         made
+    }
+
+    /// By queue, the attempts that came to an end of their own since the start.
+    pub(super) fn ended_so_far(&self) -> BTreeMap<Name, u64> {
+        let mut ended = BTreeMap::new();
+        for ((queue, _), of) in &*self.instruments.read().unwrap_or_else(PoisonError::into_inner) {
+            *ended.entry(queue.clone()).or_default() +=
+                of.outcomes[..=AttemptOutcome::Dead as usize].iter().map(IntCounter::get).sum::<u64>();
+        }
+        ended
     }
 
     /// Queues a settlement for the pump; after the drain has closed it there is nobody to settle for.

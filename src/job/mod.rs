@@ -2,6 +2,7 @@
 //! What is stored where is the store's affair, what is done when the engine's.
 
 mod attempt;
+mod daemon;
 mod envelope;
 mod lease;
 mod name;
@@ -14,6 +15,7 @@ mod time;
 mod token;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
+pub use daemon::{Daemon, QueueWork, SeenDaemon};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};
 pub use lease::{Applied, HolderId, Lease, Nonce};
 pub use name::{InvalidName, Name};

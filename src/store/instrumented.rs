@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
+        Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -62,6 +63,10 @@ impl Store for Instrumented {
 
     async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat> {
         self.measure("heartbeat", self.store.heartbeat(holder, lease, held, progress, now)).await
+    }
+
+    async fn announce(&self, daemon: &Daemon, lasts: Duration, now: Now) -> Result<()> {
+        self.measure("announce", self.store.announce(daemon, lasts, now)).await
     }
 
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
@@ -132,6 +137,10 @@ impl Store for Instrumented {
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         self.measure("queues", self.store.queues(now)).await
+    }
+
+    async fn daemons(&self) -> Result<Vec<SeenDaemon>> {
+        self.measure("daemons", self.store.daemons()).await
     }
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {

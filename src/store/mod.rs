@@ -18,10 +18,11 @@ mod words;
 
 pub use error::{Error, Result};
 pub use instrumented::Instrumented;
+pub use words::hostname;
 
 use crate::job::{
-    Applied, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, State, Timestamp,
-    Token, TokenId,
+    Applied, Daemon, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
+    State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -278,7 +279,10 @@ pub trait Store: Send + Sync + 'static {
     /// are lost and which are to be cancelled.
     async fn heartbeat(&self, holder: HolderId, lease: Duration, held: Vec<Lease>, progress: Vec<Progress>, now: Now) -> Result<Beat>;
 
-    /// The holder ends in order: it holds nothing any more and will not be taken for dead.
+    /// From now on, for `lasts`, everybody sees the daemon as it says it is, in place of what it said before.
+    async fn announce(&self, daemon: &Daemon, lasts: Duration, now: Now) -> Result<()>;
+
+    /// The holder ends in order: it holds nothing any more, will not be taken for dead, and is no daemon any more.
     async fn goodbye(&self, holder: HolderId) -> Result<()>;
 
     // ------------------------------------------------------------------ settle
@@ -341,6 +345,9 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>>;
+
+    /// The daemons by their age, the oldest first; those that fell silent in the last hour too.
+    async fn daemons(&self) -> Result<Vec<SeenDaemon>>;
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>>;
 
@@ -405,6 +412,9 @@ pub trait Store: Send + Sync + 'static {
     /// Waits for what was begun and closes. Later calls answer `Unavailable`.
     async fn close(&self);
 }
+
+/// How long a daemon that fell silent is still told of.
+pub(crate) const SILENT: Duration = Duration::from_secs(3600);
 
 /// How a program opens a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

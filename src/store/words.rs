@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::job::{
-    Extra, JobId, Json, NewJob, Timestamp, Token, TokenId, UniqueFor,
+    Extra, JobId, Json, NewJob, SeenDaemon, Timestamp, Token, TokenId, UniqueFor,
     schedule::{Plan, ScheduleState, plan},
 };
 use sha2::{Digest as _, Sha256};
@@ -56,7 +56,8 @@ pub(super) fn ms(ms: u64) -> i64 {
 }
 
 /// What this machine calls itself.
-pub(super) fn hostname() -> String {
+#[must_use]
+pub fn hostname() -> String {
     let mut name = [0_u8; 256];
     // SAFETY: the buffer is as long as it is said to be.
     let done = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } == 0;
@@ -100,4 +101,10 @@ pub(super) fn token_of(id: &str, text: &str, end: Option<Timestamp>) -> Option<T
         Ok(token) => Some(Token { expires_at: end, ..token }),
         Err(_) => id.parse().ok().map(Token::unreadable),
     }
+}
+
+/// What a daemon of another release says may not be readable; it is not shown then.
+pub(super) fn seen_daemon(text: &str, seen_at: Timestamp, until: Timestamp) -> Option<SeenDaemon> {
+    let read = serde_json::from_str(text).inspect_err(|error| tracing::warn!(%error, "what a daemon says of itself cannot be read"));
+    Some(SeenDaemon { daemon: read.ok()?, seen_at, until })
 }

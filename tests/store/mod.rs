@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod daemons;
 mod dependencies;
 mod enqueue;
 mod envelopes;

@@ -61,9 +61,15 @@ impl Server {
     }
 
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("the URL is one");
-        client.get_multiplexed_async_connection().await.expect("the server answers")
+        patient(&self.url()).await
     }
+}
+
+/// What a server is asked may be all that a busy machine has left.
+async fn patient(url: &str) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(url).expect("the URL is one");
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(30)));
+    client.get_multiplexed_async_connection_with_config(&patient).await.expect("the server answers")
 }
 
 /// With `options` beside what each has.
@@ -252,10 +258,7 @@ impl Own {
     }
 
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.url()).expect("the URL is one");
-        // What it is asked may be all that a soak has left.
-        let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(std::time::Duration::from_secs(30)));
-        client.get_multiplexed_async_connection_with_config(&patient).await.expect("the server answers")
+        patient(&self.url()).await
     }
 
     /// What is said to that, all texts of it.

@@ -10,7 +10,7 @@ pub(super) const RELEASE: &str = "windlass_v1";
 pub(super) const ROLES: &str = include_str!("roles.sql");
 
 /// What lasts: the tables, and what other programs call. Changes in order; one that is released is never changed.
-pub(super) const CHANGES: [Change; 8] = [
+pub(super) const CHANGES: [Change; 9] = [
     Change { number: 1, name: "jobs", work: Work::Expand(include_str!("../../../migrations/postgres/0001_jobs.sql")) },
     Change { number: 2, name: "tenants", work: Work::Expand(include_str!("../../../migrations/postgres/0002_tenants.sql")) },
     Change { number: 3, name: "places", work: Work::Expand(include_str!("../../../migrations/postgres/0003_places.sql")) },
@@ -19,9 +19,10 @@ pub(super) const CHANGES: [Change; 8] = [
     Change { number: 6, name: "vacuum", work: Work::Expand(include_str!("../../../migrations/postgres/0006_vacuum.sql")) },
     Change { number: 7, name: "line", work: Work::Expand(include_str!("../../../migrations/postgres/0007_line.sql")) },
     Change { number: 8, name: "tokens", work: Work::Expand(include_str!("../../../migrations/postgres/0008_tokens.sql")) },
+    Change { number: 9, name: "daemons", work: Work::Expand(include_str!("../../../migrations/postgres/0009_daemons.sql")) },
 ];
 
-const ROUTINES: [&str; 13] = [
+const ROUTINES: [&str; 14] = [
     include_str!("routines/01_words.sql"),
     include_str!("routines/02_queue.sql"),
     include_str!("routines/03_line.sql"),
@@ -34,7 +35,8 @@ const ROUTINES: [&str; 13] = [
     include_str!("routines/10_admin.sql"),
     include_str!("routines/11_envelope.sql"),
     include_str!("routines/12_door.sql"),
-    include_str!("routines/13_rights.sql"),
+    include_str!("routines/13_daemons.sql"),
+    include_str!("routines/15_rights.sql"),
 ];
 
 /// The columns of `windlass.jobs` as these routines know them: a column that a later migration adds does not disturb them.

@@ -4,6 +4,7 @@
 mod admin;
 mod claims;
 mod connection;
+mod daemons;
 mod enqueue;
 mod error;
 mod install;
@@ -22,12 +23,13 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
+        Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes, words::hostname,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, hostname, wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -212,10 +214,12 @@ impl Store for PostgresStore {
         self.beat(holder, lease, held, progress, self.now_or(now)).await
     }
 
+    async fn announce(&self, daemon: &Daemon, lasts: Duration, now: Now) -> Result<()> {
+        self.tell_of(daemon, lasts, self.now_or(now)).await
+    }
+
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
-        // The row goes when nothing is left to take back: a lease call whose answer was lost may have granted something.
-        let statement = "UPDATE windlass.holders SET until = 0, node = NULL WHERE holder = $1";
-        self.lanes.settle.rows(Effect::Writes, statement, params![holder.0]).await.map(drop)
+        self.end_holder(holder).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
@@ -323,6 +327,10 @@ impl Store for PostgresStore {
             None => self.server_time().await?,
         };
         self.queue_list(now).await
+    }
+
+    async fn daemons(&self) -> Result<Vec<SeenDaemon>> {
+        self.all_daemons().await
     }
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {

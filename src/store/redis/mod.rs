@@ -5,6 +5,7 @@ mod admin;
 mod asked;
 mod cluster;
 mod connection;
+mod daemons;
 mod durability;
 mod enqueue;
 mod error;
@@ -31,12 +32,13 @@ pub use durability::Risk;
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
+        Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
-        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes, words::hostname,
+        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, hostname, wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -330,9 +332,12 @@ impl Store for RedisStore {
         self.beat(holder, lease, &held, &progress, self.now_or(now)).await
     }
 
+    async fn announce(&self, daemon: &Daemon, lasts: Duration, now: Now) -> Result<()> {
+        self.tell_of(daemon, lasts, self.now_or(now)).await
+    }
+
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
-        let now = self.now_or(None);
-        self.on_all_shards("goodbye", now, |call| _ = call.arg(holder.0.as_bytes())).await.map(drop)
+        self.end_holder(holder).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
@@ -436,6 +441,10 @@ impl Store for RedisStore {
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         self.queue_statuses(self.instant_or_now(now).await?).await
+    }
+
+    async fn daemons(&self) -> Result<Vec<SeenDaemon>> {
+        self.all_daemons().await
     }
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod connection;
+mod daemons;
 mod enqueue;
 mod error;
 mod lease;
@@ -23,7 +24,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Settings, Settlement, Timestamp, Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
+        Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -42,7 +44,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::watch;
-use tx::{Tx, sql};
+use tx::Tx;
 use writer::Writer;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,8 +173,13 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.heartbeat(holder, lease, &held, &progress, tx.now(now))).await
     }
 
+    async fn announce(&self, daemon: &Daemon, lasts: Duration, now: Now) -> Result<()> {
+        let daemon = daemon.clone();
+        self.writer.call(move |tx| tx.announce(&daemon, lasts, tx.now(now))).await
+    }
+
     async fn goodbye(&self, holder: HolderId) -> Result<()> {
-        self.writer.call(move |tx| tx.run(sql!("holder_drop"), [holder.0.as_bytes()]).map(drop)).await
+        self.writer.call(move |tx| tx.goodbye(holder)).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>, now: Now) -> Result<Vec<Applied>> {
@@ -250,6 +257,10 @@ impl Store for SqliteStore {
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         let now = now.unwrap_or_else(|| self.clock.now());
         self.readers.call(move |connection| read::queues(connection, now)).await
+    }
+
+    async fn daemons(&self) -> Result<Vec<SeenDaemon>> {
+        self.readers.call(daemons::all).await
     }
 
     async fn quarantined(&self, limit: usize) -> Result<Vec<Quarantined>> {

@@ -160,6 +160,21 @@ function W.goodbye(s, holder)
   call('HSET', s.holders, holder, pack8(0))
 end
 
+-- A daemon says how it is; who fell silent long ago is told of no more.
+function W.announce(s, holder, daemon, lasts, silent)
+  call('HSET', s.daemons, holder, pack8(s.now) .. pack8(s.now + lasts) .. daemon)
+  local rows = call('HGETALL', s.daemons)
+  for i = 1, #rows, 2 do
+    if unpack8(rows[i + 1], 9) < s.now - silent then
+      call('HDEL', s.daemons, rows[i])
+    end
+  end
+end
+
+function W.forget_daemon(s, holder)
+  call('HDEL', s.daemons, holder)
+end
+
 local function forget(s, ids)
   W.spread('HDEL', s.jobs, ids)
   W.spread('HDEL', s.ends, ids)

@@ -164,6 +164,14 @@ function F.resume(s, args)
   W.resume(s, op_of(s, args, 2))
 end
 
+function F.announce(s, args)
+  W.announce(s, args[2], args[3], tonumber(args[4]), tonumber(args[5]))
+end
+
+function F.forget_daemon(s, args)
+  W.forget_daemon(s, args[2])
+end
+
 function F.put_settings(s, args)
   return W.put_settings(s.base, args[2], args[3]) and 1 or 0
 end
@@ -273,4 +281,4 @@ register('check enqueue deliver answered enrol import lease leased_by run_now re
 -- Those who may only read may call these.
 register('get page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
-register('delivered quarantine beat goodbye settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })
+register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })

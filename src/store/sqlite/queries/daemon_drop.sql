@@ -1,0 +1,1 @@
+DELETE FROM daemons WHERE holder = ?1

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO daemons VALUES (?1, ?2, ?3, ?4)

@@ -1,0 +1,1 @@
+SELECT daemon, seen_at, until FROM daemons ORDER BY holder

@@ -1,0 +1,1 @@
+DELETE FROM daemons WHERE until < ?1
