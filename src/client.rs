@@ -4,11 +4,13 @@
 
 use crate::{
     control::wire::{
-        Because, CancelAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PreviewAnswer, ProblemDocument,
-        ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped, TokenAnswer, TokenMade,
+        Because, CancelAnswer, DaemonAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PauseRequest,
+        PreviewAnswer, ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped, TokenAnswer,
+        TokenMade,
     },
     job::{
         Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
+        explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
     store::{Enqueued, Filter, QueueStatus},
@@ -183,6 +185,22 @@ impl Client {
         found(self.safely(Method::GET, &format!("v1/jobs/{id}?wait_ms={wait_ms}"), Sent::Nothing).await)
     }
 
+    /// What holds a job back.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn explain(&self, id: JobId) -> Result<Option<Explanation>> {
+        found(self.safely(Method::GET, &format!("v1/jobs/{id}/explain"), Sent::Nothing).await)
+    }
+
+    /// The daemons, the oldest first; those that fell silent in the last hour too.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn daemons(&self) -> Result<Vec<DaemonAnswer>> {
+        self.safely(Method::GET, "v1/daemons", Sent::Nothing).await
+    }
+
     /// Newest first, at most `limit` (1 to 1000).
     ///
     /// # Errors
@@ -262,8 +280,10 @@ impl Client {
 
     /// # Errors
     /// See [`Error`].
-    pub async fn pause(&self, queue: &Name, reason: Option<&str>) -> Result<PauseAnswer> {
-        self.json(Method::POST, &format!("v1/queues/{}/pause", member(queue)), because(reason)).await
+    pub async fn pause(&self, queue: &Name, reason: Option<&str>, lasts: Option<Duration>) -> Result<PauseAnswer> {
+        let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        let request = PauseRequest { reason: reason.map(ToOwned::to_owned), for_ms };
+        self.json(Method::POST, &format!("v1/queues/{}/pause", member(queue)), Sent::json(&request)).await
     }
 
     /// # Errors

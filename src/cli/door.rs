@@ -10,7 +10,8 @@ use crate::{
         RetryAnswer, ScheduleAnswer, TokenAnswer, TokenMade,
     },
     job::{
-        Envelope, Job, JobId, Limits, Name, NewJob, State, Timestamp, Token, TokenId, TokenRequest,
+        Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
+        explain::Explanation,
         schedule::{Occurrence, ScheduleState},
     },
     secret,
@@ -183,6 +184,13 @@ impl Door {
         }
     }
 
+    pub async fn explain(&self, id: JobId) -> anyhow::Result<Option<Explanation>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.explain(id).await?),
+            Way::Store(store) => Ok(Within::new(&**store, None).explain(id).await?),
+        }
+    }
+
     pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> anyhow::Result<PageOf<JobSummary>> {
         match &self.way {
             Way::Port(client) => Ok(client.list(filter, cursor, limit).await?),
@@ -264,14 +272,17 @@ impl Door {
         }
     }
 
-    pub async fn pause(&self, queue: &Name, reason: &str) -> anyhow::Result<PauseAnswer> {
+    /// `lasts`: it ends by itself after that time.
+    pub async fn pause(&self, queue: &Name, reason: &str, lasts: Option<Duration>) -> anyhow::Result<PauseAnswer> {
         let store = match &self.way {
-            Way::Port(client) => return Ok(client.pause(queue, Some(reason)).await?),
+            Way::Port(client) => return Ok(client.pause(queue, Some(reason), lasts).await?),
             Way::Store(store) => store,
         };
         let actor = actor();
-        store.pause(queue, reason, &actor, None).await?;
-        let paused = store::Pause { at: store.now().await?, by: actor.name, reason: reason.to_owned() };
+        let at = store.now().await?;
+        let until = lasts.map(|lasts| at.plus(lasts));
+        store.pause(queue, reason, until, &actor, None).await?;
+        let paused = Pause { at, by: actor.name, reason: reason.to_owned(), until };
         Ok(PauseAnswer { name: queue.clone(), paused: Some(paused) })
     }
 

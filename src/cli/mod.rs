@@ -8,6 +8,7 @@ mod demo;
 mod door;
 mod enqueue;
 pub mod exit;
+mod explain;
 mod jobs;
 mod lines;
 mod manual;
@@ -62,6 +63,8 @@ enum Command {
     /// Look at jobs, cancel them, make them due
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// Say what holds a job back, gate by gate, and when it will start
+    Explain(explain::Args),
     /// Look at dead letters, put them back, remove them
     #[command(subcommand)]
     Dead(dead::Command),
@@ -114,6 +117,7 @@ impl Command {
             Self::Sandbox(args) => sandbox::run(place, &args),
             Self::Enqueue(args) => enqueue::run(place, *args),
             Self::Jobs(command) => jobs::run(place, command),
+            Self::Explain(args) => explain::run(place, &args),
             Self::Dead(command) => dead::run(place, command),
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),

@@ -6,7 +6,7 @@ use super::{
     output::{Format, Rows},
 };
 use crate::{
-    job::{Name, State},
+    job::{Name, Pause, State},
     store::QueueStatus,
 };
 
@@ -23,6 +23,9 @@ pub enum Command {
         /// Why, for those who wonder
         #[arg(long, default_value = "paused by hand")]
         reason: String,
+        /// Resume by itself after this time, such as 30m or 2h
+        #[arg(long = "for", value_name = "TIME")]
+        lasts: Option<humantime::Duration>,
         #[command(flatten)]
         format: Format,
     },
@@ -39,9 +42,11 @@ pub enum Command {
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { format } => door::with(place, async |door| Ok(format.show(&door.queues().await?, |queues| table(queues))?)),
-        Command::Pause { queue, reason, format } => door::with(place, async |door| {
-            let answer = door.pause(&queue, &reason).await?;
-            Ok(format.show(&answer, |_| format!("queue {queue} is paused; resume it with `windlass queues resume {queue}`\n"))?)
+        Command::Pause { queue, reason, lasts, format } => door::with(place, async |door| {
+            let answer = door.pause(&queue, &reason, lasts.map(Into::into)).await?;
+            let until = answer.paused.as_ref().and_then(|pause| pause.until).map(|until| format!(" until {until}")).unwrap_or_default();
+            let sentence = format!("queue {queue} is paused{until}; resume it with `windlass queues resume {queue}`\n");
+            Ok(format.show(&answer, |_| sentence)?)
         }),
         Command::Resume { queue, format } => door::with(place, async |door| {
             let answer = door.resume(&queue).await?;
@@ -65,10 +70,15 @@ fn table(queues: &[QueueStatus]) -> String {
     for queue in queues {
         let counts = State::ALL.iter().map(|state| queue.jobs.get(state).copied().unwrap_or(0).to_string());
         let oldest = queue.oldest_queued_ms.map(age).unwrap_or_default();
-        let paused = queue.paused.as_ref().map(|pause| format!("since {} by {}: {}", pause.at, pause.by, pause.reason)).unwrap_or_default();
+        let paused = queue.paused.as_ref().map(paused).unwrap_or_default();
         rows.row([queue.name.clone()].into_iter().chain(counts).chain([oldest, paused]));
     }
     rows.or("no queues yet; the first job makes one")
+}
+
+fn paused(pause: &Pause) -> String {
+    let until = pause.until.map(|until| format!(" until {until}")).unwrap_or_default();
+    format!("since {}{until} by {}: {}", pause.at, pause.by, pause.reason)
 }
 
 /// How long the job at the head waits, in the unit a person would use.

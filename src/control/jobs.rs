@@ -11,7 +11,7 @@ use super::{
     wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
 };
 use crate::{
-    job::{self, InvalidEnvelope, Job, JobError, JobId, Json, Name, NewJob, Scope},
+    job::{self, InvalidEnvelope, Job, JobError, JobId, Json, Name, NewJob, Scope, explain::Explanation},
     store::{self, Cancelled, Enqueued, Filter},
 };
 use axum::{
@@ -340,6 +340,15 @@ fn no_such_job(id: JobId) -> Problem {
 
 pub(super) async fn find(state: &State, caller: &Caller, id: JobId) -> Result<Job, Problem> {
     caller.jobs(state).get(id).await?.ok_or_else(|| no_such_job(id))
+}
+
+/// `GET /v1/jobs/{id}/explain`: what holds it back.
+pub(super) async fn explain(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Id(id): Id,
+) -> Result<axum::Json<Explanation>, Problem> {
+    Ok(axum::Json(caller.jobs(&state).explain(id).await?.ok_or_else(|| no_such_job(id))?))
 }
 
 /// `POST /v1/jobs/{id}/cancel`. 202 while it runs: its holder has been asked.

@@ -14,6 +14,7 @@ mod cloudevent;
 mod config;
 mod connection;
 mod crowd;
+mod daemons;
 mod dead;
 mod error;
 mod extract;
@@ -85,6 +86,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/jobs", own(Read), jobs::list),
         door(POST, "/v1/jobs", own(Enqueue), jobs::enqueue),
         door(GET, "/v1/jobs/{id}", own(Read), jobs::show),
+        door(GET, "/v1/jobs/{id}/explain", own(Read), jobs::explain),
         door(POST, "/v1/jobs/{id}/cancel", own(Operate), jobs::cancel),
         door(POST, "/v1/jobs/{id}/retry", own(Operate), jobs::retry),
         door(POST, "/v1/unpark/{token}", all(Enqueue), jobs::unpark),
@@ -96,6 +98,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/queues", all(Read), queues::list),
         door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause),
         door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume),
+        door(GET, "/v1/daemons", all(Read), daemons::list),
         door(GET, "/v1/schedules", all(Read), schedules::list),
         door(GET, "/v1/schedules/{name}", all(Read), schedules::show),
         door(PUT, "/v1/schedules/{name}", all(Admin), schedules::put),

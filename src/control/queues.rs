@@ -5,11 +5,11 @@ use super::{
     caller::Caller,
     extract::Named,
     jobs,
-    wire::{Because, PauseAnswer},
+    wire::{Because, ItemError, PauseAnswer, PauseRequest},
 };
 use crate::{
-    job::State as JobState,
-    store::{Pause, QueueStatus},
+    job::{Pause, State as JobState},
+    store::QueueStatus,
 };
 use axum::{Json, body::Body, extract, http::HeaderMap};
 
@@ -24,6 +24,9 @@ pub(super) async fn list(extract::State(state): extract::State<State>, caller: C
     Ok(Json(queues))
 }
 
+/// A pause that is meant to last longer is meant to last until it is resumed.
+const YEAR_MS: u64 = 365 * 86_400_000;
+
 /// `POST /v1/queues/{queue}/pause`.
 pub(super) async fn pause(
     extract::State(state): extract::State<State>,
@@ -32,12 +35,17 @@ pub(super) async fn pause(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Json<PauseAnswer>, Problem> {
-    let because: Because = body::json_or_default(&state, &headers, sent).await?;
-    let reason = jobs::reason(because, "no reason given")?;
+    let asked: PauseRequest = body::json_or_default(&state, &headers, sent).await?;
+    if asked.for_ms.is_some_and(|ms| ms > YEAR_MS || ms == 0) {
+        return Err(Problem::invalid(vec![ItemError::new("/for_ms", "out_of_range", format!("must be 1 to {YEAR_MS}"))]));
+    }
+    let reason = jobs::reason(Because { reason: asked.reason }, "no reason given")?;
     let actor = caller.actor();
     let store = caller.everything(&state)?;
-    store.pause(&queue, &reason, &actor, None).await?;
-    Ok(Json(PauseAnswer { name: queue, paused: Some(Pause { at: store.now().await?, by: actor.name, reason }) }))
+    let at = store.now().await?;
+    let until = asked.for_ms.map(|ms| at.plus_ms(ms));
+    store.pause(&queue, &reason, until, &actor, None).await?;
+    Ok(Json(PauseAnswer { name: queue, paused: Some(Pause { at, by: actor.name, reason, until }) }))
 }
 
 /// `POST /v1/queues/{queue}/resume`.

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::{
-    job::{InvalidEnvelope, Job, JobError, JobId, Name, Scope, State, Timestamp, TokenId, schedule::Schedule},
+    job::{InvalidEnvelope, Job, JobError, JobId, Name, Scope, SeenDaemon, State, Timestamp, TokenId, schedule::Schedule},
     store::{self, Enqueued, Filter},
 };
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,25 @@ impl From<Job> for JobSummary {
     }
 }
 
-/// Why somebody cancels or pauses. The body may be left out.
+/// A daemon in `GET /v1/daemons`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonAnswer {
+    #[serde(flatten)]
+    pub seen: SeenDaemon,
+    /// It spoke lately enough to be taken for alive.
+    pub live: bool,
+}
+
+/// For how long and why a queue is paused. The body may be left out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseRequest {
+    pub reason: Option<String>,
+    /// After so many milliseconds it ends by itself, at most a year; until it is resumed when left out.
+    pub for_ms: Option<u64>,
+}
+
+/// Why somebody cancels. The body may be left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Because {
@@ -333,5 +351,5 @@ pub struct PreviewAnswer {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PauseAnswer {
     pub name: Name,
-    pub paused: Option<store::Pause>,
+    pub paused: Option<crate::job::Pause>,
 }

@@ -1,7 +1,7 @@
 //! How queues and kinds behave. Settings live in the store, so that every door applies the same ones; the daemon writes
 //! its configuration there at start.
 
-use super::{Limits, Name, RetryPolicy};
+use super::{Limits, Name, RetryPolicy, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -107,6 +107,24 @@ impl Default for KindSettings {
             on_expire: OnExpire::default(),
             park_for_ms: 7 * 86_400_000,
         }
+    }
+}
+
+/// A queue is held back: nothing of it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pause {
+    pub at: Timestamp,
+    pub by: String,
+    pub reason: String,
+    /// It ends by itself then; None: only when somebody resumes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl Pause {
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > now)
     }
 }
 

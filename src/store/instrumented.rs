@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
-        Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -111,8 +111,8 @@ impl Store for Instrumented {
         self.measure("unpark_kinds", self.store.unpark_kinds(kinds, now)).await
     }
 
-    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
-        self.measure("pause", self.store.pause(queue, reason, actor, now)).await
+    async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()> {
+        self.measure("pause", self.store.pause(queue, reason, until, actor, now)).await
     }
 
     async fn repartition(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
@@ -129,6 +129,10 @@ impl Store for Instrumented {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>> {
         self.measure("get", self.store.get(id)).await
+    }
+
+    async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
+        self.measure("standing", self.store.standing(job, now)).await
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {

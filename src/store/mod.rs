@@ -21,8 +21,8 @@ pub use instrumented::Instrumented;
 pub use words::hostname;
 
 use crate::job::{
-    Applied, Daemon, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
-    State, Timestamp, Token, TokenId,
+    Applied, Daemon, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon, Settings,
+    Settlement, Standing, State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -176,13 +176,6 @@ pub struct QueueStatus {
     pub oldest_queued_ms: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pause {
-    pub at: Timestamp,
-    pub by: String,
-    pub reason: String,
-}
-
 /// A row that could not be read, out of everybody's way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -321,8 +314,8 @@ pub trait Store: Send + Sync + 'static {
     /// Wakes every job parked as `unknown_kind` whose kind is now known. Bounded; returns how many.
     async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64>;
 
-    /// Nothing of the queue is leased until it is resumed. What runs goes on.
-    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()>;
+    /// Nothing of the queue is leased before `until`, or until it is resumed. What runs goes on. The last pause is the one that holds.
+    async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()>;
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()>;
 
@@ -340,6 +333,9 @@ pub trait Store: Send + Sync + 'static {
     // ------------------------------------------------------------------ reading
 
     async fn get(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// What holds `job` back, or what becomes of it. Reads at most 2,000 rows.
+    async fn standing(&self, job: &Job, now: Now) -> Result<Standing>;
 
     /// Newest first, at most `limit` (≤ 1000), and no more once they come to 8 MiB.
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;

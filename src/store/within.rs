@@ -2,13 +2,18 @@
 //! (contract P12). A job's tenant never changes, so what was looked up here is still true when it is acted on.
 
 use super::{Actor, Cancelled, Enqueued, Error, Filter, Now, Page, Result, Store};
-use crate::job::{Job, JobId, Name, NewJob};
+use crate::job::{
+    Job, JobId, Name, NewJob,
+    explain::{Explanation, Facts, explain},
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between two looks at a job that is waited for: most take milliseconds, the others minutes.
 const FIRST_LOOKS: Duration = Duration::from_millis(10);
 const LATER_LOOKS: Duration = Duration::from_millis(500);
+/// At a job that moves while it is looked at.
+const LOOKS: u32 = 5;
 
 #[derive(Clone, Copy)]
 pub struct Within<'s> {
@@ -49,6 +54,23 @@ impl<'s> Within<'s> {
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(LATER_LOOKS);
+        }
+    }
+
+    /// Why it does not run. What others do is told to who may know it.
+    pub async fn explain(&self, id: JobId) -> Result<Option<Explanation>> {
+        let mut looks = LOOKS;
+        loop {
+            let Some(job) = self.get(id).await? else { return Ok(None) };
+            let standing = self.store.standing(&job, None).await?;
+            looks -= 1;
+            // It went on between the two looks.
+            if looks > 0 && !standing.is_of(&job) {
+                continue;
+            }
+            let daemons = self.store.daemons().await?;
+            let explanation = explain(Facts { job: &job, standing: &standing, daemons: &daemons });
+            return Ok(Some(if self.tenant.is_some() { explanation.for_tenant() } else { explanation }));
         }
     }
 

@@ -75,7 +75,7 @@ async fn dead_letters_queues_and_schedules_through_the_client() {
     let rest = client.redrive_many(&RedriveRequest { all: true, ..RedriveRequest::default() }).await.expect("redriven");
     assert_eq!((rest.redriven, rest.more), (1, false));
 
-    let paused = client.pause(&name("default"), Some("because")).await.expect("paused");
+    let paused = client.pause(&name("default"), Some("because"), None).await.expect("paused");
     assert_eq!(paused.paused.map(|pause| pause.reason).as_deref(), Some("because"));
     assert!(client.queues().await.expect("listed").iter().any(|queue| queue.paused.is_some()));
     assert_eq!(client.resume(&name("default")).await.expect("resumed").paused, None);

@@ -9,6 +9,7 @@ mod bulk;
 mod client;
 mod enqueue;
 mod events;
+mod explain;
 mod health;
 mod hooks;
 mod outages;

@@ -354,7 +354,7 @@ async fn cancelled_park_is_not_woken_by_its_token(store: &mut TestStore) {
 
 async fn pause_before_the_first_job_holds_it(store: &mut TestStore) {
     let queue = name("default");
-    store.pause(&queue, "not yet", &actor(), now(0)).await.unwrap();
+    store.pause(&queue, "not yet", None, &actor(), now(0)).await.unwrap();
     assert!(store.queue_status("default", now(0)).await.paused.is_some(), "a queue without jobs is shown once it is paused");
     let id = store.put_one(work(), now(1)).await;
     assert_eq!(ids(&Daemon::new().lease(&**store, 5, now(2)).await), []);
@@ -366,8 +366,8 @@ async fn pause_before_the_first_job_holds_it(store: &mut TestStore) {
 
 async fn pause_tells_the_last_reason(store: &mut TestStore) {
     let queue = name("default");
-    store.pause(&queue, "first", &actor(), now(0)).await.unwrap();
-    store.pause(&queue, "second", &Actor::new("cli:bob"), now(5)).await.unwrap();
+    store.pause(&queue, "first", None, &actor(), now(0)).await.unwrap();
+    store.pause(&queue, "second", None, &Actor::new("cli:bob"), now(5)).await.unwrap();
     let pause = store.queue_status("default", now(6)).await.paused.unwrap();
     assert_eq!((pause.reason.as_str(), pause.by.as_str(), pause.at), ("second", "cli:bob", at(5)));
     store.resume(&queue, &actor(), now(7)).await.unwrap();
@@ -378,9 +378,9 @@ async fn pause_tells_the_last_reason(store: &mut TestStore) {
 async fn same_op_id_acts_once(store: &mut TestStore) {
     let queue = name("default");
     let (pause, redrive, run) = (actor(), actor(), actor());
-    store.pause(&queue, "x", &pause, now(0)).await.unwrap();
+    store.pause(&queue, "x", None, &pause, now(0)).await.unwrap();
     store.resume(&queue, &actor(), now(1)).await.unwrap();
-    store.pause(&queue, "x", &pause, now(2)).await.unwrap();
+    store.pause(&queue, "x", None, &pause, now(2)).await.unwrap();
     assert_eq!(store.queue_status("default", now(2)).await.paused, None, "an old pause, told again, is no new one");
 
     let id = ended(store, dead()).await;

@@ -215,7 +215,7 @@ async fn paused_queue_grants_nothing_until_it_is_resumed(store: &mut TestStore) 
     let jobs = store.put(vec![work(), work()], now(0)).await;
     let elsewhere = store.put_one(work().queue("b"), now(0)).await;
     let running = daemon.lease(&**store, 1, now(0)).await;
-    store.pause(&name("default"), "upgrade", &Actor::new("cli:ann"), now(1)).await.unwrap();
+    store.pause(&name("default"), "upgrade", None, &Actor::new("cli:ann"), now(1)).await.unwrap();
     assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
     assert_eq!(ids(&daemon.lease_from(&**store, "b", 5, now(2)).await), [elsewhere]);
     let pause = store.queue_status("default", now(2)).await.paused.expect("the pause is shown");
@@ -279,7 +279,7 @@ async fn lone_job_is_granted_whole(store: &mut TestStore) {
 
 async fn lone_job_of_a_paused_queue_waits(store: &mut TestStore) {
     let daemon = waiting_daemon(store).await;
-    store.pause(&name("default"), "upgrade", &Actor::new("cli:ann"), now(1)).await.unwrap();
+    store.pause(&name("default"), "upgrade", None, &Actor::new("cli:ann"), now(1)).await.unwrap();
     let id = store.put_one(work(), now(2)).await;
     assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
     store.resume(&name("default"), &Actor::new("cli:ann"), now(3)).await.unwrap();

@@ -450,7 +450,7 @@ async fn standing_jobs_that_close_a_key_rate_ask_for_no_time(store: &mut TestSto
         })
         .await;
     let jobs = store.put((0..3).map(|_| work().key("k")).collect(), now(0)).await;
-    store.pause(&name("default"), "test", &Actor::new("test"), now(1)).await.unwrap();
+    store.pause(&name("default"), "test", None, &Actor::new("test"), now(1)).await.unwrap();
     let daemon = Daemon::new();
     let reply = daemon.ask(&**store, "default", 5, now(2)).await;
     assert!(reply.jobs.is_empty() && reply.next_due.is_none_or(|due| due > at(2)), "time alone opens nothing: {:?}", reply.next_due);

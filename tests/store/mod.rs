@@ -10,6 +10,7 @@ mod daemons;
 mod dependencies;
 mod enqueue;
 mod envelopes;
+mod explain;
 mod export;
 mod lease;
 mod limits;

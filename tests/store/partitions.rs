@@ -162,7 +162,7 @@ async fn limits_are_shared_out_and_a_pause_holds_all_of_them() {
     }
     assert_eq!(running.len(), 6, "over all partitions");
     let operator = Actor { op_id: uuid::Uuid::now_v7(), name: "test".into() };
-    store.pause(&name("mail"), "lunch", &operator, now(2)).await.expect("it is paused");
+    store.pause(&name("mail"), "lunch", None, &operator, now(2)).await.expect("it is paused");
     store.complete(&running, now(3)).await;
     let reply = daemon.ask(&*store, "mail", 1, now(4)).await;
     assert!(reply.jobs.is_empty() && !reply.more, "a paused queue has no work");

@@ -19,10 +19,10 @@ pub(super) const CHANGES: [Change; 9] = [
     Change { number: 6, name: "vacuum", work: Work::Expand(include_str!("../../../migrations/postgres/0006_vacuum.sql")) },
     Change { number: 7, name: "line", work: Work::Expand(include_str!("../../../migrations/postgres/0007_line.sql")) },
     Change { number: 8, name: "tokens", work: Work::Expand(include_str!("../../../migrations/postgres/0008_tokens.sql")) },
-    Change { number: 9, name: "daemons", work: Work::Expand(include_str!("../../../migrations/postgres/0009_daemons.sql")) },
+    Change { number: 9, name: "operate", work: Work::Expand(include_str!("../../../migrations/postgres/0009_operate.sql")) },
 ];
 
-const ROUTINES: [&str; 14] = [
+const ROUTINES: [&str; 15] = [
     include_str!("routines/01_words.sql"),
     include_str!("routines/02_queue.sql"),
     include_str!("routines/03_line.sql"),
@@ -36,6 +36,7 @@ const ROUTINES: [&str; 14] = [
     include_str!("routines/11_envelope.sql"),
     include_str!("routines/12_door.sql"),
     include_str!("routines/13_daemons.sql"),
+    include_str!("routines/14_standing.sql"),
     include_str!("routines/15_rights.sql"),
 ];
 

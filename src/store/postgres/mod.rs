@@ -14,6 +14,7 @@ mod params;
 mod read;
 mod rows;
 mod settle;
+mod standing;
 mod tls;
 mod tokens;
 mod wake;
@@ -23,8 +24,8 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
-        Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -298,9 +299,9 @@ impl Store for PostgresStore {
         Ok(count(row.get(0)))
     }
 
-    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
-        let params = params![queue.to_string(), reason.to_owned(), actor.op_id, actor.name.clone(), self.at(now)];
-        self.act("SELECT windlass_v1.pause($1, $2, $3, $4, $5)", params).await
+    async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()> {
+        let params = params![queue.to_string(), reason.to_owned(), until.map(|t| t.0), actor.op_id, actor.name.clone(), self.at(now)];
+        self.act("SELECT windlass_v1.pause($1, $2, $3, $4, $5, $6)", params).await
     }
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
@@ -315,6 +316,10 @@ impl Store for PostgresStore {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>> {
         self.job(id).await
+    }
+
+    async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
+        self.standing_of(job, self.now_or(now)).await
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {

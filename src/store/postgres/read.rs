@@ -3,10 +3,10 @@
 use super::{PostgresStore, error::Effect, params::params, rows};
 use crate::{
     job::{
-        InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, Settings, State, Timestamp, Unique, UniqueFor,
+        InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, Pause, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Fate, Occurrence, ScheduleState, SkipReason},
     },
-    store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
+    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ const LOOK: i64 = 10_000;
 const JOB: &str = include_str!("queries/job.sql");
 const LIST: &str = include_str!("queries/list.sql");
 const EXPORT: &str = include_str!("queries/export.sql");
-const QUEUES: &str = "SELECT * FROM windlass_v1.queue_states()";
+const QUEUES: &str = "SELECT s.*, p.until FROM windlass_v1.queue_states() s LEFT JOIN windlass.pauses p ON p.queue = s.name";
 
 /// A cursor is the id of the last job looked at.
 fn cursor_id(text: &str) -> Result<Uuid> {
@@ -85,7 +85,9 @@ impl PostgresStore {
         let rows = self.lanes.other.rows(Effect::Reads, QUEUES, params![]).await?;
         let status = |row: &Row| {
             let counts: Vec<i64> = row.get(1);
-            let paused = row.get::<_, Option<i64>>(2).map(|at| Pause { at: Timestamp(at), by: row.get(3), reason: row.get(4) });
+            let until = row.get::<_, Option<i64>>(6).map(Timestamp);
+            let paused = row.get::<_, Option<i64>>(2).map(|at| Pause { at: Timestamp(at), by: row.get(3), reason: row.get(4), until });
+            let paused = paused.filter(|pause| pause.holds(now));
             let age = |due: i64| u64::try_from(now.since(Timestamp(due)).as_millis()).unwrap_or(u64::MAX);
             QueueStatus {
                 name: row.get(0),

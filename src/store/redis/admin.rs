@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     job::{
-        JobId, Json, Name, Timestamp,
+        JobId, Json, Name, Pause, Timestamp,
         schedule::{Fate, Occurrence, Plan, Schedule, ScheduleState, SkipReason},
     },
     store::{
-        Actor, Cancelled, Error, Exported, Pause, Result,
+        Actor, Cancelled, Error, Exported, Result,
         words::{STEPS_OWED, owed},
     },
 };
@@ -122,19 +122,26 @@ impl RedisStore {
         Ok(woken)
     }
 
-    pub(super) async fn pause_queue(&self, queue: &Name, reason: &str, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
+    pub(super) async fn pause_queue(
+        &self,
+        queue: &Name,
+        reason: &str,
+        until: Option<Timestamp>,
+        actor: &Actor,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
         let at = match now {
             Some(now) => now,
             None => self.server_time().await?,
         };
         let shards = self.shards_of(queue).await?;
         self.enrol(&shards).await?;
-        let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned() });
+        let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned(), until });
         let calls: Vec<Cmd> = shards
             .iter()
             .map(|shard| {
                 let mut call = function("pause", &[self.base(shard)]);
-                call.arg(instant(now)).arg(row.as_str());
+                call.arg(instant(now)).arg(row.as_str()).arg(instant(until));
                 audit(&mut call, actor, "pause", queue, Some(reason));
                 call
             })

@@ -10,7 +10,7 @@ const DOOR: &str = "windlass";
 
 /// What both begin with. Beside its words, each of the files is a block of its own.
 const WORDS: &str = include_str!("routines/01_words.lua");
-const SHARED: [&str; 17] = [
+const SHARED: [&str; 18] = [
     include_str!("routines/02_shard.lua"),
     include_str!("routines/03_job.lua"),
     include_str!("routines/04_line.lua"),
@@ -27,11 +27,12 @@ const SHARED: [&str; 17] = [
     include_str!("routines/15_upkeep.lua"),
     include_str!("routines/16_admin.lua"),
     include_str!("routines/17_read.lua"),
-    include_str!("routines/18_schedules.lua"),
+    include_str!("routines/18_standing.lua"),
+    include_str!("routines/19_schedules.lua"),
 ];
-const FUNCTIONS: &str = include_str!("routines/19_functions.lua");
-const ENVELOPE: [&str; 2] = [include_str!("routines/20_json.lua"), include_str!("routines/21_envelope.lua")];
-const ENQUEUE: &str = include_str!("routines/22_door.lua");
+const FUNCTIONS: &str = include_str!("routines/20_functions.lua");
+const ENVELOPE: [&str; 2] = [include_str!("routines/21_json.lua"), include_str!("routines/22_envelope.lua")];
+const ENQUEUE: &str = include_str!("routines/23_door.lua");
 
 struct Library {
     name: &'static str,

@@ -21,6 +21,7 @@ mod rows;
 mod settings;
 mod settle;
 mod shards;
+mod standing;
 mod tokens;
 mod told;
 mod wake;
@@ -32,8 +33,8 @@ pub use durability::Risk;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
-        Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -415,8 +416,8 @@ impl Store for RedisStore {
         self.wake_kinds(kinds, self.now_or(now)).await
     }
 
-    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
-        self.pause_queue(queue, reason, actor, self.now_or(now)).await
+    async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()> {
+        self.pause_queue(queue, reason, until, actor, self.now_or(now)).await
     }
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
@@ -433,6 +434,10 @@ impl Store for RedisStore {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>> {
         self.get_job(id).await
+    }
+
+    async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
+        self.standing_of(job, self.now_or(now)).await
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {

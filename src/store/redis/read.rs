@@ -10,8 +10,8 @@ use super::{
     shards::Tag,
 };
 use crate::{
-    job::{HolderId, InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, State, Timestamp, Unique, UniqueFor},
-    store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
+    job::{HolderId, InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, Pause, State, Timestamp, Unique, UniqueFor},
+    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
 };
 use redis::{Cmd, Value};
 use std::collections::{BTreeMap, VecDeque};
@@ -220,7 +220,7 @@ impl RedisStore {
                 *status.jobs.entry(state).or_default() += jobs;
             }
             if let Some(row) = counts.next().filter(|row| *row != Value::Nil) {
-                status.paused = serde_json::from_str::<Pause>(&reply::text(row)?).ok();
+                status.paused = serde_json::from_str::<Pause>(&reply::text(row)?).ok().filter(|pause| pause.holds(now));
             }
             let oldest = reply::maybe_time(oldest)?.map(|due| u64::try_from(now.since(due).as_millis()).unwrap_or(u64::MAX));
             status.oldest_queued_ms = status.oldest_queued_ms.max(oldest);

@@ -148,9 +148,9 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn pause(&mut self, queue: &Name, reason: &str, actor: &Actor, now: Timestamp) -> Result<()> {
+    pub(super) fn pause(&mut self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Timestamp) -> Result<()> {
         if self.audit(actor, "pause", queue, Some(reason), now)? {
-            self.run(sql!("pause_put"), params![queue.as_str(), now.0, actor.name, reason])?;
+            self.run(sql!("pause_put"), params![queue.as_str(), now.0, actor.name, reason, until.map(|t| t.0)])?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 const SCHEMA: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_jobs.sql"),
     include_str!("../../../migrations/sqlite/0002_tokens.sql"),
-    include_str!("../../../migrations/sqlite/0003_daemons.sql"),
+    include_str!("../../../migrations/sqlite/0003_operate.sql"),
 ];
 /// "WNDL": tells our files from other people's databases.
 const APPLICATION_ID: i64 = 0x574e_444c;

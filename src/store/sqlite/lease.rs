@@ -96,7 +96,7 @@ impl<'c> Tx<'c> {
     }
 
     fn lease_from(&mut self, call: &mut Call<'_>, queue: &Name, want: usize) -> Result<()> {
-        if self.one(sql!("pause_get"), [queue.as_str()], |_| Ok(()))?.is_some() {
+        if self.one(sql!("pause_get"), (queue.as_str(), call.now.0), |_| Ok(()))?.is_some() {
             return Ok(());
         }
         let settings = self.queue(queue)?;
@@ -182,7 +182,7 @@ impl<'c> Tx<'c> {
                 && let Some(Reverse((vtime, line))) = heap.pop()
             {
                 let info = self.line_of(line)?;
-                let step = STEP / i64::from(weight(settings, &info));
+                let step = step(weight(settings, &info));
                 let ahead = heap.peek().map_or(i64::MAX, |Reverse((next, _))| (next - vtime) / step + 1);
                 let mut quota = want.min(usize::try_from(ahead).unwrap_or(usize::MAX));
                 let room = self.tenant_room(call, settings, &info)?;
@@ -406,7 +406,12 @@ impl<'c> Tx<'c> {
 }
 
 fn weight(settings: &QueueSettings, line: &Line) -> u32 {
-    line.tenant.as_ref().and_then(|tenant| settings.tenant_weights.get(tenant)).copied().unwrap_or(1).clamp(1, 720_720)
+    line.tenant.as_ref().and_then(|tenant| settings.tenant_weights.get(tenant)).copied().unwrap_or(1)
+}
+
+/// What one grant adds to a line's virtual time.
+pub(super) fn step(weight: u32) -> i64 {
+    STEP / i64::from(weight).clamp(1, STEP)
 }
 
 /// The random half of a job's id: what tells a lease that it is shown with the right job, at eight bytes a row.

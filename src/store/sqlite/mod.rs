@@ -13,6 +13,7 @@ mod read;
 mod rows;
 mod schedules;
 mod settle;
+mod standing;
 mod tokens;
 mod tx;
 mod upkeep;
@@ -24,8 +25,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Timestamp,
-        Token, TokenId,
+        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -230,9 +231,9 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.unpark_kinds(&kinds, tx.now(now))).await
     }
 
-    async fn pause(&self, queue: &Name, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+    async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()> {
         let (queue, reason, actor) = (queue.clone(), reason.to_owned(), actor.clone());
-        self.writer.call(move |tx| tx.pause(&queue, &reason, &actor, tx.now(now))).await
+        self.writer.call(move |tx| tx.pause(&queue, &reason, until, &actor, tx.now(now))).await
     }
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
@@ -247,6 +248,11 @@ impl Store for SqliteStore {
 
     async fn get(&self, id: JobId) -> Result<Option<Job>> {
         self.readers.call(move |connection| read::get(connection, id)).await
+    }
+
+    async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
+        let (job, now) = (job.clone(), now.unwrap_or_else(|| self.clock.now()));
+        self.readers.call(move |connection| standing::standing(connection, &job, now)).await
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {

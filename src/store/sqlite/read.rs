@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     job::{
-        InvalidEnvelope, Job, JobId, Json, Name, Settings, State, Timestamp, Unique, UniqueFor,
+        InvalidEnvelope, Job, JobId, Json, Name, Pause, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Occurrence, ScheduleState},
     },
-    store::{Error, Exported, Filter, Page, Pause, Quarantined, QueueStatus, Result},
+    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, fallible_streaming_iterator::FallibleStreamingIterator as _, params};
 use std::{
@@ -269,7 +269,10 @@ pub(super) fn queues(connection: &Connection, now: Timestamp) -> Result<Vec<Queu
     }
     let mut statement = connection.prepare_cached(sql!("pauses_all")).map_err(own)?;
     let pauses = statement
-        .query_map([], |row| Ok((row.get::<_, String>(0)?, Pause { at: Timestamp(row.get(1)?), by: row.get(2)?, reason: row.get(3)? })))
+        .query_map([now.0], |row| {
+            let until = row.get::<_, Option<i64>>(4)?.map(Timestamp);
+            Ok((row.get::<_, String>(0)?, Pause { at: Timestamp(row.get(1)?), by: row.get(2)?, reason: row.get(3)?, until }))
+        })
         .map_err(own)?;
     for pause in pauses {
         let (queue, pause) = pause.map_err(own)?;

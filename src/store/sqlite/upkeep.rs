@@ -59,6 +59,9 @@ impl Tx<'_> {
                 self.end_waiting(&job, State::Dead, "park_expired", now)?;
             }
         }
+        if self.run(sql!("pauses_ended"), [now.0])? > 0 {
+            self.hint_work();
+        }
         let more = [due.len(), gates.len(), expired.len(), parks.len()].contains(&BATCH);
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Ok(Advanced {

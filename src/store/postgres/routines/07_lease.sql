@@ -109,7 +109,7 @@ BEGIN
       END IF;
     END IF;
     v_want := p_wants[i];
-    SELECT u AS rules, EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AS paused, EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's') AS suspects
+    SELECT u AS rules, EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue AND (until IS NULL OR until > v_now)) AS paused, EXISTS (SELECT FROM windlass.stands WHERE queue = q.queue AND what = 's') AS suspects
     INTO r FROM windlass.rules u WHERE u.queue IN (q.queue, '') ORDER BY u.queue DESC LIMIT 1;
     v_rules := r.rules;
     v_paused := r.paused;
@@ -204,7 +204,7 @@ BEGIN
   FROM windlass.lines l JOIN windlass.jobs j ON j.line = p_line AND j.seq = p_seq AND NOT j.special
   WHERE l.line = p_line AND l.n = (SELECT max(n) FROM windlass.lines WHERE line = p_line) AND l.waiting = 0 AND l.cursor < p_seq AND NOT l.closed
     AND j.kind = ANY (c.kinds) AND octet_length(j.payload) <= c.bytes AND (j.expires_at IS NULL OR j.expires_at > c.now OR j.attempts IS NOT NULL)
-    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue) AND EXISTS (SELECT FROM windlass.holders WHERE holder = c.holder AND until >= 0);
+    AND NOT EXISTS (SELECT FROM windlass.pauses WHERE queue = q.queue AND (until IS NULL OR until > c.now)) AND EXISTS (SELECT FROM windlass.holders WHERE holder = c.holder AND until >= 0);
   IF f.step IS NULL THEN
     RETURN NULL;
   END IF;

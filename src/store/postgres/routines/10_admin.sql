@@ -250,14 +250,14 @@ BEGIN
   PERFORM {v}.not_allowed(format('job %s is %s; only a dead job can be purged', p_id, v_state));
 END $$;
 
-CREATE OR REPLACE FUNCTION {v}.pause(p_queue text, p_reason text, p_op uuid, p_actor text, p_now bigint) RETURNS void
+CREATE OR REPLACE FUNCTION {v}.pause(p_queue text, p_reason text, p_until bigint, p_op uuid, p_actor text, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
 BEGIN
   IF {v}.audited(p_op, p_actor, 'pause', p_queue, p_reason, v_now) THEN
-    INSERT INTO windlass.pauses VALUES (p_queue, v_now, p_actor, p_reason)
-    ON CONFLICT (queue) DO UPDATE SET at = excluded.at, by = excluded.by, reason = excluded.reason;
+    INSERT INTO windlass.pauses VALUES (p_queue, v_now, p_actor, p_reason, p_until)
+    ON CONFLICT (queue) DO UPDATE SET at = excluded.at, by = excluded.by, reason = excluded.reason, until = excluded.until;
   END IF;
 END $$;
 

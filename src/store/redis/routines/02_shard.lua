@@ -204,6 +204,12 @@ function Shard.settings_now(s)
   return settings_of(s)
 end
 
+function Shard.is_paused(s)
+  local till = call('HGET', s.base, 'pause_until')
+  -- Those of earlier releases last until they are resumed.
+  return till and (tonumber(till) or huge) > s.now or not till and call('HEXISTS', s.base, 'pause') == 1
+end
+
 -- Bytes that a payload may have.
 function Shard.payload_bytes(s)
   return settings_of(s).payload_bytes or 1048576

@@ -30,6 +30,12 @@ local function holder_of(s, name)
   return u and (u.live or (u.held == 'w' and u.till > s.now)) and u or nil
 end
 
+-- Another job that has the key of job `j`.
+function W.other_holder(s, j)
+  local u = holder_of(s, tenant_key(j.h, j.h.unique))
+  return u and u.id ~= j.id and W.uuid(u.id) or nil
+end
+
 local function take_unique(s, n, id)
   local u = n.unique
   local name = tenant_key(n, u.key)

@@ -224,7 +224,7 @@ end
 
 -- How many of `want` the queue's pause, its limit and its rate let start; and the rate's arrival time.
 local function room_for(s, want)
-  if call('HEXISTS', s.base, 'pause') == 1 then
+  if s:is_paused() then
     return 0, 0
   end
   local rules, tat = s:rules(), 0

@@ -147,16 +147,17 @@ function W.purge(s, id, op)
   return { 'ok' }
 end
 
-function W.pause(s, row, op)
+-- `till` is when it ends by itself, or nothing.
+function W.pause(s, row, till, op)
   if audit(s.audit, op) then
-    call('HSET', s.base, 'pause', row)
+    call('HSET', s.base, 'pause', row, 'pause_until', till)
     s:enrol()
   end
 end
 
 function W.resume(s, op)
   if audit(s.audit, op) then
-    call('HDEL', s.base, 'pause')
+    call('HDEL', s.base, 'pause', 'pause_until')
     s.work = true
   end
 end

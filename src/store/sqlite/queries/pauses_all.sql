@@ -1,1 +1,1 @@
-SELECT queue, at, by, reason FROM pauses
+SELECT queue, at, by, reason, until FROM pauses WHERE until IS NULL OR until > ?1

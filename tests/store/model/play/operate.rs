@@ -68,7 +68,7 @@ impl Player {
         let queue = name(QUEUES[usize::from(queue)]);
         if pause {
             self.reference.paused.insert(queue.clone());
-            works("pause", self.store.pause(&queue, "maintenance", &actor(), self.now()).await)
+            works("pause", self.store.pause(&queue, "maintenance", None, &actor(), self.now()).await)
         } else {
             self.reference.paused.remove(&queue);
             works("resume", self.store.resume(&queue, &actor(), self.now()).await)

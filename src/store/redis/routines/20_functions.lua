@@ -157,7 +157,7 @@ function F.unpark_kinds(s, args)
 end
 
 function F.pause(s, args)
-  W.pause(s, args[2], op_of(s, args, 3))
+  W.pause(s, args[2], args[3], op_of(s, args, 4))
 end
 
 function F.resume(s, args)
@@ -202,6 +202,10 @@ end
 
 function F.get(s, args)
   return W.get(s, args[2])
+end
+
+function F.standing(s, args)
+  return W.standing(s, args[2], tonumber(args[3]), tonumber(args[4]), tonumber(args[5]))
 end
 
 function F.page(s, args)
@@ -279,6 +283,6 @@ end
 
 register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire')
 -- Those who may only read may call these.
-register('get page beside_job status outgoing is_leased keyed', { 'no-writes' })
+register('get standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })

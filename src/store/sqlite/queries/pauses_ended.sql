@@ -1,0 +1,1 @@
+DELETE FROM pauses WHERE until <= ?1

@@ -1,0 +1,1 @@
+SELECT tenant, waiting, vtime, closed FROM lines WHERE line = ?1

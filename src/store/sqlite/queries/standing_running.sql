@@ -1,0 +1,1 @@
+SELECT jobs FROM counts WHERE queue = ?1 AND state = 'running'
