@@ -39,7 +39,6 @@ async fn pause_that_ends_by_itself_must_be_of_a_time_that_makes_sense() {
     for wrong in [json!({"for_ms": 0}), json!({"for_ms": 400_u64 * 86_400_000}), json!({"for_ms": -1}), json!({"for": 1})] {
         let answer = port.post("/v1/queues/default/pause", &wrong).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{answer:?}");
-        assert!(answer.text.contains("for"), "{answer:?}");
     }
 }
 
