@@ -9,11 +9,11 @@ use crate::{
         TokenMade,
     },
     job::{
-        Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
+        Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
-    store::{Enqueued, Filter, QueueStatus},
+    store::{Enqueued, Filter, QueueStatus, dead::Groups},
 };
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -206,7 +206,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
-        self.safely(Method::GET, &listing("v1/jobs", filter, cursor, limit), Sent::Nothing).await
+        self.safely(Method::GET, &listing("v1/jobs", filter, cursor, Some(limit)), Sent::Nothing).await
     }
 
     /// # Errors
@@ -241,13 +241,30 @@ impl Client {
     /// See [`Error`].
     pub async fn dead(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
         let filter = Filter { state: None, ..filter.clone() };
-        self.safely(Method::GET, &listing("v1/dead", &filter, cursor, limit), Sent::Nothing).await
+        self.safely(Method::GET, &listing("v1/dead", &filter, cursor, Some(limit)), Sent::Nothing).await
     }
 
     /// # Errors
     /// See [`Error`].
     pub async fn dead_letter(&self, id: JobId) -> Result<Option<Job>> {
         found(self.safely(Method::GET, &format!("v1/dead/{id}"), Sent::Nothing).await)
+    }
+
+    /// What dead letters died of.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn dead_groups(&self, filter: &Filter, cursor: Option<&str>) -> Result<Groups> {
+        let path = listing("v1/dead/groups", &Filter { state: None, ..filter.clone() }, cursor, None);
+        self.safely(Method::GET, &path, Sent::Nothing).await
+    }
+
+    /// Changes a job that waits, or a dead letter. Answers the job as it is then.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn edit(&self, id: JobId, change: &Change) -> Result<Job> {
+        self.json(Method::PATCH, &format!("v1/jobs/{id}"), Sent::json(change)).await
     }
 
     /// # Errors
@@ -504,8 +521,8 @@ fn found<T>(answer: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: usize) -> String {
-    let limit = limit.to_string();
+fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: Option<usize>) -> String {
+    let limit = limit.map(|limit| limit.to_string());
     let members = [
         ("state", filter.state.map(|state| state.as_str())),
         ("queue", filter.queue.as_deref()),
@@ -513,7 +530,7 @@ fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: usize) -> S
         ("tenant", filter.tenant.as_deref()),
         ("tag", filter.tag.as_deref()),
         ("cursor", cursor),
-        ("limit", Some(limit.as_str())),
+        ("limit", limit.as_deref()),
     ];
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(members.into_iter().filter_map(|(name, value)| Some((name, value?))));

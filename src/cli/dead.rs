@@ -4,12 +4,14 @@ use super::{
     Place, door,
     exit::Exit,
     jobs::{self, PageArgs, Which},
-    output::{Format, Rows},
+    output::{Format, Rows, shortened},
 };
 use crate::{
     control::wire::{RedriveAnswer, RedriveRequest},
-    job::{JobId, State},
+    job::{Change, Fingerprint, JobId, State},
+    store::dead::Groups,
 };
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -30,18 +32,18 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Put dead letters back into their queues, their attempts counted anew
-    Redrive {
-        /// These; or leave them out and say which with --queue, --kind, --tenant, --tag or --all
-        ids: Vec<JobId>,
-        /// All there are
-        #[arg(long, conflicts_with_all = ["ids", "queue", "kind", "tenant", "tag"])]
-        all: bool,
+    /// Say what dead letters died of, the largest group first
+    Groups {
         #[command(flatten)]
         which: Which,
+        /// Where the call before said to look on
+        #[arg(long)]
+        cursor: Option<String>,
         #[command(flatten)]
         format: Format,
     },
+    /// Put dead letters back into their queues, their attempts counted anew
+    Redrive(Box<Redrive>),
     /// Remove dead letters for good
     Purge {
         #[arg(required = true)]
@@ -49,6 +51,31 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Redrive {
+    /// These; or leave them out and say which with --queue, --kind, --tenant, --tag, --fingerprint or --all
+    ids: Vec<JobId>,
+    /// All there are
+    #[arg(long, conflicts_with_all = ["ids", "queue", "kind", "tenant", "tag", "fingerprint"])]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+    /// Those that died of the same, as `dead groups` names it
+    #[arg(long)]
+    fingerprint: Option<String>,
+    /// Change each payload before it goes back: a JSON Patch (RFC 6902)
+    #[arg(long, value_name = "JSON", value_parser = jobs::patch)]
+    patch: Option<json_patch::Patch>,
+    /// Say what would become of each, and leave it
+    #[arg(long)]
+    dry_run: bool,
+    /// At most so many a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rate: Option<u16>,
+    #[command(flatten)]
+    format: Format,
 }
 
 #[derive(Serialize)]
@@ -66,9 +93,13 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             }
             Ok(format.show(&job, jobs::details)?)
         }
-        Command::Redrive { ids, all, which, format } => {
-            let answer = if ids.is_empty() { redrive_matching(door, all, &which).await? } else { door.redrive_these(&ids).await? };
-            format.show(&answer, told)?;
+        Command::Groups { which, cursor, format } => {
+            let groups = door.dead_groups(&which.filter(None), cursor.as_deref()).await?;
+            Ok(format.show(&groups, grouped)?)
+        }
+        Command::Redrive(args) => {
+            let answer = redrive(door, &args).await?;
+            args.format.show(&answer, |answer| told(answer, args.dry_run))?;
             refuse_if_any_stayed(&answer)
         }
         Command::Purge { ids, format } => {
@@ -78,29 +109,64 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     })
 }
 
-/// As many calls as it takes.
-async fn redrive_matching(door: &door::Door, all: bool, which: &Which) -> anyhow::Result<RedriveAnswer> {
-    let Which { queue, kind, tenant, tag } = which.clone();
-    let request = RedriveRequest { all, queue, kind, tenant, tag, limit: None };
-    let is_filtered = which.filter(None) != crate::store::Filter::default();
-    if !all && !is_filtered {
-        return Err(Exit::Usage.because("say which dead letters: ids, --queue, --kind, --tenant, --tag, or --all"));
+/// As many calls as it takes, as fast as it may.
+async fn redrive(door: &door::Door, args: &Redrive) -> anyhow::Result<RedriveAnswer> {
+    let Which { queue, kind, tenant, tag } = args.which.clone();
+    let change = args.patch.clone().map(|patch| Change { patch: Some(patch), ..Change::default() });
+    let (ids, fingerprint) = (args.ids.clone(), args.fingerprint.clone().map(Fingerprint::from));
+    let limit = args.rate.map(usize::from);
+    let mut request =
+        RedriveRequest { all: args.all, ids, queue, kind, tenant, tag, fingerprint, change, dry_run: args.dry_run, limit, cursor: None };
+    if !request.is_clear() {
+        let sentence = "say which dead letters, in one way: ids, --all, or --queue, --kind, --tenant, --tag, --fingerprint";
+        return Err(Exit::Usage.because(sentence));
     }
-    let mut whole = RedriveAnswer { redriven: 0, items: Vec::new(), more: false };
+    let bar = progress();
+    let mut whole = RedriveAnswer::of(Vec::new(), args.dry_run);
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
+        if args.rate.is_some() {
+            seconds.tick().await;
+        }
         let answer = door.redrive(&request).await?;
-        let went_on = answer.redriven > 0;
+        let went_on = answer.redriven > 0 || answer.next != request.cursor;
+        bar.inc(answer.items.len() as u64);
         whole.redriven += answer.redriven;
         whole.items.extend(answer.items);
-        whole.more = answer.more;
+        (whole.more, request.cursor) = (answer.more, answer.next);
         // Those that cannot go back are at the front each time; a call that moved nothing will not move the rest either.
         if !answer.more || !went_on {
+            bar.finish_and_clear();
             return Ok(whole);
         }
     }
 }
 
-fn told(answer: &RedriveAnswer) -> String {
+/// On a terminal, how many so far.
+fn progress() -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{spinner} {human_pos} dead letters, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::no_length().with_style(style)
+}
+
+fn grouped(found: &Groups) -> String {
+    let mut rows = Rows::new(&["fingerprint", "jobs", "kind", "queue", "newest", "why"]);
+    for group in &found.groups {
+        let why = [group.code.clone().or_else(|| group.reason.clone()), group.message.as_ref().map(|message| shortened(message, 80))];
+        rows.row([
+            group.fingerprint.to_string(),
+            group.jobs.to_string(),
+            group.kind.to_string(),
+            group.queue.to_string(),
+            group.newest_at.to_string(),
+            why.into_iter().flatten().collect::<Vec<_>>().join(": "),
+        ]);
+    }
+    let more = found.next.as_ref().map(|next| format!("looked at {}; more with --cursor {next}\n", found.looked)).unwrap_or_default();
+    rows.or("no dead letters") + &more
+}
+
+fn told(answer: &RedriveAnswer, dry_run: bool) -> String {
     let mut rows = Rows::new(&["id", "why it stays dead"]);
     for item in &answer.items {
         if let Some(error) = &item.error {
@@ -108,7 +174,9 @@ fn told(answer: &RedriveAnswer) -> String {
         }
     }
     let stayed = rows.or("");
-    format!("{} back in the queue\n{stayed}", count(answer.redriven))
+    let fit = answer.items.iter().filter(|item| item.error.is_none()).count();
+    let done = if dry_run { format!("{} would go back\n", count(fit)) } else { format!("{} back in the queue\n", count(answer.redriven)) };
+    done + &stayed
 }
 
 fn count(jobs: usize) -> String {

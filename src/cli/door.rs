@@ -3,19 +3,19 @@
 
 use super::{Place, exit::Exit};
 use crate::{
-    client::{self, Client},
+    client::Client,
     config::{self, Config, show::url_without_secrets},
     control::wire::{
-        CancelAnswer, ItemError, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, RedrivenItem, Retried,
-        RetryAnswer, ScheduleAnswer, TokenAnswer, TokenMade,
+        CancelAnswer, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer, ScheduleAnswer,
+        TokenAnswer, TokenMade,
     },
     job::{
-        Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
+        Change, Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, ScheduleState},
     },
     secret,
-    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, sqlite::Announced, within::Within},
+    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, dead::Groups, sqlite::Announced, within::Within},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -229,33 +229,40 @@ impl Door {
         Ok(RetryAnswer { id, done: if is_dead { Retried::Redriven } else { Retried::MadeDue } })
     }
 
-    /// One call's worth of those that fit.
+    /// One call's worth of those that are named or fit.
     pub async fn redrive(&self, request: &RedriveRequest) -> anyhow::Result<RedriveAnswer> {
+        let store = match &self.way {
+            Way::Port(client) => return Ok(client.redrive_many(request).await?),
+            Way::Store(store) => Within::new(&**store, None),
+        };
+        let order = request.order(self.limits);
+        if !request.ids.is_empty() {
+            return Ok(RedriveAnswer::of(store.redrive_named(&order, &request.ids, &actor()).await, request.dry_run));
+        }
+        let found = store.dead_matching(&order, request.cursor.as_deref(), request.limit.unwrap_or(MOST_ROWS)).await?;
+        let done = store.redrive_each(&order, found.jobs, &actor()).await;
+        Ok(RedriveAnswer { more: found.more, next: found.next, ..RedriveAnswer::of(done, request.dry_run) })
+    }
+
+    /// What dead letters died of.
+    pub async fn dead_groups(&self, filter: &Filter, cursor: Option<&str>) -> anyhow::Result<Groups> {
         match &self.way {
-            Way::Port(client) => Ok(client.redrive_many(request).await?),
-            Way::Store(store) => {
-                let page = store.list(&request.filter(), None, MOST_ROWS).await?;
-                let ids: Vec<JobId> = page.items.iter().map(|job| job.id).collect();
-                Ok(RedriveAnswer { more: page.next.is_some(), ..self.redrive_these(&ids).await? })
-            }
+            Way::Port(client) => Ok(client.dead_groups(filter, cursor).await?),
+            Way::Store(store) => Ok(Within::new(&**store, None).dead_groups(filter, cursor).await?),
         }
     }
 
-    /// Each by itself: one that cannot go back does not hold the others.
-    pub async fn redrive_these(&self, ids: &[JobId]) -> anyhow::Result<RedriveAnswer> {
-        let mut items = Vec::with_capacity(ids.len());
-        for (index, id) in ids.iter().enumerate() {
-            let error = match &self.way {
-                Way::Port(client) => match client.redrive(*id).await {
-                    Err(client::Error::Refused { problem, .. }) => Some(ItemError::new("", &problem.code, problem.detail)),
-                    answered => answered.map(|_| None)?,
-                },
-                Way::Store(store) => store.redrive(*id, &actor(), None).await.err().map(|error| ItemError::of(&error, index)),
-            };
-            items.push(RedrivenItem { id: *id, error });
-        }
-        let redriven = items.iter().filter(|item| item.error.is_none()).count();
-        Ok(RedriveAnswer { redriven, items, more: false })
+    /// Answers the job as it is then.
+    pub async fn edit(&self, id: JobId, change: &Change) -> anyhow::Result<Job> {
+        let store = match &self.way {
+            Way::Port(client) => return Ok(client.edit(id, change).await?),
+            Way::Store(store) => store,
+        };
+        let missing = || store::Error::NotFound { what: format!("job {id}") };
+        let job = store.get(id).await?.ok_or_else(missing)?;
+        let edit = change.on(&job, self.limits).map_err(|error| store::Error::from((0, error)))?;
+        store.edit(id, &edit, &actor(), None).await?;
+        Ok(store.get(id).await?.ok_or_else(missing)?)
     }
 
     pub async fn purge(&self, id: JobId) -> anyhow::Result<()> {

@@ -111,7 +111,7 @@ impl PartialEq for BoxedEnvelope {
     }
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+pub fn instant(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|_| "write an RFC 3339 time with an offset, such as 2026-12-01T09:00:00Z".into())
 }
 

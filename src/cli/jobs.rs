@@ -3,12 +3,13 @@
 use super::{
     Place,
     door::{self, Door},
+    enqueue::instant,
     exit::Exit,
     output::{Format, Rows, shortened},
 };
 use crate::{
     control::wire::{CancelAnswer, JobSummary, PageOf},
-    job::{Attempt, Job, JobId, Json, Name, State},
+    job::{Attempt, Change, Job, JobId, Json, Name, State, Timestamp},
     store::Filter,
 };
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Change a job that waits, or a dead letter
+    Edit(Box<Edit>),
     /// Make jobs due now: those that wait for a time or an answer, and dead letters
     Retry {
         #[arg(required = true)]
@@ -43,6 +46,47 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Edit {
+    id: JobId,
+    /// In place of the payload: any JSON
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    payload: Option<Json>,
+    /// What to change in the payload: a JSON Patch (RFC 6902)
+    #[arg(long, value_name = "JSON", value_parser = patch, conflicts_with = "payload")]
+    patch: Option<json_patch::Patch>,
+    /// 0 (first) to 9 (last); a queued job goes to the end of its new line
+    #[arg(long)]
+    priority: Option<u8>,
+    /// When it is due, such as 2026-12-01T09:00:00Z
+    #[arg(long, value_parser = instant, value_name = "TIME")]
+    run_at: Option<Timestamp>,
+    #[arg(long)]
+    max_attempts: Option<u32>,
+    /// Of one attempt
+    #[arg(long)]
+    timeout_ms: Option<u64>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Edit {
+    fn change(&self) -> Change {
+        let (payload, patch) = (self.payload.clone(), self.patch.clone());
+        let Self { priority, run_at, max_attempts, timeout_ms, .. } = *self;
+        Change { payload, patch, priority, run_at, max_attempts, timeout_ms }
+    }
+}
+
+fn json(text: &str) -> Result<Json, String> {
+    Json::parse(text).map_err(|e| format!("not JSON: {e}"))
+}
+
+pub fn patch(text: &str) -> Result<json_patch::Patch, String> {
+    serde_json::from_str(text)
+        .map_err(|e| format!("not a JSON Patch ({e}); write such as [{{\"op\":\"replace\",\"path\":\"/url\",\"value\":\"https://…\"}}]"))
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,6 +146,10 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Cancel { ids, reason, format } => {
             let answers = each(&ids, async |id| door.cancel(id, &reason).await).await?;
             Ok(format.show(&answers, |answers| answers.iter().map(cancelled).collect())?)
+        }
+        Command::Edit(args) => {
+            let job = door.edit(args.id, &args.change()).await?;
+            Ok(args.format.show(&job, details)?)
         }
         Command::Retry { ids, format } => {
             let answers = each(&ids, async |id| door.retry(id).await).await?;

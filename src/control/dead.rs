@@ -3,13 +3,17 @@
 use super::{
     Problem, State, body,
     caller::Caller,
+    edit,
     extract::{Asked, Id, MOST_ROWS},
     jobs::{self, JobAnswer, Listing},
-    wire::{ItemError, JobSummary, PageOf, RedriveAnswer, RedriveRequest, RedrivenItem, Retried, RetryAnswer},
+    wire::{ItemError, JobSummary, PageOf, RedriveAnswer, RedriveRequest, Retried, RetryAnswer},
 };
 use crate::{
-    job::{JobId, State as JobState},
-    store::{self, Filter, within::Within},
+    job::{Name, Scope, State as JobState},
+    store::{
+        self, Filter,
+        dead::{Done, Groups, Order},
+    },
 };
 use axum::{
     Json,
@@ -17,10 +21,7 @@ use axum::{
     extract,
     http::{HeaderMap, StatusCode},
 };
-use futures_util::{StreamExt as _, stream};
-
-/// Redrives in flight at once: enough that they share commits, few enough that others get in between.
-const AT_ONCE: usize = 64;
+use serde::Deserialize;
 
 /// `GET /v1/dead`, newest first.
 pub(super) async fn list(
@@ -58,7 +59,7 @@ pub(super) async fn purge(extract::State(state): extract::State<State>, caller: 
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/dead/redrive`: those that fit the filter, newest first, a bounded number a call.
+/// `POST /v1/dead/redrive`: those that are named or fit the filter, newest first, a bounded number a call.
 pub(super) async fn redrive_many(
     extract::State(state): extract::State<State>,
     caller: Caller,
@@ -66,53 +67,71 @@ pub(super) async fn redrive_many(
     sent: Body,
 ) -> Result<Json<RedriveAnswer>, Problem> {
     let request: RedriveRequest = body::json_or_default(&state, &headers, sent).await?;
-    let filter = request.filter();
     let limit = request.limit.unwrap_or(MOST_ROWS);
     if !(1..=MOST_ROWS).contains(&limit) {
         return Err(Problem::invalid(vec![ItemError::new("/limit", "out_of_range", format!("must be 1 to {MOST_ROWS}"))]));
     }
-    let is_filtered = filter != Filter { state: filter.state, ..Filter::default() };
-    if request.all == is_filtered {
-        return Err(Problem::bad_request("no_filter", "say which: a filter (queue, kind, tenant, tag), or `\"all\": true` without one"));
+    let order = ordered(&state, &caller, &request)?;
+    let store = caller.jobs(&state);
+    if !request.ids.is_empty() {
+        let done = store.redrive_named(&order, &request.ids, &caller.actor()).await;
+        return Ok(Json(RedriveAnswer::of(refuse_outage(done)?, request.dry_run)));
     }
-    // One more than asked for tells whether there is more.
-    let mut ids = matching(caller.jobs(&state), &filter, limit + 1).await?;
-    let more = ids.len() > limit;
-    ids.truncate(limit);
-    let items = redrive_each(&caller, caller.jobs(&state), ids).await?;
-    let redriven = items.iter().filter(|item| item.error.is_none()).count();
-    Ok(Json(RedriveAnswer { redriven, items, more }))
-}
-
-async fn matching(store: Within<'_>, filter: &Filter, most: usize) -> Result<Vec<JobId>, Problem> {
-    let (mut ids, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = store.list(filter, cursor.as_deref(), (most - ids.len()).min(MOST_ROWS)).await?;
-        ids.extend(page.items.iter().map(|job| job.id));
-        cursor = page.next;
-        if cursor.is_none() || ids.len() >= most {
-            return Ok(ids);
-        }
-    }
+    let found = store.dead_matching(&order, request.cursor.as_deref(), limit).await?;
+    let done = store.redrive_each(&order, found.jobs, &caller.actor()).await;
+    let answer = RedriveAnswer::of(refuse_outage(done)?, request.dry_run);
+    Ok(Json(RedriveAnswer { more: found.more, next: found.next, ..answer }))
 }
 
 /// # Errors
-/// When the store was away from the first one on. Later, each item tells what became of it.
-async fn redrive_each(caller: &Caller, store: Within<'_>, ids: Vec<JobId>) -> Result<Vec<RedrivenItem>, Problem> {
-    let one = |id: JobId| {
-        // An audit row each, so an id each.
-        let actor = caller.actor();
-        async move { (id, store.redrive(id, &actor, None).await) }
-    };
-    let done: Vec<_> = stream::iter(ids).map(one).buffered(AT_ONCE).collect().await;
-    if let [(_, Err(store::Error::Unavailable(_))), ..] = done.as_slice()
-        && done.iter().all(|(_, redriven)| redriven.is_err())
-    {
-        return done.into_iter().next().map_or(Ok(Vec::new()), |(_, redriven)| redriven.map(|()| Vec::new()).map_err(Problem::from));
+/// When the request does not say which, or asks for what the caller may not.
+pub(super) fn ordered(state: &State, caller: &Caller, request: &RedriveRequest) -> Result<Order, Problem> {
+    if !request.is_clear() {
+        let sentence = "say which in one way: ids, a filter (queue, kind, tenant, tag, fingerprint), or `\"all\": true`";
+        return Err(Problem::bad_request("no_filter", sentence));
     }
-    let told = |(index, (id, redriven)): (usize, (JobId, store::Result<()>))| RedrivenItem {
-        id,
-        error: redriven.err().map(|error| ItemError::of(&error, index)),
-    };
-    Ok(done.into_iter().enumerate().map(told).collect())
+    if request.ids.len() > MOST_ROWS {
+        return Err(Problem::invalid(vec![ItemError::new("/ids", "too_many", format!("at most {MOST_ROWS}"))]));
+    }
+    if let Some(change) = &request.change {
+        edit::may_be_made(caller, change)?;
+    }
+    Ok(request.order(state.in_force().config.limits()))
+}
+
+/// When the store was away from the first one on, the call failed. Later, each item tells what became of it.
+fn refuse_outage(done: Vec<Done>) -> Result<Vec<Done>, Problem> {
+    let is_away = |done: &Done| matches!(done.error, Some(store::Error::Unavailable(_)));
+    if done.first().is_some_and(is_away) && done.iter().all(|done| done.error.is_some()) {
+        return Err(Problem::from(
+            done.into_iter().find_map(|done| done.error).unwrap_or_else(|| store::Error::Unavailable(String::new())),
+        ));
+    }
+    Ok(done)
+}
+
+/// `GET /v1/dead/groups`: what dead letters died of, the largest group first; a bounded number is looked at.
+pub(super) async fn groups(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Asked(asked): Asked<Which>,
+) -> Result<Json<Groups>, Problem> {
+    let Which { queue, kind, tenant, tag, cursor } = asked;
+    let filter = Filter { queue, kind, tenant, tag, ..Filter::default() };
+    let mut found = caller.jobs(&state).dead_groups(&filter, cursor.as_deref()).await?;
+    if !caller.may(Scope::ReadPayload) {
+        // A worker quotes what it was given.
+        found.groups.iter_mut().for_each(|group| group.message = None);
+    }
+    Ok(Json(found))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Which {
+    queue: Option<Name>,
+    kind: Option<Name>,
+    tenant: Option<Name>,
+    tag: Option<Name>,
+    cursor: Option<String>,
 }

@@ -16,6 +16,7 @@ mod connection;
 mod crowd;
 mod daemons;
 mod dead;
+mod edit;
 mod error;
 mod extract;
 mod health;
@@ -28,6 +29,7 @@ mod ndjson;
 mod observe;
 mod queues;
 mod quota;
+mod redrives;
 mod schedules;
 mod state;
 mod tokens;
@@ -86,12 +88,18 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/jobs", own(Read), jobs::list),
         door(POST, "/v1/jobs", own(Enqueue), jobs::enqueue),
         door(GET, "/v1/jobs/{id}", own(Read), jobs::show),
+        door(Method::PATCH, "/v1/jobs/{id}", own(Operate), edit::edit),
         door(GET, "/v1/jobs/{id}/explain", own(Read), jobs::explain),
         door(POST, "/v1/jobs/{id}/cancel", own(Operate), jobs::cancel),
         door(POST, "/v1/jobs/{id}/retry", own(Operate), jobs::retry),
         door(POST, "/v1/unpark/{token}", all(Enqueue), jobs::unpark),
         door(GET, "/v1/dead", own(Read), dead::list),
         door(POST, "/v1/dead/redrive", own(Operate), dead::redrive_many),
+        door(GET, "/v1/dead/groups", own(Read), dead::groups),
+        door(GET, "/v1/dead/redrives", own(Read), redrives::list),
+        door(POST, "/v1/dead/redrives", own(Operate), redrives::start),
+        door(GET, "/v1/dead/redrives/{id}", own(Read), redrives::show),
+        door(DELETE, "/v1/dead/redrives/{id}", own(Operate), redrives::stop),
         door(GET, "/v1/dead/{id}", own(Read), dead::show),
         door(DELETE, "/v1/dead/{id}", own(Admin), dead::purge),
         door(POST, "/v1/dead/{id}/redrive", own(Operate), dead::redrive),

@@ -7,6 +7,7 @@ use super::{
     keyring::Keyring,
     memory::{Budget, HookBudget},
     quota::Quota,
+    redrives::Redrives,
 };
 use crate::{
     clock::Clock,
@@ -35,6 +36,7 @@ pub struct Shared {
     store: Arc<dyn Store>,
     keyring: Keyring,
     pub(super) quotas: Quotas,
+    pub(super) redrives: Redrives,
     pub metrics: Metrics,
     pub clock: Clock,
     pub(super) started: Instant,
@@ -84,6 +86,7 @@ impl State {
             store,
             keyring: Keyring::default(),
             quotas: Quotas::default(),
+            redrives: Redrives::default(),
             metrics,
             clock,
             started: Instant::now(),

@@ -2,8 +2,14 @@
 
 use super::error;
 use crate::{
-    job::{InvalidEnvelope, Job, JobError, JobId, Name, Scope, SeenDaemon, State, Timestamp, TokenId, schedule::Schedule},
-    store::{self, Enqueued, Filter},
+    job::{
+        Change, Fingerprint, InvalidEnvelope, Job, JobError, JobId, Limits, Name, Scope, SeenDaemon, State, Timestamp, TokenId,
+        schedule::Schedule,
+    },
+    store::{
+        self, Enqueued, Filter,
+        dead::{Done, Order},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -242,12 +248,23 @@ pub enum Retried {
     Redriven,
 }
 
-/// Which dead letters to redrive. Without a filter, `all` must be said: a call that leaves the filter out by mistake must not
+/// Which dead letters to redrive, and how. Without a filter, `all` must be said: a call that leaves the filter out by mistake must not
 /// move ten thousand jobs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedriveRequest {
     pub all: bool,
+    /// These and no others, at most 1000.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<JobId>,
+    /// Those that died of the same, as `GET /v1/dead/groups` names it.
+    pub fingerprint: Option<Fingerprint>,
+    /// Change each before it goes back.
+    pub change: Option<Change>,
+    /// Say what would become of each, and leave it as it is.
+    pub dry_run: bool,
+    /// Where an earlier answer said to look on.
+    pub cursor: Option<String>,
     pub queue: Option<Name>,
     pub kind: Option<Name>,
     pub tenant: Option<Name>,
@@ -257,6 +274,19 @@ pub struct RedriveRequest {
 }
 
 impl RedriveRequest {
+    /// Whether it says which, in one way.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        let is_filtered = self.fingerprint.is_some() || self.filter() != Filter { state: Some(State::Dead), ..Filter::default() };
+        [self.all, is_filtered, !self.ids.is_empty()].into_iter().filter(|said| *said).count() == 1
+    }
+
+    #[must_use]
+    pub fn order(&self, limits: Limits) -> Order {
+        let Self { fingerprint, change, dry_run, .. } = self.clone();
+        Order { filter: self.filter(), fingerprint, change, limits, dry_run }
+    }
+
     #[must_use]
     pub fn filter(&self) -> Filter {
         Filter {
@@ -273,16 +303,90 @@ impl RedriveRequest {
 pub struct RedriveAnswer {
     pub redriven: usize,
     pub items: Vec<RedrivenItem>,
-    /// More dead letters fit the filter; call again.
+    /// More dead letters may fit; call again.
     pub more: bool,
+    /// With this `cursor`; without one, from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl RedriveAnswer {
+    #[must_use]
+    pub fn of(done: Vec<Done>, dry_run: bool) -> Self {
+        let told = |(index, done): (usize, Done)| RedrivenItem { id: done.id, error: done.error.map(|error| ItemError::of(&error, index)) };
+        let items: Vec<RedrivenItem> = done.into_iter().enumerate().map(told).collect();
+        let redriven = if dry_run { 0 } else { items.iter().filter(|item| item.error.is_none()).count() };
+        Self { redriven, items, more: false, next: None }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RedrivenItem {
     pub id: JobId,
-    /// None: it is back in its queue.
+    /// None: it is back in its queue, or would be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ItemError>,
+}
+
+/// What `POST /v1/dead/redrives` takes: which, and how fast.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveRunRequest {
+    pub which: RedriveRequest,
+    /// At most, after a slow beginning; 1 to 1000.
+    #[serde(default = "ten")]
+    pub rate_per_s: u32,
+    /// Put one back first, and the others only once it has completed.
+    #[serde(default = "yes")]
+    pub canary: bool,
+    /// At most so many; 1 to 100,000.
+    #[serde(default = "ten_thousand")]
+    pub most: u64,
+}
+
+const fn ten() -> u32 {
+    10
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn ten_thousand() -> u64 {
+    10_000
+}
+
+/// A run as it stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RedriveRun {
+    pub id: JobId,
+    pub status: RunStatus,
+    /// One sentence about where it is, or how it ended.
+    pub says: String,
+    pub redriven: u64,
+    /// Could not go back.
+    pub stayed: u64,
+    /// Of this second.
+    pub rate_per_s: u32,
+    /// The one that went first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<JobId>,
+    pub by: String,
+    pub started_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    pub request: RedriveRunRequest,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// One went first; the others wait for what becomes of it.
+    Canary,
+    Running,
+    Done,
+    Stopped,
+    Failed,
 }
 
 /// The job that a call woke or made.

@@ -3,8 +3,10 @@
 
 mod attempt;
 mod daemon;
+mod edit;
 mod envelope;
 pub mod explain;
+mod fingerprint;
 mod lease;
 mod name;
 mod queue;
@@ -18,7 +20,9 @@ mod token;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
 pub use daemon::{Daemon, QueueWork, SeenDaemon};
+pub use edit::{Change, Edit};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};
+pub use fingerprint::{Fingerprint, last_error};
 pub use lease::{Applied, HolderId, Lease, Nonce};
 pub use name::{InvalidName, Name};
 pub use queue::{KindSettings, OnExpire, OnHead, Pause, QueueSettings, Rate, Settings};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
         Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
@@ -97,6 +97,10 @@ impl Store for Instrumented {
 
     async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
         self.measure("run_now", self.store.run_now(id, actor, now)).await
+    }
+
+    async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()> {
+        self.measure("edit", self.store.edit(id, edit, actor, now)).await
     }
 
     async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

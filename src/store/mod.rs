@@ -7,6 +7,7 @@
 //!   settle by (job, epoch, nonce), administration by the id of its audit row.
 //! - One bad row never blocks the rest: it is quarantined with its reason.
 
+pub mod dead;
 mod error;
 mod instrumented;
 pub mod postgres;
@@ -21,7 +22,7 @@ pub use instrumented::Instrumented;
 pub use words::hostname;
 
 use crate::job::{
-    Applied, Daemon, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon, Settings,
+    Applied, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon, Settings,
     Settlement, Standing, State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
@@ -129,6 +130,12 @@ impl Actor {
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self { op_id: Uuid::now_v7(), name: name.into() }
+    }
+
+    /// The same, in another act.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.name.clone())
     }
 }
 
@@ -303,6 +310,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes a scheduled or parked job due now. `NotAllowed` in any other state.
     async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
+
+    /// Changes a job that waits, or a dead letter. `NotAllowed` in any other state, where the change makes no sense, and when the payload
+    /// that it was made for is another by now.
+    async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()>;
 
     /// Puts a dead job back into its queue with its attempts counted anew. Takes its unique key again, or answers
     /// `Error::Duplicate` and leaves it dead.

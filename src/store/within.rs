@@ -3,7 +3,7 @@
 
 use super::{Actor, Cancelled, Enqueued, Error, Filter, Now, Page, Result, Store};
 use crate::job::{
-    Job, JobId, Name, NewJob,
+    Edit, Job, JobId, Name, NewJob,
     explain::{Explanation, Facts, explain},
 };
 use std::time::Duration;
@@ -90,6 +90,11 @@ impl<'s> Within<'s> {
     pub async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
         self.reaches(id).await?;
         self.store.run_now(id, actor, now).await
+    }
+
+    pub async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()> {
+        self.reaches(id).await?;
+        self.store.edit(id, edit, actor, now).await
     }
 
     pub async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

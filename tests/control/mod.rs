@@ -14,6 +14,7 @@ mod health;
 mod hooks;
 mod outages;
 mod schedules;
+mod workbench;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};

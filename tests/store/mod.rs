@@ -8,6 +8,7 @@ mod access;
 mod admin;
 mod daemons;
 mod dependencies;
+mod edit;
 mod enqueue;
 mod envelopes;
 mod explain;

@@ -5,6 +5,7 @@ mod admin;
 mod claims;
 mod connection;
 mod daemons;
+mod edit;
 mod enqueue;
 mod error;
 mod install;
@@ -24,7 +25,7 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
         Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
@@ -278,6 +279,10 @@ impl Store for PostgresStore {
     async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
         let params = params![id.0, actor.op_id, actor.name.clone(), self.at(now)];
         self.act("SELECT windlass_v1.run_now($1, $2, $3, $4)", params).await
+    }
+
+    async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()> {
+        self.edit_job(id, edit, actor, self.now_or(now)).await
     }
 
     async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

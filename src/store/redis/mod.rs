@@ -7,6 +7,7 @@ mod cluster;
 mod connection;
 mod daemons;
 mod durability;
+mod edit;
 mod enqueue;
 mod error;
 mod gather;
@@ -33,7 +34,7 @@ pub use durability::Risk;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
         Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
@@ -402,6 +403,10 @@ impl Store for RedisStore {
 
     async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
         self.make_due(id, actor, self.now_or(now)).await
+    }
+
+    async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()> {
+        self.edit_job(id, edit, actor, self.now_or(now)).await
     }
 
     async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

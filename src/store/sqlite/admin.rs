@@ -15,7 +15,7 @@ use crate::{
 };
 use rusqlite::params;
 
-fn missing(id: JobId) -> Error {
+pub(super) fn missing(id: JobId) -> Error {
     Error::NotFound { what: format!("job {id}") }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod connection;
 mod daemons;
+mod edit;
 mod enqueue;
 mod error;
 mod lease;
@@ -25,7 +26,7 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
+        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
         Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
@@ -214,6 +215,11 @@ impl Store for SqliteStore {
     async fn run_now(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {
         let actor = actor.clone();
         self.writer.call(move |tx| tx.run_now(id, &actor, tx.now(now))).await
+    }
+
+    async fn edit(&self, id: JobId, edit: &Edit, actor: &Actor, now: Now) -> Result<()> {
+        let (edit, actor) = (edit.clone(), actor.clone());
+        self.writer.call(move |tx| tx.edit(id, &edit, &actor, tx.now(now))).await
     }
 
     async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()> {

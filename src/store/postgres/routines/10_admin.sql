@@ -509,3 +509,73 @@ BEGIN
     PERFORM {v}.missing('token ' || p_id);
   END IF;
 END $$;
+
+-- Changes a job that waits, or a dead letter; NULL is left as it is. The sentences are those of `job::Edit`.
+CREATE OR REPLACE FUNCTION {v}.edit(p_id uuid, p_payload text, p_priority integer, p_run_at bigint, p_max_attempts integer, p_timeout_ms bigint, p_was text,
+  p_words text, p_op uuid, p_actor text, p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+  v_moves boolean := p_priority IS NOT NULL OR p_run_at IS NOT NULL;
+  v_queue text;
+  v_state text;
+  j windlass.jobs;
+  q windlass.queues;
+  t record;
+BEGIN
+  IF NOT {v}.audited(p_op, p_actor, 'edit', p_id::text, p_words, v_now) THEN
+    RETURN;
+  END IF;
+  v_queue := coalesce((SELECT queue FROM windlass.jobs WHERE id = p_id), (SELECT queue FROM windlass.waiting WHERE id = p_id));
+  IF v_queue IS NOT NULL THEN
+    -- Nothing of the queue is leased from here on.
+    t := {v}.take_queue(v_queue, v_now);
+  END IF;
+  v_state := {v}.state_of(p_id);
+  IF v_state IS NULL THEN
+    PERFORM {v}.missing('job ' || p_id);
+  ELSIF v_state IN ('running', 'completed', 'cancelled') THEN
+    PERFORM {v}.not_allowed(format('job %s is %s; only a job that waits, or a dead letter, can be edited', p_id, v_state));
+  ELSIF v_state IN ('dead', 'parked') AND p_run_at IS NOT NULL THEN
+    PERFORM {v}.not_allowed(format('job %s is %s; it has no time to be due at; leave run_at out', p_id, v_state));
+  ELSIF p_was <> coalesce((SELECT payload FROM windlass.jobs WHERE id = p_id), (SELECT payload FROM windlass.waiting WHERE id = p_id),
+      (SELECT payload FROM windlass.dead WHERE id = p_id)) THEN
+    PERFORM {v}.not_allowed(format('the payload of job %s is another by now; read it again', p_id));
+  END IF;
+  CASE v_state
+    WHEN 'dead' THEN
+      UPDATE windlass.dead SET payload = coalesce(p_payload, payload), priority = coalesce(p_priority, priority), max_attempts = coalesce(p_max_attempts, max_attempts),
+        timeout_ms = coalesce(p_timeout_ms, timeout_ms) WHERE id = p_id;
+      RETURN;
+    WHEN 'queued' THEN
+      SELECT * INTO j FROM windlass.jobs WHERE id = p_id FOR UPDATE;
+      IF v_moves AND j.ordered THEN
+        PERFORM {v}.not_allowed(format('job %s is queued; an ordered job keeps its turn, so neither its priority nor its time can be changed', p_id));
+      ELSIF v_moves AND EXISTS (SELECT FROM windlass.stands WHERE id = p_id AND what = 's') THEN
+        PERFORM {v}.not_allowed(format('job %s is queued; it runs alone next, so neither its priority nor its time can be changed', p_id));
+      ELSIF v_moves THEN
+        t.q := {v}.leave_place(t.q, j, v_now);
+        t.q := {v}.turn_ends(t.q, {v}.gate_key(j.tenant, j.concurrency_key), j.id, v_now);
+        DELETE FROM windlass.expiries WHERE queue = j.queue AND expires_at = j.expires_at AND id = j.id;
+        j.payload := coalesce(p_payload, j.payload);
+        j.priority := coalesce(p_priority, j.priority);
+        j.run_at := coalesce(p_run_at, j.run_at);
+        j.max_attempts := coalesce(p_max_attempts, j.max_attempts);
+        j.timeout_ms := coalesce(p_timeout_ms, j.timeout_ms);
+        j.seq := NULL;
+        j.pos := 0;
+        PERFORM {v}.put_job(j, NULL, 0, v_now, 2::smallint);
+      ELSE
+        UPDATE windlass.jobs SET payload = coalesce(p_payload, payload), max_attempts = coalesce(p_max_attempts, max_attempts), timeout_ms = coalesce(p_timeout_ms, timeout_ms)
+        WHERE id = p_id;
+      END IF;
+    ELSE
+      UPDATE windlass.waiting SET payload = coalesce(p_payload, payload), priority = coalesce(p_priority, priority), run_at = coalesce(p_run_at, run_at),
+        max_attempts = coalesce(p_max_attempts, max_attempts), timeout_ms = coalesce(p_timeout_ms, timeout_ms) WHERE id = p_id;
+      q := t.q;
+      q.due := least(q.due, p_run_at);
+      t.q := q;
+  END CASE;
+  PERFORM {v}.save_queue(t.q, t.o);
+  PERFORM {v}.wake();
+END $$;

@@ -65,6 +65,58 @@ function W.run_now(s, id, op)
   return { 'ok' }
 end
 
+-- Changes a job that waits, or a dead letter: of `new` what there is. Answers as the sentences of `job::Edit` go.
+function W.edit(s, id, new, was, op)
+  local answer, state, j = begin(s, id, op, { scheduled = true, queued = true, parked = true, dead = true })
+  if answer then
+    return answer
+  end
+  local moves = new.priority or new.run_at
+  if state == 'dead' then
+    j = W.read_job(s, id)
+  end
+  if new.run_at and (state == 'dead' or state == 'parked') then
+    return { 'without_time', state }
+  elseif state == 'queued' and moves and j.h.ordered then
+    return { 'keeps_turn', state }
+  elseif state == 'queued' and moves and j.state == 'u' then
+    return { 'keeps_place', state }
+  elseif was ~= '' and j.payload ~= was then
+    return { 'outdated' }
+  end
+  audit(s.audit, op)
+  local is_moved = state == 'queued' and moves
+  if is_moved then
+    W.displace(s, j)
+    s:count('queued', -1)
+  end
+  j.payload = new.payload or j.payload
+  for name, value in pairs(new) do
+    if name ~= 'payload' then
+      j.h[name] = value
+    end
+  end
+  if is_moved then
+    W.set_lane(s, j)
+    if j.h.expires_at then
+      call('ZADD', s.expiries, j.h.expires_at, id)
+    end
+    local after = j.h.after
+    j.h.after = nil
+    W.put_job(s, j)
+    if after then
+      j.h.after = after
+      W.write_job(s, j)
+    end
+    return { 'ok' }
+  end
+  W.write_job(s, j)
+  if new.run_at then
+    W.schedule(s, j, new.run_at)
+  end
+  return { 'ok' }
+end
+
 -- The answer goes beside the checkpoint that the worker left.
 function W.unpark_by(s, token, answer)
   local id = call('HGET', s.tokens, token)

@@ -156,6 +156,16 @@ function F.unpark_kinds(s, args)
   return W.unpark_kinds(s, kinds)
 end
 
+-- Of an argument that may be left out.
+local function given(text)
+  return text ~= '' and text or nil
+end
+
+function F.edit(s, args)
+  local new = { payload = given(args[3]), priority = tonumber(args[4]), run_at = tonumber(args[5]), max_attempts = tonumber(args[6]), timeout_ms = tonumber(args[7]) }
+  return W.edit(s, args[2], new, args[8], op_of(s, args, 9))
+end
+
 function F.pause(s, args)
   W.pause(s, args[2], args[3], op_of(s, args, 4))
 end
@@ -281,7 +291,7 @@ local function register(names, flags)
   end
 end
 
-register('check enqueue deliver answered enrol import lease leased_by run_now redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire')
 -- Those who may only read may call these.
 register('get standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.

@@ -1,0 +1,38 @@
+//! `PATCH /v1/jobs/{id}`: changing a job that waits, or a dead letter.
+
+use super::{
+    Problem, State, body,
+    caller::Caller,
+    extract::Id,
+    jobs::{self, JobAnswer},
+};
+use crate::job::{Change, Scope};
+use axum::{Json, body::Body, extract, http::HeaderMap, http::StatusCode};
+
+/// Answers the job as it is then.
+pub(super) async fn edit(
+    extract::State(state): extract::State<State>,
+    caller: Caller,
+    Id(id): Id,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<JobAnswer>, Problem> {
+    let change: Change = body::json(&state, &headers, sent).await?;
+    may_be_made(&caller, &change)?;
+    let job = jobs::find(&state, &caller, id).await?;
+    let edit = change.on(&job, state.in_force().config.limits())?;
+    caller.jobs(&state).edit(id, &edit, &caller.actor(), None).await?;
+    Ok(Json(JobAnswer::for_caller(&caller, jobs::find(&state, &caller, id).await?)))
+}
+
+/// A patch that tests what is there tells its caller what is there.
+///
+/// # Errors
+/// When the caller may not see payloads.
+pub(super) fn may_be_made(caller: &Caller, change: &Change) -> Result<(), Problem> {
+    if change.patch.is_none() || caller.may(Scope::ReadPayload) {
+        return Ok(());
+    }
+    let sentence = "a patch needs the scope `read.payload`; send a whole payload instead, or ask an operator for a token that has it";
+    Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", sentence))
+}

@@ -1,0 +1,1 @@
+SELECT 1 FROM suspects WHERE queue = ?1 AND pos = ?2
