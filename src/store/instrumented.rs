@@ -4,6 +4,7 @@
 use super::{
     Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
     Quarantined, QueueStatus, Reaped, Result, Retention, Store,
+    examine::{Extent, Finding},
 };
 use crate::{
     job::{
@@ -161,6 +162,10 @@ impl Store for Instrumented {
 
     async fn health(&self) -> Result<Health> {
         self.measure("health", self.store.health()).await
+    }
+
+    async fn examine(&self, extent: Extent) -> Result<Vec<Finding>> {
+        self.measure("examine", self.store.examine(extent)).await
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -9,6 +9,7 @@
 
 pub mod dead;
 mod error;
+pub mod examine;
 mod instrumented;
 pub mod postgres;
 pub mod redis;
@@ -27,6 +28,7 @@ use crate::job::{
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
+use examine::{Extent, Finding};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::watch;
@@ -363,6 +365,13 @@ pub trait Store: Send + Sync + 'static {
 
     async fn health(&self) -> Result<Health>;
 
+    /// What is well with the store and what is not, a line a check, within five seconds. Changes nothing, scans nothing. A check that
+    /// cannot be made is a warning and no error.
+    ///
+    /// # Errors
+    /// When the store does not answer at all.
+    async fn examine(&self, extent: Extent) -> Result<Vec<Finding>>;
+
     /// Settings as last configured.
     async fn settings(&self) -> Result<Settings>;
 
@@ -446,22 +455,52 @@ pub struct Options {
 /// # Errors
 /// `Refused` when the URL names no store this program has, or the store must not be used like this; otherwise the driver's.
 pub async fn open(url: &str, role: Role, options: Options) -> Result<std::sync::Arc<dyn Store>> {
+    use std::sync::Arc;
+    Ok(match kind(url)? {
+        Kind::Postgres => Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?),
+        Kind::Redis => Arc::new(redis::RedisStore::open(url, role, options.redis, options.clock).await?),
+        Kind::Sqlite(path) => {
+            let opened = tokio::task::spawn_blocking(move || sqlite::SqliteStore::open(&path, role, options.sqlite, options.clock)).await;
+            Arc::new(opened.map_err(|_| Error::Unavailable("opening the store was cut short".into()))??)
+        }
+    })
+}
+
+/// Examines the store that `url` names without opening it, so that one which would be refused can be examined too.
+///
+/// # Errors
+/// As those of [`Store::examine`], and `Refused` when the URL names no store this program has.
+pub async fn examine(url: &str, options: &Options, extent: Extent) -> Result<Vec<Finding>> {
+    match kind(url)? {
+        Kind::Postgres => postgres::examine(url, &options.postgres, extent).await,
+        Kind::Redis => redis::examine(url, &options.redis, extent).await,
+        Kind::Sqlite(path) => sqlite::examine(&path, &options.sqlite, extent).await,
+    }
+}
+
+enum Kind {
+    Postgres,
+    Redis,
+    Sqlite(std::path::PathBuf),
+}
+
+fn kind(url: &str) -> Result<Kind> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(std::sync::Arc::new(postgres::PostgresStore::open(url, role, options.postgres, options.clock).await?));
+        return Ok(Kind::Postgres);
     }
     if ["redis://", "rediss://", "redis+cluster://", "rediss+cluster://"].iter().any(|scheme| url.starts_with(scheme)) {
-        return Ok(std::sync::Arc::new(redis::RedisStore::open(url, role, options.redis, options.clock).await?));
+        return Ok(Kind::Redis);
     }
-    let Some(path) = sqlite_path(url) else {
-        let scheme = url.split(':').next().unwrap_or_default();
-        return Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, postgres://… or redis://…")));
-    };
-    if path.as_os_str().is_empty() {
-        return Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()));
+    match sqlite_path(url) {
+        Some(path) if path.as_os_str().is_empty() => {
+            Err(Error::Refused("the store URL names no file; use sqlite:FILE, such as sqlite:windlass.db".into()))
+        }
+        Some(path) => Ok(Kind::Sqlite(path)),
+        None => {
+            let scheme = url.split(':').next().unwrap_or_default();
+            Err(Error::Refused(format!("`{scheme}` is no store of this version; use sqlite:FILE, postgres://… or redis://…")))
+        }
     }
-    let opened = tokio::task::spawn_blocking(move || sqlite::SqliteStore::open(&path, role, options.sqlite, options.clock)).await;
-    let store = opened.map_err(|_| Error::Unavailable("opening the store was cut short".into()))??;
-    Ok(std::sync::Arc::new(store))
 }
 
 /// The file that a store's URL names, if it is one of SQLite.

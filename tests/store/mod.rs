@@ -11,6 +11,7 @@ mod dependencies;
 mod edit;
 mod enqueue;
 mod envelopes;
+mod examine;
 mod explain;
 mod export;
 mod lease;

@@ -174,15 +174,23 @@ pub struct Own {
     port: u16,
     folder: tempfile::TempDir,
     process: Option<Child>,
+    /// Of the server, beside those that each has.
+    settings: Vec<String>,
 }
 
 impl Own {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With `settings` in place of those that make it quick, such as `fsync=on`.
+    pub async fn start_with(settings: &[&str]) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder can be made");
         if let Some((user, group)) = somebody() {
             std::os::unix::fs::chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
         }
-        let mut own = Self { port: free_port(), folder, process: None };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut own = Self { port: free_port(), folder, process: None, settings };
         let options = ["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync"];
         let made = own.program("initdb").args(options).stdout(Stdio::null()).status().expect("initdb runs");
         assert!(made.success(), "initdb failed");
@@ -232,7 +240,8 @@ impl Own {
         let settings =
             ["listen_addresses=127.0.0.1", &socket, "fsync=off", "full_page_writes=off", "max_connections=100", "restart_after_crash=on"];
         let mut command = self.program("postgres");
-        command.args(["-p", &port]).args(settings.iter().flat_map(|setting| ["-c", setting])).stderr(Stdio::null()).stdout(Stdio::null());
+        let settings = settings.into_iter().chain(self.settings.iter().map(String::as_str));
+        command.args(["-p", &port]).args(settings.flat_map(|setting| ["-c", setting])).stderr(Stdio::null()).stdout(Stdio::null());
         // SAFETY: only asks the kernel to end the server with the test.
         unsafe {
             command.pre_exec(|| {

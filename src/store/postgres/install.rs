@@ -115,3 +115,18 @@ fn columns(inside: &str, without: &[&str]) -> String {
         });
     each.collect::<Vec<String>>().join(", ")
 }
+
+/// Whether the tables are there, and the routines of this release.
+pub(super) const FIND: &str = include_str!("queries/installed.sql");
+
+/// What a database lacks of which [`FIND`] answered so, and what to do about it.
+pub(super) fn lack(has_tables: bool, has_routines: bool) -> Option<(String, &'static str)> {
+    match (has_tables, has_routines) {
+        (true, true) => None,
+        (false, _) => Some(("the database has no Windlass tables yet".to_owned(), "run `windlass migrate` on it")),
+        (true, false) => {
+            let lack = format!("the database has no routines of this release ({RELEASE})");
+            Some((lack, "run this version's `windlass migrate`, or a newer daemon"))
+        }
+    }
+}

@@ -360,6 +360,6 @@ async fn has_routines(client: &Client) -> Result<bool> {
     Ok(client.query_opt(find, &[&install::RELEASE, &digest()]).await.map_err(failed)?.is_some())
 }
 
-fn digest() -> String {
+pub(super) fn digest() -> String {
     hex::encode(&Sha256::digest(install::routines().as_bytes())[..8])
 }

@@ -8,6 +8,7 @@ mod daemons;
 mod edit;
 mod enqueue;
 mod error;
+mod examine;
 mod install;
 mod lease;
 pub mod migrate;
@@ -20,6 +21,7 @@ mod tls;
 mod tokens;
 mod wake;
 
+pub(super) use examine::examine;
 pub use tls::connector as tls_connector;
 
 use crate::{
@@ -31,7 +33,10 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, hostname, wakes::Wakes,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        examine::{Extent, Finding},
+        hostname,
+        wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -69,6 +74,8 @@ impl Default for Config {
 }
 
 pub struct PostgresStore {
+    url: String,
+    config: Config,
     lanes: Lanes,
     desk: Desk,
     clock: Clock,
@@ -103,7 +110,7 @@ impl PostgresStore {
             Role::Daemon { control: Some(address) } => Some(format!("{} {address}", hostname())),
             _ => None,
         };
-        let store = Self { lanes, desk, clock, wakes, calls, claims: Claims::default(), node, stop };
+        let store = Self { url: url.to_owned(), config, lanes, desk, clock, wakes, calls, claims: Claims::default(), node, stop };
         store.check_migrated().await?;
         store.take_back().await?;
         if matches!(role, Role::Daemon { .. }) {
@@ -119,17 +126,10 @@ impl PostgresStore {
 
     /// A database that lacks this release's routines was not migrated yet, or has left this release behind.
     async fn check_migrated(&self) -> Result<()> {
-        let find = "SELECT to_regclass('windlass.routines') IS NOT NULL, to_regprocedure('windlass_v1.clock(bigint)') IS NOT NULL";
-        let row = self.lanes.other.one(Effect::Reads, find, params![]).await?;
-        match (row.get(0), row.get(1)) {
-            (true, true) => Ok(()),
-            (false, _) => Err(Error::Refused("the database has no Windlass tables yet; run `windlass migrate` on it".into())),
-            (true, false) => {
-                let release = install::RELEASE;
-                Err(Error::Refused(format!(
-                    "the database has no routines of this release ({release}); run this version's `windlass migrate`, or a newer daemon"
-                )))
-            }
+        let row = self.lanes.other.one(Effect::Reads, install::FIND, params![]).await?;
+        match install::lack(row.get(0), row.get(1)) {
+            Some((lack, remedy)) => Err(Error::Refused(format!("{lack}; {remedy}"))),
+            None => Ok(()),
         }
     }
 
@@ -361,6 +361,10 @@ impl Store for PostgresStore {
         }
         let durability = durability(row.get(2), row.get(3), row.get(4));
         Ok(Health { store: "postgres", version: row.get(0), schema_version: row.get::<_, Option<i64>>(5).unwrap_or(0), durability })
+    }
+
+    async fn examine(&self, extent: Extent) -> Result<Vec<Finding>> {
+        examine(&self.url, &self.config, extent).await
     }
 
     async fn settings(&self) -> Result<Settings> {

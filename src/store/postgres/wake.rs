@@ -268,7 +268,7 @@ impl Looks {
 }
 
 /// A connection, and what is notified on it.
-async fn connect(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<String>), String> {
+pub(super) async fn connect(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<String>), String> {
     let mut server = tokio_postgres::Config::from_str(url).map_err(|e| error::text(&e))?;
     server
         .application_name(format!("{} listen", super::install::RELEASE))

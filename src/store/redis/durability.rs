@@ -24,14 +24,23 @@ impl Risk {
         }
     }
 
-    const fn remedy(self) -> &'static str {
+    pub(super) const fn says(self) -> &'static str {
         match self {
-            Self::NoPersistence => {
-                "this Redis keeps no append-only file, so a restart loses acknowledged jobs; set `appendonly yes` (and `appendfsync always` \
-                to lose none)"
-            }
-            Self::Eviction => "this Redis may evict keys when its memory is full, and jobs with them; set `maxmemory-policy noeviction`",
+            Self::NoPersistence => "this Redis keeps no append-only file, so a restart loses acknowledged jobs",
+            Self::Eviction => "this Redis may evict keys when its memory is full, and jobs with them",
         }
+    }
+
+    pub(super) const fn remedy(self) -> &'static str {
+        match self {
+            Self::NoPersistence => "set `appendonly yes` (and `appendfsync always` to lose none)",
+            Self::Eviction => "set `maxmemory-policy noeviction`",
+        }
+    }
+
+    /// How the configuration puts up with it.
+    pub(super) fn acceptance(self) -> String {
+        format!("`store.redis.accept = [\"{}\"]`", self.name())
     }
 }
 
@@ -39,7 +48,7 @@ impl Risk {
 pub(super) struct Settings {
     pub(super) version: String,
     pub(super) durability: Durability,
-    risks: Vec<Risk>,
+    pub(super) risks: Vec<Risk>,
 }
 
 /// Of all masters the worst.
@@ -47,12 +56,10 @@ pub(super) async fn read(server: &Server) -> Result<Settings> {
     let mut infos: Vec<BTreeMap<String, String>> = Vec::new();
     for section in ["server", "persistence", "memory"] {
         for (n, told) in server.ask_masters(redis::cmd("INFO").arg(section)).await?.into_iter().enumerate() {
-            let text = reply::text(told)?;
-            let pairs =
-                text.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
+            let pairs = info_of(told)?;
             match infos.get_mut(n) {
                 Some(info) => info.extend(pairs),
-                None => infos.push(pairs.collect()),
+                None => infos.push(pairs),
             }
         }
     }
@@ -68,6 +75,13 @@ pub(super) async fn read(server: &Server) -> Result<Settings> {
     let mut judged = infos.iter().map(|info| judge(info, &all_alike, server.witnesses));
     let Some(first) = judged.next() else { return odd("a server") };
     Ok(judged.fold(first, Settings::worse))
+}
+
+/// What `INFO` says, by its names.
+pub(super) fn info_of(told: redis::Value) -> Result<BTreeMap<String, String>> {
+    let text = reply::text(told)?;
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
 }
 
 impl Settings {
@@ -112,10 +126,7 @@ pub(super) async fn check(server: &Server, config: &Config) -> Result<()> {
         )));
     }
     match settings.risks.iter().find(|risk| !config.accept.contains(risk)) {
-        Some(risk) => {
-            let (remedy, name) = (risk.remedy(), risk.name());
-            Err(Error::Refused(format!("{remedy}, or accept the loss with `store.redis.accept = [\"{name}\"]`")))
-        }
+        Some(risk) => Err(Error::Refused(format!("{}; {}, or accept the loss with {}", risk.says(), risk.remedy(), risk.acceptance()))),
         None => {
             if settings.durability == Durability::Relaxed {
                 tracing::warn!(

@@ -76,13 +76,24 @@ pub(super) async fn is_loaded(server: &Server) -> Result<bool> {
 
 /// A server that lacks this release's functions was not migrated yet, or has left this release behind.
 pub(super) async fn check(server: &Server) -> Result<()> {
+    if is_there(server).await? { Ok(()) } else { Err(Error::Refused(missing())) }
+}
+
+/// Whether every master has functions of this release, whatever their texts.
+pub(super) async fn is_there(server: &Server) -> Result<bool> {
     let texts = texts_about(server, RELEASE, false).await?;
-    if texts.iter().all(|texts| texts.iter().any(|text| text == RELEASE)) { Ok(()) } else { Err(Error::Refused(missing())) }
+    Ok(texts.iter().all(|texts| texts.iter().any(|text| text == RELEASE)))
 }
 
 fn missing() -> String {
-    format!("a server has no functions of this release ({RELEASE}); run this version's `windlass migrate`")
+    format!("{}; {MIGRATE}", lack())
 }
+
+pub(super) fn lack() -> String {
+    format!("a server has no functions of this release ({RELEASE})")
+}
+
+pub(super) const MIGRATE: &str = "run this version's `windlass migrate`";
 
 /// They were there once, so they may be there again.
 pub(super) fn missing_later() -> Error {

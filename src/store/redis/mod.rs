@@ -10,6 +10,7 @@ mod durability;
 mod edit;
 mod enqueue;
 mod error;
+mod examine;
 mod gather;
 mod lease;
 mod library;
@@ -30,6 +31,7 @@ mod witness;
 
 pub use cluster::seeds;
 pub use durability::Risk;
+pub(super) use examine::examine;
 
 use crate::{
     clock::Clock,
@@ -40,7 +42,10 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
-        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, hostname, wakes::Wakes,
+        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        examine::{Extent, Finding},
+        hostname,
+        wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -86,6 +91,7 @@ impl Default for Config {
 
 pub struct RedisStore {
     server: Server,
+    config: Config,
     prefix: String,
     clock: Clock,
     wakes: Wakes,
@@ -145,7 +151,8 @@ impl RedisStore {
         }
         let store = Self {
             server,
-            prefix: config.prefix,
+            prefix: config.prefix.clone(),
+            config,
             clock,
             wakes,
             node,
@@ -469,6 +476,10 @@ impl Store for RedisStore {
         let settings = durability::read(&self.server).await?;
         let store = if self.server.is_cluster() { "redis-cluster" } else { "redis" };
         Ok(Health { store, version: settings.version, schema_version: 1, durability: settings.durability })
+    }
+
+    async fn examine(&self, extent: Extent) -> Result<Vec<Finding>> {
+        examine::examine_server(&self.server, &self.config, extent).await
     }
 
     async fn settings(&self) -> Result<Settings> {

@@ -13,7 +13,7 @@ const SCHEMA: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0003_operate.sql"),
 ];
 /// "WNDL": tells our files from other people's databases.
-const APPLICATION_ID: i64 = 0x574e_444c;
+pub(super) const APPLICATION_ID: i64 = 0x574e_444c;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -71,7 +71,7 @@ const WAL_PAGES: i64 = (16 << 20) / PAGE;
 /// usual size halves how often a tree is rebalanced; a lone commit waits for the disk anyway.
 const PAGE: i64 = 8192;
 
-fn named(path: &Path, failed: Error) -> Error {
+pub(super) fn named(path: &Path, failed: Error) -> Error {
     let name = path.display();
     match failed {
         Error::Unavailable(text) => Error::Unavailable(format!("{name}: {text}")),
@@ -80,19 +80,24 @@ fn named(path: &Path, failed: Error) -> Error {
     }
 }
 
+pub(super) fn too_new(path: &Path, version: i64) -> String {
+    format!("{} has schema {version}, this program knows {SCHEMA_VERSION}", path.display())
+}
+
+pub(super) fn not_ours(path: &Path) -> String {
+    format!("{} is another program's database", path.display())
+}
+
 fn migrate(path: &Path, connection: &Connection) -> Result<()> {
     let pragma = |name: &str| -> Result<i64> {
         connection.pragma_query_value(None, name, |row| row.get(0)).map_err(|e| named(path, error::before_commit(e)))
     };
-    let name = path.display();
     let version = pragma("user_version")?;
     if version == SCHEMA_VERSION && pragma("application_id")? == APPLICATION_ID {
         return Ok(());
     }
     if version > SCHEMA_VERSION {
-        return Err(Error::Refused(format!(
-            "{name} has schema {version}, this program knows {SCHEMA_VERSION}; use the windlass that wrote it, or a newer one"
-        )));
+        return Err(Error::Refused(format!("{}; use the windlass that wrote it, or a newer one", too_new(path, version))));
     }
     let run = || -> rusqlite::Result<bool> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -113,7 +118,7 @@ fn migrate(path: &Path, connection: &Connection) -> Result<()> {
     };
     match run() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Refused(format!("{name} is another program's database; name a file of its own for windlass"))),
+        Ok(false) => Err(Error::Refused(format!("{}; name a file of its own for windlass", not_ours(path)))),
         Err(failed) => {
             let _ = connection.execute_batch("ROLLBACK");
             Err(named(path, error::before_commit(failed)))

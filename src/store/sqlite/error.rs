@@ -3,6 +3,9 @@
 use crate::store::Error;
 use rusqlite::ErrorCode;
 
+/// Of a damaged file.
+pub(super) const RESTORE: &str = "stop the daemon, keep a copy of the file, and restore a backup";
+
 /// Before the commit: nothing was written, so every such failure is `Unavailable` or worse, never `Unknown`.
 pub(super) fn before_commit(error: rusqlite::Error) -> Error {
     let Some(code) = error.sqlite_error_code() else { return Error::Corrupt(error.to_string()) };
@@ -19,9 +22,7 @@ pub(super) fn before_commit(error: rusqlite::Error) -> Error {
         ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
             Error::Unavailable("the database file cannot be opened; check that it and its folder exist and may be written".into())
         }
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
-            Error::Corrupt(format!("{error}; stop the daemon, keep a copy of the file, and restore a backup"))
-        }
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Error::Corrupt(format!("{error}; {RESTORE}")),
         // What our own statements never bring about: the rows contradict each other, and asking again changes nothing.
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => Error::Corrupt(format!("{error}; another program has changed rows")),
         ErrorCode::SystemIoFailure => Error::Unavailable(format!("the disk failed ({error}); see the system's log")),

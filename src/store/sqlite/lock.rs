@@ -32,6 +32,11 @@ fn lock_path(database: &Path) -> PathBuf {
 }
 
 impl Lock {
+    /// Whether a daemon has it.
+    pub(super) fn is_held(database: &Path) -> bool {
+        File::open(lock_path(database)).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     pub(super) fn take(database: &Path, control: Option<SocketAddr>) -> Result<Self> {
         let path = lock_path(database);
         let shown = path.display();

@@ -7,6 +7,7 @@ mod daemons;
 mod edit;
 mod enqueue;
 mod error;
+mod examine;
 mod lease;
 mod limits;
 mod lock;
@@ -21,6 +22,8 @@ mod upkeep;
 mod waiting;
 mod writer;
 
+pub(super) use examine::examine;
+pub use examine::examine_deep;
 pub use lock::{Announced, announced};
 
 use crate::{
@@ -32,7 +35,9 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, wakes::Wakes,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        examine::{Extent, Finding},
+        wakes::Wakes,
     },
 };
 use async_trait::async_trait;
@@ -122,14 +127,10 @@ impl SqliteStore {
     }
 }
 
-/// WAL needs shared memory between the processes that open the file, which network file systems do not give.
+/// See `examine::file_system`.
 fn refuse_network_disk(path: &Path) -> Result<()> {
-    const NETWORK: [(i64, &str); 5] =
-        [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2"), (0x0065_735f, "FUSE"), (0x0102_1997, "9P")];
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(kind) = file_system(folder) else { return Ok(()) };
-    match NETWORK.iter().find(|(magic, name)| *magic == kind && *name != "FUSE") {
-        Some((_, name)) => Err(Error::Refused(format!("{} is on {name}; SQLite needs a local disk, name a file on one", path.display()))),
+    match examine::network_below(path) {
+        Some(kind) => Err(Error::Refused(format!("{}, name a file on one", examine::on_network(path, kind)))),
         None => Ok(()),
     }
 }
@@ -144,16 +145,6 @@ fn refuse_unwritable(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn file_system(folder: &Path) -> Option<i64> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let name = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
-    let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `name` ends in NUL and `stat` is large enough; it is read only if the call says it was filled.
-    let filled = unsafe { libc::statfs(name.as_ptr(), stat.as_mut_ptr()) } == 0;
-    // SAFETY: as above.
-    filled.then(|| unsafe { stat.assume_init() }.f_type)
 }
 
 #[async_trait]
@@ -293,6 +284,10 @@ impl Store for SqliteStore {
             schema_version: connection::SCHEMA_VERSION,
             durability: self.config.durability,
         })
+    }
+
+    async fn examine(&self, extent: Extent) -> Result<Vec<Finding>> {
+        examine(&self.path, &self.config, extent).await
     }
 
     async fn settings(&self) -> Result<Settings> {

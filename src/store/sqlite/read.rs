@@ -327,9 +327,5 @@ pub(super) fn occurrences(connection: &Connection, name: &Name, limit: usize) ->
 /// For tests and `doctor`: whether the file is whole.
 pub(super) fn check(connection: &Connection) -> Result<()> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(own)?;
-    if verdict == "ok" {
-        Ok(())
-    } else {
-        Err(Error::Corrupt(format!("{verdict}; stop the daemon, keep a copy of the file, and restore a backup")))
-    }
+    if verdict == "ok" { Ok(()) } else { Err(Error::Corrupt(format!("{verdict}; {}", error::RESTORE))) }
 }
