@@ -4,7 +4,7 @@
 
 use crate::{
     control::wire::{
-        Because, CancelAnswer, DaemonAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PauseRequest,
+        Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PauseRequest,
         PreviewAnswer, ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped, TokenAnswer,
         TokenMade,
     },
@@ -288,6 +288,14 @@ impl Client {
     }
 
     // ---------------------------------------------------------------- queues
+
+    /// What is well with the daemon's store and machine, and what is not.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn doctor(&self) -> Result<DoctorAnswer> {
+        self.safely(Method::GET, "v1/doctor", Sent::Nothing).await
+    }
 
     /// # Errors
     /// See [`Error`].

@@ -10,7 +10,11 @@ use crate::{
     engine::{Drained, Engine, Parts},
     intake::{self, inbox::Inbox},
     job::{Limits, Settings},
-    store::{self, Instrumented, Role, Store},
+    machine::Machine,
+    store::{
+        self, Instrumented, Role, Store,
+        examine::{Extent, Finding},
+    },
     telemetry::Metrics,
     workers,
 };
@@ -39,6 +43,9 @@ pub enum Error {
     Store(#[from] store::Error),
     #[error("{0}")]
     Configuration(String),
+    /// The store would not keep what it acknowledges.
+    #[error("{0}")]
+    LosesData(String),
 }
 
 impl Error {
@@ -106,6 +113,7 @@ impl Daemon {
         let settings = config.settings();
         let register = register(config, &metrics, &clock)?;
         let store = store::open(&config.store.url, Role::Daemon { control: Some(address) }, config.store_options()).await?;
+        refuse_losses(&*store).await?;
         let store: Arc<dyn Store> = Arc::new(Instrumented::new(store, metrics.clone()));
         apply(config, &settings, &*store).await?;
         let engine = RunningEngine(Arc::default());
@@ -116,6 +124,7 @@ impl Daemon {
         let control = control::State::new(&config.control, &config.webhooks, store.clone(), metrics.clone(), clock.clone(), stalled)
             .map_err(Error::Configuration)?;
         control.know(&settings, config.engine.slots.keys());
+        control.look_at(examiner(config, clock.clone()));
         let parts = Parts {
             store: store.clone(),
             register,
@@ -176,6 +185,7 @@ impl Daemon {
         self.control.reload(&config.control, &config.webhooks).map_err(Error::Configuration)?;
         apply(config, &settings, &*self.store).await?;
         self.control.know(&settings, config.engine.slots.keys());
+        self.control.look_at(examiner(config, Clock::System));
         self.engine.reload(config, settings);
         self.limits.send_replace(config.limits());
         self.grace = Duration::from_millis(config.engine.grace_ms);
@@ -220,6 +230,33 @@ impl Daemon {
 /// The first setting that cannot be used.
 pub fn check(config: &Config) -> Result<(), Error> {
     register(config, &Metrics::new(), &Clock::System).map(drop)
+}
+
+/// What an examination looks at besides the store.
+#[must_use]
+pub fn machine(config: &Config) -> Machine {
+    // Besides the port's connections: those to the store, and a call to somebody else for each job that runs.
+    let running: usize = config.engine.slots.values().copied().sum();
+    let files = config.control.max_connections.saturating_add(running).saturating_add(64);
+    let of_system = std::env::var_os("SSL_CERT_FILE").map(|file| ("SSL_CERT_FILE".to_owned(), file.into()));
+    let certificates = config.certificates.iter().cloned().chain(of_system).collect();
+    // A file says by itself on what disk it is.
+    let folder = store::sqlite_path(&config.store.url).is_none().then(|| std::env::current_dir().unwrap_or_else(|_| ".".into()));
+    Machine { files: files as u64, folder, certificates }
+}
+
+fn examiner(config: &Config, clock: Clock) -> impl Fn() -> Vec<Finding> + Send + Sync + 'static {
+    let machine = machine(config);
+    move || machine.examine(clock.now())
+}
+
+/// What the drivers let be opened, because a command may want to look at it or mend it, and no daemon should acknowledge jobs on.
+async fn refuse_losses(store: &dyn Store) -> Result<(), Error> {
+    let findings = store.examine(Extent::DataLoss).await?;
+    let Some(loss) = findings.into_iter().find(|finding| finding.loses_data) else { return Ok(()) };
+    store.close().await;
+    let remedy = loss.remedy.map(|remedy| format!("; {remedy}")).unwrap_or_default();
+    Err(Error::LosesData(format!("{}{remedy}", loss.says)))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

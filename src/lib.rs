@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod engine;
 pub mod intake;
 pub mod job;
+pub mod machine;
 pub mod sandbox;
 pub mod secret;
 pub mod signatures;

@@ -77,7 +77,7 @@ pub fn with_store(place: &Place, may_make: MayMake, command: impl AsyncFnOnce(&d
     })
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
@@ -85,7 +85,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The daemon to ask: the one that `--listen` names, which then must answer, or the one that works on the store, if it does.
-async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>> {
+pub(super) async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Option<Client>> {
     let token = secret::of("control.token", config.control.token.as_ref(), config.control.token_file.as_deref())?;
     let named = place.listen;
     let address = match named {

@@ -65,7 +65,7 @@ impl Exit {
             return Some(match error {
                 daemon::Error::PortInUse(_) | daemon::Error::Port { .. } => Self::Unavailable,
                 daemon::Error::Store(error) => Self::of_store(error),
-                daemon::Error::Configuration(_) => Self::Configuration,
+                daemon::Error::Configuration(_) | daemon::Error::LosesData(_) => Self::Configuration,
             });
         }
         if cause.is::<secret::Error>() {

@@ -5,6 +5,7 @@ pub mod bench;
 mod check;
 mod dead;
 mod demo;
+mod doctor;
 mod door;
 mod enqueue;
 pub mod exit;
@@ -79,6 +80,8 @@ enum Command {
     Token(token::Command),
     /// Check the configuration and show what is in force
     Check(check::Args),
+    /// Examine the store, the machine and the configuration, and say what to do
+    Doctor(doctor::Args),
     /// Bring a Postgres database to this version
     Migrate(migrate::Args),
     /// Measure the throughput and latency of a store
@@ -123,6 +126,7 @@ impl Command {
             Self::Schedules(command) => schedules::run(place, command),
             Self::Token(command) => token::run(place, command),
             Self::Check(args) => check::run(place, &args),
+            Self::Doctor(args) => doctor::run(place, &args),
             Self::Migrate(args) => migrate::run(place, &args),
             Self::Bench(args) => measure(place, &args),
             Self::Export(args) => transfer::export(place, &args),

@@ -57,6 +57,9 @@ pub struct Config {
     /// Read apart, because a schedule's job is an envelope and envelopes are JSON.
     #[serde(skip)]
     pub schedules: Vec<Schedule>,
+    /// The files of certificates that are named, with the keys that name them.
+    #[serde(skip)]
+    pub certificates: Vec<(String, PathBuf)>,
 }
 
 /// `[store]`: which store, and each driver's own part.
@@ -180,7 +183,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Invalid> {
     rest.remove("schedules");
     match read::read::<Config>(&rest) {
         Ok(config) => {
-            let config = Config { schedules, ..config };
+            let config = Config { schedules, certificates: certificates(&tree), ..config };
             check::fits(&config, &tree, &mut problems);
             if problems.is_empty() { Ok(Loaded { config, warnings, tree }) } else { Err(Invalid(problems)) }
         }
@@ -282,6 +285,18 @@ fn read_schedules(tree: &Table, problems: &mut Vec<Problem>) -> Vec<Schedule> {
         }
     }
     schedules
+}
+
+/// By what every such key ends in: `tls_cert_file`, `ca_file`, `tls_client_ca_file`.
+fn certificates(tree: &Table) -> Vec<(String, PathBuf)> {
+    let mut found = Vec::new();
+    tree::leaves(tree, &mut Vec::new(), &mut |path, node| {
+        let is_one = path.last().is_some_and(|key| key.ends_with("cert_file") || key.ends_with("ca_file"));
+        if let Some(file) = node.value.text().filter(|file| is_one && !file.is_empty()) {
+            found.push((path.join("."), PathBuf::from(file)));
+        }
+    });
+    found
 }
 
 /// `WINDLASS_STORE_URL` sets nothing, and whoever wrote it thinks that it does.

@@ -16,6 +16,7 @@ mod connection;
 mod crowd;
 mod daemons;
 mod dead;
+mod doctor;
 mod edit;
 mod error;
 mod extract;
@@ -103,6 +104,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/dead/{id}", own(Read), dead::show),
         door(DELETE, "/v1/dead/{id}", own(Admin), dead::purge),
         door(POST, "/v1/dead/{id}/redrive", own(Operate), dead::redrive),
+        door(GET, "/v1/doctor", all(Read), doctor::show),
         door(GET, "/v1/queues", all(Read), queues::list),
         door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause),
         door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume),

@@ -3,6 +3,7 @@
 use super::{
     Config,
     auth::Gate,
+    doctor::Examiner,
     hooks,
     keyring::Keyring,
     memory::{Budget, HookBudget},
@@ -13,7 +14,7 @@ use crate::{
     clock::Clock,
     job::{Name, NewJob, Settings, TokenId},
     secret, signatures,
-    store::Store,
+    store::{Store, examine::Finding},
     telemetry::Metrics,
 };
 use secrecy::ExposeSecret as _;
@@ -44,6 +45,7 @@ pub struct Shared {
     pub(super) hook_budget: HookBudget,
     /// One scrape at a time, so that none sees the gauges of another half filled.
     pub(super) scraping: Mutex<()>,
+    pub(super) examiner: Examiner,
     pub(super) log_gate: super::observe::LogGate,
     draining: AtomicBool,
     stalled: Box<dyn Fn() -> Vec<String> + Send + Sync>,
@@ -93,6 +95,7 @@ impl State {
             body_budget: Budget::new(config.max_buffered_bytes),
             hook_budget: HookBudget::new(config.max_hook_buffered_bytes),
             scraping: Mutex::new(()),
+            examiner: Examiner::default(),
             log_gate: super::observe::LogGate::default(),
             draining: AtomicBool::new(false),
             stalled: Box::new(stalled),
@@ -117,6 +120,11 @@ impl State {
     /// daemon works on. Called at start and after every change of either.
     pub fn know<'a>(&self, settings: &Settings, worked: impl IntoIterator<Item = &'a Name>) {
         *self.labels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Labels::of(settings, worked));
+    }
+
+    /// What `/v1/doctor` says of the machine, besides what the store says of itself.
+    pub fn look_at(&self, machine: impl Fn() -> Vec<Finding> + Send + Sync + 'static) {
+        self.examiner.look_at(machine);
     }
 
     /// From now on `/readyz` says no, so that nobody sends new work here; what comes is still taken.

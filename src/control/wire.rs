@@ -9,6 +9,7 @@ use crate::{
     store::{
         self, Enqueued, Filter,
         dead::{Done, Order},
+        examine::{Finding, Level},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -424,6 +425,22 @@ pub struct StoreCheck {
     pub version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<i64>,
+}
+
+/// What an examination says, from `/v1/doctor` and from `windlass doctor --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DoctorAnswer {
+    pub at: Timestamp,
+    /// Of the worst line.
+    pub level: Level,
+    pub findings: Vec<Finding>,
+}
+
+impl DoctorAnswer {
+    pub(crate) fn of(at: Timestamp, findings: Vec<Finding>) -> Self {
+        let level = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+        Self { at, level, findings }
+    }
 }
 
 /// Body of `/readyz`.

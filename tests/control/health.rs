@@ -1,6 +1,7 @@
 //! Probes and metrics.
 
 use super::*;
+use windlass::store::examine::Finding;
 
 #[tokio::test]
 async fn a_healthy_port_says_what_it_is() {
@@ -149,4 +150,19 @@ async fn requests_are_counted_by_route_template_and_never_by_path() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn examination_is_shared_by_those_who_ask_soon_and_tells_of_store_and_machine() {
+    let port = Port::start().await;
+    port.state.look_at(|| vec![Finding::warn("machine", "it hums", "listen closely")]);
+    let (one, two) = tokio::join!(port.get("/v1/doctor"), port.get("/v1/doctor"));
+    let answer = one.json();
+    assert_eq!((one.status, &answer["level"], &answer), (StatusCode::OK, &json!("warn"), &two.json()));
+    let findings = answer["findings"].as_array().expect("a list");
+    assert_eq!(findings.last(), Some(&json!({"check": "machine", "level": "warn", "says": "it hums", "remedy": "listen closely"})));
+    assert!(findings.iter().any(|finding| finding["check"] == "durability" && finding["level"] == "ok"), "{answer:#}");
+    let later =
+        windlass::client::Client::new(&format!("http://{}", port.address), None).expect("a client").doctor().await.expect("an answer");
+    assert_eq!(json!(later), answer);
 }

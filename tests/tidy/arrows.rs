@@ -12,16 +12,29 @@ struct Room {
 /// Anyone but job may use these; they call nobody but each other and job's words.
 const LEAVES: [&str; 3] = ["clock", "secret", "telemetry"];
 
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 16] = [
     Room { name: "main", may_call: &["cli"], why: "main only hands over to the command line" },
     Room {
         name: "cli",
-        may_call: &["client", "clients", "config", "control", "daemon", "engine", "job", "sandbox", "signatures", "store", "workers"],
+        may_call: &[
+            "client",
+            "clients",
+            "config",
+            "control",
+            "daemon",
+            "engine",
+            "job",
+            "machine",
+            "sandbox",
+            "signatures",
+            "store",
+            "workers",
+        ],
         why: "the command line stands above all others",
     },
     Room {
         name: "daemon",
-        may_call: &["clients", "config", "control", "engine", "intake", "job", "signatures", "store", "workers"],
+        may_call: &["clients", "config", "control", "engine", "intake", "job", "machine", "signatures", "store", "workers"],
         why: "the daemon is the one place where rooms meet",
     },
     Room {
@@ -47,6 +60,11 @@ const ROOMS: [Room; 15] = [
     },
     Room { name: "engine", may_call: &["job", "store"], why: "the engine knows no worker by name and no door" },
     Room { name: "store", may_call: &["job"], why: "the store is below everybody but the words of job" },
+    Room {
+        name: "machine",
+        may_call: &["job", "store::examine"],
+        why: "the machine is looked at in the words of an examination, whatever runs on it",
+    },
     Room { name: "clients", may_call: &["job"], why: "a client is one provider; who calls it is not its affair" },
     Room { name: "signatures", may_call: &[], why: "signing and verifying is plain computation over bytes" },
     Room { name: "sandbox", may_call: &["job", "signatures"], why: "the stand-in providers must not know those they stand in for" },

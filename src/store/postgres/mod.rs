@@ -13,6 +13,7 @@ mod install;
 mod lease;
 pub mod migrate;
 mod params;
+mod pooler;
 mod read;
 mod rows;
 mod settle;
