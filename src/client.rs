@@ -9,7 +9,7 @@ use crate::{
         TokenMade,
     },
     job::{
-        Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
+        AuditFilter, Audited, Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
@@ -347,6 +347,15 @@ impl Client {
         self.json(Method::PUT, &format!("v1/schedules/{}", member(&schedule.name)), Sent::json(schedule)).await
     }
 
+    /// Who did what, newest first, at most `limit` (1 to 1000).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn audit(&self, filter: &AuditFilter, cursor: Option<&str>, limit: usize) -> Result<PageOf<Audited>> {
+        let members = [("actor", filter.actor.as_deref()), ("action", filter.action.as_deref()), ("object", filter.object.as_deref())];
+        self.safely(Method::GET, &page_of("v1/audit", &members, cursor, Some(limit)), Sent::Nothing).await
+    }
+
     /// # Errors
     /// See [`Error`].
     pub async fn tokens(&self) -> Result<Vec<TokenAnswer>> {
@@ -530,18 +539,21 @@ fn found<T>(answer: Result<T>) -> Result<Option<T>> {
 }
 
 fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: Option<usize>) -> String {
-    let limit = limit.map(|limit| limit.to_string());
     let members = [
         ("state", filter.state.map(|state| state.as_str())),
         ("queue", filter.queue.as_deref()),
         ("kind", filter.kind.as_deref()),
         ("tenant", filter.tenant.as_deref()),
         ("tag", filter.tag.as_deref()),
-        ("cursor", cursor),
-        ("limit", limit.as_deref()),
     ];
+    page_of(path, &members, cursor, limit)
+}
+
+fn page_of(path: &str, filter: &[(&str, Option<&str>)], cursor: Option<&str>, limit: Option<usize>) -> String {
+    let limit = limit.map(|limit| limit.to_string());
+    let members = filter.iter().copied().chain([("cursor", cursor), ("limit", limit.as_deref())]);
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(members.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    query.extend_pairs(members.filter_map(|(name, value)| Some((name, value?))));
     format!("{path}?{}", query.finish())
 }
 

@@ -12,7 +12,7 @@ use crate::{
     job::{Limits, Settings},
     machine::Machine,
     store::{
-        self, Instrumented, Role, Store,
+        self, Actor, Instrumented, Role, Store,
         examine::{Extent, Finding},
     },
     telemetry::Metrics,
@@ -277,7 +277,7 @@ fn register(config: &Config, metrics: &Metrics, clock: &Clock) -> Result<crate::
 async fn apply(config: &Config, settings: &Settings, store: &dyn Store) -> store::Result<()> {
     store.configure(settings).await?;
     for schedule in &config.schedules {
-        store.put_schedule(schedule, None).await?;
+        store.put_schedule(schedule, &Actor::new("configuration"), None).await?;
     }
     Ok(())
 }

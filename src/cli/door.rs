@@ -10,12 +10,12 @@ use crate::{
         TokenAnswer, TokenMade,
     },
     job::{
-        Change, Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
+        AuditFilter, Audited, Change, Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, ScheduleState},
     },
     secret,
-    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, dead::Groups, sqlite::Announced, within::Within},
+    store::{self, Actor, Cancelled, Enqueued, Filter, QueueStatus, Role, Store, dead::Groups, sqlite::Announced, trail, within::Within},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -339,6 +339,16 @@ impl Door {
         }
     }
 
+    pub async fn audit(&self, filter: &AuditFilter, cursor: Option<&str>, limit: usize) -> anyhow::Result<PageOf<Audited>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.audit(filter, cursor, limit).await?),
+            Way::Store(store) => {
+                let page = trail::list(&**store, filter, cursor, limit).await?;
+                Ok(PageOf { items: page.items, next: page.next })
+            }
+        }
+    }
+
     pub async fn schedules(&self) -> anyhow::Result<Vec<ScheduleAnswer>> {
         match &self.way {
             Way::Port(client) => Ok(client.schedules().await?),
@@ -393,12 +403,13 @@ impl Door {
 
     /// One job now, besides the schedule's own.
     pub async fn run_schedule(&self, name: &Name) -> anyhow::Result<Enqueued> {
-        if let Way::Port(client) = &self.way {
-            return Ok(client.run_schedule(name).await?);
-        }
+        let store = match &self.way {
+            Way::Port(client) => return Ok(client.run_schedule(name).await?),
+            Way::Store(store) => store,
+        };
         let job = self.schedule(name).await?.schedule.job;
-        let done = self.enqueue(&[Envelope { id: Some(JobId::mint()), ..job }]).await?.into_iter().next();
-        done.ok_or_else(|| Exit::Software.because("the store gave no answer for the job"))
+        let job = Envelope { id: Some(JobId::mint()), ..job }.check(self.limits).map_err(|error| store::Error::from((0, error)))?;
+        Ok(store.run_schedule(name, job, &actor()).await?)
     }
 }
 

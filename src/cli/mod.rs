@@ -1,6 +1,7 @@
 //! Every command on one screen. A command is one file; `door.rs` is how it reaches the jobs, `output.rs` how it answers,
 //! `exit.rs` how it ends.
 
+mod audit;
 pub mod bench;
 mod check;
 mod dead;
@@ -78,6 +79,9 @@ enum Command {
     /// Make tokens for the control port, look at them, end them
     #[command(subcommand)]
     Token(token::Command),
+    /// Look at who did what, and check that nobody changed that
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check the configuration and show what is in force
     Check(check::Args),
     /// Examine the store, the machine and the configuration, and say what to do
@@ -125,6 +129,7 @@ impl Command {
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),
             Self::Token(command) => token::run(place, command),
+            Self::Audit(command) => audit::run(place, command),
             Self::Check(args) => check::run(place, &args),
             Self::Doctor(args) => doctor::run(place, &args),
             Self::Migrate(args) => migrate::run(place, &args),

@@ -409,7 +409,7 @@ pub(super) async fn unpark(
     sent: Body,
 ) -> Result<axum::Json<JobRef>, Problem> {
     let answer: Option<Json> = body::json_or_default(&state, &headers, sent).await?;
-    let id = caller.everything(&state)?.unpark(&token, answer, None).await?;
+    let id = caller.everything(&state)?.unpark(&token, answer, &caller.actor(), None).await?;
     Ok(axum::Json(JobRef { id }))
 }
 

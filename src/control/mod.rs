@@ -6,6 +6,7 @@
 //! memory (`memory.rs`) → the handler → the store.
 //! Nothing expensive happens before a caller is known.
 
+mod audit;
 mod auth;
 mod body;
 mod bulk;
@@ -118,6 +119,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/schedules/{name}/preview", all(Read), schedules::preview),
         door(POST, "/v1/schedules/{name}/resume", all(Operate), schedules::resume),
         door(POST, "/v1/schedules/{name}/run", all(Operate), schedules::run),
+        door(GET, "/v1/audit", all(Admin), audit::list),
         door(GET, "/v1/tokens", all(Admin), tokens::list),
         door(POST, "/v1/tokens", all(Admin), tokens::create),
         door(DELETE, "/v1/tokens/{id}", all(Admin), tokens::revoke),

@@ -96,7 +96,7 @@ pub(super) async fn put(
         Ok::<_, Problem>(schedule)
     })
     .await??;
-    caller.everything(&state)?.put_schedule(&schedule, None).await?;
+    caller.everything(&state)?.put_schedule(&schedule, &caller.actor(), None).await?;
     show(extract::State(state), caller, Named(name)).await
 }
 
@@ -191,8 +191,8 @@ pub(super) async fn run(
     let store = caller.everything(&state)?;
     let job = find(store, &name).await?.schedule.job.check(state.in_force().config.limits())?;
     let label = state.labels().label(&job);
-    let enqueued = store.enqueue(vec![job], None).await.map_err(|error| Problem::from(error).about_one_item())?;
-    bulk::count_enqueued(&state, &[label], &enqueued);
-    let done = enqueued.into_iter().next().ok_or_else(|| Problem::not_found(format!("schedule {name}")))?;
+    let run = store.run_schedule(&name, job, &caller.actor()).await;
+    let done = run.map_err(|error| Problem::from(error).about_one_item())?;
+    bulk::count_enqueued(&state, &[label], std::slice::from_ref(&done));
     Ok((if done.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(done)))
 }

@@ -253,7 +253,7 @@ mod tests {
     use crate::{
         clock::Clock,
         job::schedule::Schedule,
-        store::{Role, sqlite::SqliteStore},
+        store::{Actor, Role, sqlite::SqliteStore},
     };
 
     #[tokio::test]
@@ -264,7 +264,7 @@ mod tests {
         let begun = Timestamp::from_secs(1_893_456_000);
         for name in ["bomb", "sound"] {
             let text = format!(r#"{{"name":"{name}","every_ms":60000,"job":{{"kind":"k","payload":0}}}}"#);
-            store.put_schedule(&serde_json::from_str::<Schedule>(&text).unwrap(), Some(begun)).await.unwrap();
+            store.put_schedule(&serde_json::from_str::<Schedule>(&text).unwrap(), &Actor::new("test"), Some(begun)).await.unwrap();
         }
         let metrics = Metrics::new();
         let mut scheduler = Scheduler::new(store.clone(), metrics.clone(), CancellationToken::new());

@@ -2,6 +2,7 @@
 //! What is stored where is the store's affair, what is done when the engine's.
 
 mod attempt;
+mod audit;
 mod daemon;
 mod edit;
 mod envelope;
@@ -19,6 +20,7 @@ mod time;
 mod token;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
+pub use audit::{AuditFilter, AuditPlace, Audited, Head, InvalidPlace, NO_LINK, Verdict, Verifier};
 pub use daemon::{Daemon, QueueWork, SeenDaemon};
 pub use edit::{Change, Edit};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};

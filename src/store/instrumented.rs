@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
-        Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
+        Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -108,8 +108,8 @@ impl Store for Instrumented {
         self.measure("redrive", self.store.redrive(id, actor, now)).await
     }
 
-    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
-        self.measure("unpark", self.store.unpark(token, answer, now)).await
+    async fn unpark(&self, token: &str, answer: Option<Json>, actor: &Actor, now: Now) -> Result<JobId> {
+        self.measure("unpark", self.store.unpark(token, answer, actor, now)).await
     }
 
     async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
@@ -184,8 +184,8 @@ impl Store for Instrumented {
         self.measure("import", self.store.import(jobs, now)).await
     }
 
-    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
-        self.measure("put_schedule", self.store.put_schedule(schedule, now)).await
+    async fn put_schedule(&self, schedule: &Schedule, actor: &Actor, now: Now) -> Result<()> {
+        self.measure("put_schedule", self.store.put_schedule(schedule, actor, now)).await
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleState>> {
@@ -218,6 +218,14 @@ impl Store for Instrumented {
 
     async fn occurrences(&self, name: &Name, limit: usize) -> Result<Vec<Occurrence>> {
         self.measure("occurrences", self.store.occurrences(name, limit)).await
+    }
+
+    async fn note(&self, actor: &Actor, action: &str, object: &str, detail: Option<&str>) -> Result<bool> {
+        self.measure("note", self.store.note(actor, action, object, detail)).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
+        self.measure("audit", self.store.audit(cursor, limit)).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

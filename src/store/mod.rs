@@ -14,6 +14,7 @@ mod instrumented;
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
+pub mod trail;
 mod wakes;
 pub mod within;
 mod words;
@@ -23,8 +24,8 @@ pub use instrumented::Instrumented;
 pub use words::hostname;
 
 use crate::job::{
-    Applied, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon, Settings,
-    Settlement, Standing, State, Timestamp, Token, TokenId,
+    Applied, Audited, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon,
+    Settings, Settlement, Standing, State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -204,7 +205,7 @@ pub struct Pruned {
     pub more: bool,
 }
 
-/// How long final jobs stay.
+/// How long what is over stays.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
@@ -212,11 +213,13 @@ pub struct Retention {
     pub finished_hours: u64,
     /// Hours that dead letters stay; 0 = for ever.
     pub dead_hours: u64,
+    /// Days that rows of the audit stay; 0 = for ever. The first row that is kept anchors the chain.
+    pub audit_days: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { finished_hours: 7 * 24, dead_hours: 0 }
+        Self { finished_hours: 7 * 24, dead_hours: 0, audit_days: 400 }
     }
 }
 
@@ -321,8 +324,8 @@ pub trait Store: Send + Sync + 'static {
     /// `Error::Duplicate` and leaves it dead.
     async fn redrive(&self, id: JobId, actor: &Actor, now: Now) -> Result<()>;
 
-    /// Wakes a parked job by the token its worker parked it with; `payload`, if given, becomes its checkpoint's `answer`.
-    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId>;
+    /// Wakes a parked job by the token its worker parked it with; `answer`, if given, becomes its checkpoint's `answer`.
+    async fn unpark(&self, token: &str, answer: Option<Json>, actor: &Actor, now: Now) -> Result<JobId>;
 
     /// Wakes every job parked as `unknown_kind` whose kind is now known. Bounded; returns how many.
     async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64>;
@@ -386,8 +389,17 @@ pub trait Store: Send + Sync + 'static {
 
     // ------------------------------------------------------------------ schedules
 
-    /// Creates or changes a schedule. A changed rule begins a new generation, of which nothing before `now` is due.
-    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()>;
+    /// Creates or changes a schedule. A changed rule begins a new generation, of which nothing before `now` is due. One that is there as it
+    /// is leaves no row in the audit.
+    async fn put_schedule(&self, schedule: &Schedule, actor: &Actor, now: Now) -> Result<()>;
+
+    /// Enqueues `job` of the schedule `name` besides its occurrences. The audit's row comes first: without it there is no job, and it names
+    /// the job that was asked for, also when the store refuses that one.
+    async fn run_schedule(&self, name: &Name, job: NewJob, actor: &Actor) -> Result<Enqueued> {
+        self.note(actor, "run_schedule", name, Some(&format!("job {}", job.id))).await?;
+        let enqueued = self.enqueue(vec![job], None).await?.into_iter().next();
+        enqueued.ok_or_else(|| Error::Corrupt("the store gave no answer for the job".into()))
+    }
 
     async fn schedules(&self) -> Result<Vec<ScheduleState>>;
 
@@ -413,6 +425,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// From `at` on it is worth nothing; one that ends earlier stays so.
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()>;
+
+    // ------------------------------------------------------------------ audit
+
+    /// Leaves the row of an act that is not the store's own. `false`: it was left before.
+    async fn note(&self, actor: &Actor, action: &str, object: &str, detail: Option<&str>) -> Result<bool>;
+
+    /// What was done by whom, newest first, at most `limit` (≤ 1000). Rows are never changed; each is bound to the one before it
+    /// ([`crate::job::Verifier`]).
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>>;
 
     // ------------------------------------------------------------------ hints
 

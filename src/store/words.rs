@@ -1,9 +1,9 @@
 //! What the drivers have in common: how a job's row says things, and what a schedule's former rule owes.
 
-use super::Error;
+use super::{Error, Page, Result};
 use crate::job::{
-    Extra, JobId, Json, NewJob, SeenDaemon, Timestamp, Token, TokenId, UniqueFor,
-    schedule::{Plan, ScheduleState, plan},
+    AuditPlace, Audited, Extra, InvalidEnvelope, JobId, Json, NewJob, SeenDaemon, Timestamp, Token, TokenId, UniqueFor,
+    schedule::{Plan, Rule, Schedule, ScheduleState, plan},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -75,6 +75,42 @@ pub(super) fn owed(former: &ScheduleState, now: Timestamp) -> Option<Plan> {
         plan(former, &timetable, now).ok().flatten()
     });
     planned.ok().flatten()
+}
+
+/// Where a page of the audit begins.
+pub(super) fn place_of(cursor: Option<&str>) -> Result<Option<AuditPlace>> {
+    let place = cursor.map(str::parse).transpose();
+    place.map_err(|error: crate::job::InvalidPlace| Error::Invalid {
+        index: 0,
+        error: InvalidEnvelope::new("/cursor", "bad_cursor", error.to_string()),
+    })
+}
+
+impl Page<Audited> {
+    /// Of rows that were asked for up to `limit`: fewer are the last.
+    pub(super) fn of_audit(items: Vec<Audited>, limit: usize) -> Self {
+        let next = if items.len() < limit { None } else { items.last().map(|row| row.place().to_string()) };
+        Self { items, next }
+    }
+}
+
+/// A rule is a line.
+const RULE_CHARS: usize = 100;
+
+/// What the audit says of a schedule that is put. None: it is there as it is.
+pub(super) fn schedule_words(old: Option<&ScheduleState>, new: &Schedule) -> Option<String> {
+    let rule = |schedule: &Schedule| match &schedule.rule {
+        Rule::Every { every_ms, .. } => format!("every {every_ms} ms"),
+        Rule::Cron { cron, tz } => format!("{cron} {tz}").chars().take(RULE_CHARS).collect(),
+    };
+    match old {
+        None => Some(format!("made: {}", rule(new))),
+        Some(old) if old.schedule.rule != new.rule => Some(format!("rule: {} -> {}", rule(&old.schedule), rule(new))),
+        Some(old) if Json::of(&old.schedule).as_str() != Json::of(new).as_str() => {
+            Some("its rule stays, its job or options changed".to_owned())
+        }
+        Some(_) => None,
+    }
 }
 
 /// What the audit says of a token that is made.

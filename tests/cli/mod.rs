@@ -1,5 +1,6 @@
 //! The doors for people: the configuration, the command line, the daemon as a process.
 
+mod audit;
 mod bad_input;
 mod commands;
 mod configuration;

@@ -9,8 +9,13 @@ use windlass::{
     store::{Actor, Filter},
 };
 
-fn operator() -> Actor {
+pub(super) fn operator() -> Actor {
     Actor::new("test")
+}
+
+pub(super) fn any_token() -> Token {
+    let request = TokenRequest { name: name("any"), scopes: [Scope::Read].into(), tenant: None, expires_at: None };
+    Token::make(request, [9; 40], Timestamp(0), "test").1
 }
 
 impl Port {
@@ -269,7 +274,7 @@ async fn one_tenant_learns_and_changes_nothing_of_another() {
 
 impl Port {
     /// Every job as the operator sees it.
-    async fn everything(&self) -> Vec<(JobId, JobState, Option<Name>)> {
+    pub(super) async fn everything(&self) -> Vec<(JobId, JobState, Option<Name>)> {
         let page = self.store.list(&Filter::default(), None, 1000).await.expect("a page");
         page.items.into_iter().map(|job| (job.id, job.state, job.tenant)).collect()
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod auth;
 mod bad_input;
 mod bounds;
@@ -45,7 +46,7 @@ pub struct Port {
     http: reqwest::Client,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Port {
@@ -67,7 +68,12 @@ impl Port {
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(control::serve(listener, state.clone(), shutdown.clone()));
-        Self { address, state, store, http: http(), shutdown, serving, _folder: folder }
+        Self { address, state, store, http: http(), shutdown, serving, folder }
+    }
+
+    /// Where the store's file is.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -54,7 +54,7 @@ async fn live(file: &Path, (begin, end): (DateTime<Utc>, DateTime<Utc>)) {
     let mut store = opened(file);
     for (name, tz, cron, missed) in everything() {
         let schedule = schedule(&name, &json!({"cron": cron, "tz": tz}), missed);
-        store.put_schedule(&schedule, Some(now)).await.unwrap();
+        store.put_schedule(&schedule, &crate::support::operator(), Some(now)).await.unwrap();
     }
     let (mut one, mut other) = (scheduler(&store), scheduler(&store));
     let end = Timestamp::from_utc(end);

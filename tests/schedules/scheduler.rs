@@ -33,7 +33,7 @@ impl Room {
         let folder = tempfile::tempdir().unwrap();
         let (store, metrics) = (opened(&folder.path().join("schedules.db")), Metrics::new());
         for schedule in schedules {
-            store.put_schedule(schedule, Some(BEGUN)).await.unwrap();
+            store.put_schedule(schedule, &crate::support::operator(), Some(BEGUN)).await.unwrap();
         }
         let scheduler = Scheduler::new(store.clone(), metrics.clone(), CancellationToken::new());
         Self { _folder: folder, store, metrics, scheduler }
@@ -98,7 +98,7 @@ async fn a_broken_schedule_stops_no_other_and_is_reported_once() {
     assert_eq!(room.counted("broken"), 3);
 
     let mended = schedule("bad-zone", &json!({"cron": "* * * * *", "tz": "Europe/Berlin"}), Missed::Once);
-    room.store.put_schedule(&mended, Some(after(190))).await.unwrap();
+    room.store.put_schedule(&mended, &crate::support::operator(), Some(after(190))).await.unwrap();
     room.tick(240).await;
     assert_eq!(room.fired("bad-zone").await, [240]);
 }
@@ -153,10 +153,10 @@ async fn an_edited_rule_begins_anew_and_an_edited_job_goes_on() {
     room.tick(60).await;
     let mut other_job = every("edited", 60, Missed::All { n: 100 });
     other_job.job.kind = Name::literal("summary");
-    room.store.put_schedule(&other_job, Some(after(150))).await.unwrap();
+    room.store.put_schedule(&other_job, &crate::support::operator(), Some(after(150))).await.unwrap();
     room.tick(180).await;
     assert_eq!(room.fired("edited").await, [60, 120, 180], "the rule is the same, so nothing is forgotten");
-    room.store.put_schedule(&every("edited", 40, Missed::All { n: 100 }), Some(after(250))).await.unwrap();
+    room.store.put_schedule(&every("edited", 40, Missed::All { n: 100 }), &crate::support::operator(), Some(after(250))).await.unwrap();
     room.tick(330).await;
     let fired = [60, 120, 180, 240, 280, 320];
     assert_eq!(room.fired("edited").await, fired, "up to the edit by the old rule, which owed one, and then by the new one");
@@ -168,7 +168,7 @@ async fn a_deleted_schedule_fires_no_more_and_made_again_is_a_new_one() {
     room.tick(60).await;
     room.store.delete_schedule(&Name::literal("reborn"), &Actor::new("test")).await.unwrap();
     assert_eq!(room.tick(130).await, Tick::default());
-    room.store.put_schedule(&every("reborn", 60, Missed::All { n: 100 }), Some(after(190))).await.unwrap();
+    room.store.put_schedule(&every("reborn", 60, Missed::All { n: 100 }), &crate::support::operator(), Some(after(190))).await.unwrap();
     room.tick(240).await;
     assert!(room.fired("reborn").await.ends_with(&[240]));
     let jobs = room.store.list(&Filter::default(), None, 10).await.unwrap().items;
@@ -190,7 +190,7 @@ async fn many_schedules_due_at_one_instant_are_all_fired_in_one_tick() {
 async fn the_loop_fires_by_the_clock_of_the_store_and_ends_when_told() {
     let room = Room::with(&[]).await;
     let now = room.store.now().await.unwrap();
-    room.store.put_schedule(&every("secondly", 1, Missed::Once), Some(now)).await.unwrap();
+    room.store.put_schedule(&every("secondly", 1, Missed::Once), &crate::support::operator(), Some(now)).await.unwrap();
     let mut woken = room.store.wakes();
     woken.mark_unchanged();
     let stop = CancellationToken::new();

@@ -1,11 +1,10 @@
 //! Tokens of the control port, as a store keeps them.
 
-use crate::support::{TestStore, at, name, on_every_store};
+use crate::support::{TestStore, at, name, on_every_store, operator};
 use std::collections::BTreeSet;
-use uuid::Uuid;
 use windlass::{
     job::{Scope, Token, TokenRequest},
-    store::{Actor, Error},
+    store::Error,
 };
 
 on_every_store![
@@ -14,10 +13,6 @@ on_every_store![
     same_act_on_a_token_is_done_once,
     token_that_is_not_there_is_named,
 ];
-
-fn operator() -> Actor {
-    Actor { op_id: Uuid::now_v7(), name: "test".into() }
-}
 
 /// Another for each number.
 fn token(number: u8, request: TokenRequest) -> Token {

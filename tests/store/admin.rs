@@ -1,6 +1,6 @@
 //! What people ask for beside the flow: cancel, run now, redrive, purge, unpark, pause, resume; and the same act asked twice.
 
-use crate::support::{Build as _, Daemon, LEASE, TestStore, at, ids, json, name, now, on_every_store, work};
+use crate::support::{Build as _, Daemon, LEASE, TestStore, at, ids, json, name, now, on_every_store, operator, work};
 use windlass::{
     job::{Applied, ErrorClass, JobError, JobId, Leased, OnDuplicate, State, Transition, UniqueFor},
     store::{Actor, Cancelled, Error},
@@ -157,7 +157,7 @@ async fn parked_job_can_be_run_now(store: &mut TestStore) {
         assert_eq!((job.state, job.reason), (State::Queued, None));
     }
     assert_eq!(store.drain(&Daemon::new(), "default", now(5)).await, [parked, dependent]);
-    assert!(matches!(store.unpark("t", None, now(6)).await, Err(Error::NotFound { .. })), "its token is spent");
+    assert!(matches!(store.unpark("t", None, &operator(), now(6)).await, Err(Error::NotFound { .. })), "its token is spent");
 }
 
 async fn run_now_is_refused_in_every_other_state(store: &mut TestStore) {
@@ -301,7 +301,7 @@ async fn purged_id_may_be_used_again(store: &mut TestStore) {
 async fn parked_job_is_woken_by_its_token(store: &mut TestStore) {
     let id = ended(store, park(Some("tok_1"))).await;
     let other = ended(store, park(Some("tok_2"))).await;
-    assert_eq!(store.unpark("tok_1", None, now(5)).await.unwrap(), id);
+    assert_eq!(store.unpark("tok_1", None, &operator(), now(5)).await.unwrap(), id);
     let job = store.job(id).await;
     assert_eq!((job.state, job.reason, job.attempt), (State::Queued, None, 0));
     assert_eq!(store.state(other).await, State::Parked);
@@ -312,7 +312,7 @@ async fn parked_job_is_woken_by_its_token(store: &mut TestStore) {
 async fn answer_of_an_unpark_reaches_the_next_attempt(store: &mut TestStore) {
     let daemon = Daemon::new();
     ended(store, park(Some("bare"))).await;
-    store.unpark("bare", Some(json(r#"{"ok":true}"#)), now(5)).await.unwrap();
+    store.unpark("bare", Some(json(r#"{"ok":true}"#)), &operator(), now(5)).await.unwrap();
     let leased = daemon.lease_one(&**store, now(5)).await;
     assert_eq!(read(&leased)["answer"], serde_json::json!({"ok": true}));
     let end = windlass::job::Settlement {
@@ -320,7 +320,7 @@ async fn answer_of_an_unpark_reaches_the_next_attempt(store: &mut TestStore) {
         ..windlass::job::Settlement::new(leased.lease, park(Some("kept")), at(6))
     };
     store.settle_one(end, now(6)).await;
-    store.unpark("kept", Some(json("[1,2]")), now(7)).await.unwrap();
+    store.unpark("kept", Some(json("[1,2]")), &operator(), now(7)).await.unwrap();
     assert_eq!(read(&daemon.lease_one(&**store, now(7)).await), serde_json::json!({"step": 2, "answer": [1, 2]}));
 }
 
@@ -329,15 +329,15 @@ fn read(leased: &Leased) -> serde_json::Value {
 }
 
 async fn token_wakes_once_and_only_a_parked_job(store: &mut TestStore) {
-    assert!(matches!(store.unpark("nobody", None, now(0)).await, Err(Error::NotFound { .. })));
+    assert!(matches!(store.unpark("nobody", None, &operator(), now(0)).await, Err(Error::NotFound { .. })));
     let id = ended(store, park(Some("t"))).await;
-    store.unpark("t", None, now(5)).await.unwrap();
+    store.unpark("t", None, &operator(), now(5)).await.unwrap();
     let daemon = Daemon::new();
-    assert!(store.unpark("t", None, now(5)).await.is_err(), "while it is queued");
+    assert!(store.unpark("t", None, &operator(), now(5)).await.is_err(), "while it is queued");
     let leased = daemon.lease_one(&**store, now(6)).await;
-    assert!(store.unpark("t", None, now(6)).await.is_err(), "while it runs");
+    assert!(store.unpark("t", None, &operator(), now(6)).await.is_err(), "while it runs");
     store.complete(&[leased], now(7)).await;
-    assert!(store.unpark("t", None, now(8)).await.is_err(), "after its end");
+    assert!(store.unpark("t", None, &operator(), now(8)).await.is_err(), "after its end");
     assert_eq!(store.state(id).await, State::Completed);
 }
 
@@ -347,7 +347,7 @@ async fn cancelled_park_is_not_woken_by_its_token(store: &mut TestStore) {
     let expired = ended(store, park(Some("b"))).await;
     store.advance(now(2_000)).await.unwrap();
     for token in ["a", "b"] {
-        assert!(matches!(store.unpark(token, None, now(2_001)).await, Err(Error::NotFound { .. })));
+        assert!(matches!(store.unpark(token, None, &operator(), now(2_001)).await, Err(Error::NotFound { .. })));
     }
     assert_eq!(store.states(&[cancelled, expired]).await, [State::Cancelled, State::Dead]);
 }
@@ -434,7 +434,7 @@ async fn redriven_job_frees_its_key_when_it_starts_if_it_did_before(store: &mut 
 
 async fn repeated_deletion_of_a_schedule_is_answered_as_the_first(store: &mut TestStore) {
     let schedule = r#"{"name":"nightly","every_ms":3600000,"job":{"kind":"work","payload":{}}}"#;
-    store.put_schedule(&serde_json::from_str(schedule).unwrap(), now(0)).await.unwrap();
+    store.put_schedule(&serde_json::from_str(schedule).unwrap(), &operator(), now(0)).await.unwrap();
     let actor = actor();
     for _ in 0..2 {
         store.delete_schedule(&name("nightly"), &actor).await.unwrap();

@@ -1,6 +1,6 @@
 //! Export and import: live jobs and dead letters leave one store and live on in another.
 
-use crate::support::{Build as _, Daemon, TestStore, WINDOW, at, ids, json, now, on_every_store, work};
+use crate::support::{Build as _, Daemon, TestStore, WINDOW, at, ids, json, now, on_every_store, operator, work};
 use std::collections::BTreeSet;
 use windlass::{
     job::{ErrorClass, Job, JobError, JobId, OnDuplicate, Settlement, State, Transition, UniqueFor},
@@ -221,7 +221,7 @@ async fn imported_parked_job_is_woken_by_its_token(store: &mut TestStore) {
     let leased = Daemon::new().lease_one(&**store, now(1)).await;
     let park = Transition::Park { reason: "outside".into(), until: at(9_000), token: Some("t1".into()), error: None };
     store.end(&leased, park, now(1)).await;
-    assert_eq!(move_over(store).await.unpark("t1", None, now(101)).await.unwrap(), id);
+    assert_eq!(move_over(store).await.unpark("t1", None, &operator(), now(101)).await.unwrap(), id);
 }
 
 async fn imported_id_is_asked_about_again_by_its_producer(store: &mut TestStore) {

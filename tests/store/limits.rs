@@ -1,7 +1,7 @@
 //! Gates: how many of a queue, a key or a tenant run at once, how fast they start, ordered keys. What is refused waits
 //! behind its gate and holds nobody else up.
 
-use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, work};
+use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, operator, work};
 use futures_util::future::join_all;
 use std::{collections::BTreeMap, time::Duration};
 use windlass::{
@@ -368,7 +368,7 @@ async fn parked_head_of_an_ordered_key_holds_its_successors(store: &mut TestStor
     let park = Transition::Park { reason: "outside".into(), until: at(999), token: Some("t1".into()), error: None };
     store.end(&head, park, now(1)).await;
     assert_eq!(ids(&daemon.lease(&**store, 5, now(2)).await), []);
-    store.unpark("t1", None, now(3)).await.unwrap();
+    store.unpark("t1", None, &operator(), now(3)).await.unwrap();
     assert_eq!(store.drain(&daemon, "default", now(3)).await, jobs);
 }
 

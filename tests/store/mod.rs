@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod daemons;
 mod dependencies;
 mod edit;

@@ -170,7 +170,7 @@ async fn partitions(client: &Client) -> Vec<String> {
 async fn history_is_dropped_by_the_partition_and_the_counts_follow() {
     let Some(store) = store().await else { return };
     let (client, daemon) = (producer(&store).await, Daemon::new());
-    let hours = |hours: u64| windlass::store::Retention { finished_hours: hours, dead_hours: 0 };
+    let hours = |hours: u64| windlass::store::Retention { finished_hours: hours, dead_hours: 0, ..windlass::store::Retention::default() };
     let end = async |jobs: usize, seconds: i64| {
         store.put((0..jobs).map(|n| work().queue(if n % 2 == 0 { "even" } else { "odd" })).collect(), now(seconds)).await;
         for queue in ["even", "odd"] {

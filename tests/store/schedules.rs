@@ -1,6 +1,6 @@
 //! Schedules as a store remembers them: each instant has one job or one recorded skip, whoever fires and however often.
 
-use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, work};
+use crate::support::{Build as _, Daemon, TestStore, at, ids, name, now, on_every_store, operator, work};
 use futures_util::future::join_all;
 use windlass::{
     job::{
@@ -56,7 +56,7 @@ async fn history(store: &TestStore) -> Vec<(Timestamp, Fate)> {
 }
 
 async fn new_schedule_begins_now(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(100)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(100)).await.unwrap();
     let state = state(store).await;
     assert_eq!((state.schedule.name.as_str(), state.last, state.paused), ("nightly", at(100), false));
     assert_eq!((state.schedule.rule, state.schedule.missed), (every(60).rule, Missed::Once));
@@ -64,7 +64,7 @@ async fn new_schedule_begins_now(store: &mut TestStore) {
 }
 
 async fn fire_enqueues_its_jobs_and_moves_on(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let jobs = vec![due(60, work()), due(120, work().delay_ms(5_000))];
     let made: Vec<JobId> = jobs.iter().map(|due| due.job.id).collect();
     assert!(store.fire(&state(store).await, plan(120, jobs), now(130)).await.unwrap());
@@ -75,7 +75,7 @@ async fn fire_enqueues_its_jobs_and_moves_on(store: &mut TestStore) {
 }
 
 async fn fire_records_skips(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let skipped = Some(SkippedRun { from: at(60), through: at(300), count: 5, reason: SkipReason::Missed });
     let job = work();
     let id = job.id;
@@ -87,7 +87,7 @@ async fn fire_records_skips(store: &mut TestStore) {
 }
 
 async fn many_callers_fire_an_instant_once(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let seen = state(store).await;
     let shared: &TestStore = store;
     let fired = join_all((0..20).map(|_| shared.fire(&seen, plan(60, vec![due(60, work())]), now(61)))).await;
@@ -98,17 +98,17 @@ async fn many_callers_fire_an_instant_once(store: &mut TestStore) {
 }
 
 async fn changed_rule_begins_a_new_generation(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let old = state(store).await;
-    store.put_schedule(&every(90), now(500)).await.unwrap();
+    store.put_schedule(&every(90), &operator(), now(500)).await.unwrap();
     let new = state(store).await;
     assert!(new.generation > old.generation);
     assert_eq!(new.last, at(500), "nothing before the change is due");
 }
 
 async fn changed_rule_leaves_none_of_its_instants_unrecorded(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
-    store.put_schedule(&every(90), now(500)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
+    store.put_schedule(&every(90), &operator(), now(500)).await.unwrap();
     let occurrences = store.occurrences(&name("nightly"), 100).await.unwrap();
     let recorded: u64 = occurrences
         .iter()
@@ -121,28 +121,28 @@ async fn changed_rule_leaves_none_of_its_instants_unrecorded(store: &mut TestSto
 }
 
 async fn changed_job_keeps_the_generation(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let old = state(store).await;
     let mut changed = every(60);
     changed.job.priority = Some(1);
     changed.missed = Missed::Skip;
-    store.put_schedule(&changed, now(500)).await.unwrap();
+    store.put_schedule(&changed, &operator(), now(500)).await.unwrap();
     let new = state(store).await;
     assert_eq!((new.generation, new.last), (old.generation, old.last), "what was due stays due");
     assert_eq!((new.schedule.job.priority, new.schedule.missed), (Some(1), Missed::Skip));
 }
 
 async fn stale_generation_fires_nothing(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let old = state(store).await;
-    store.put_schedule(&every(90), now(0)).await.unwrap();
+    store.put_schedule(&every(90), &operator(), now(0)).await.unwrap();
     assert!(!store.fire(&old, plan(60, vec![due(60, work())]), now(61)).await.unwrap());
     assert_eq!(store.all().await.len(), 0);
     assert_eq!(history(store).await, []);
 }
 
 async fn deleted_schedule_fires_nothing_and_is_not_found(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let old = state(store).await;
     store.delete_schedule(&name("nightly"), &Actor::new("test")).await.unwrap();
     assert_eq!(store.schedules().await.unwrap().len(), 0);
@@ -155,20 +155,20 @@ async fn deleted_schedule_fires_nothing_and_is_not_found(store: &mut TestStore) 
 }
 
 async fn schedule_made_again_is_another(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let old = state(store).await;
     store.delete_schedule(&name("nightly"), &Actor::new("test")).await.unwrap();
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     assert!(!store.fire(&old, plan(60, vec![due(60, work())]), now(61)).await.unwrap(), "the old one's instants are not the new one's");
     assert!(store.fire(&state(store).await, plan(60, vec![due(60, work())]), now(61)).await.unwrap());
 }
 
 async fn paused_schedule_says_so(store: &mut TestStore) {
     let nightly = name("nightly");
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     store.pause_schedule(&nightly, true, &Actor::new("test")).await.unwrap();
     assert!(state(store).await.paused);
-    store.put_schedule(&every(60), now(5)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(5)).await.unwrap();
     assert!(state(store).await.paused, "putting the same rule resumes nothing");
     store.crash().await;
     assert!(state(store).await.paused);
@@ -178,7 +178,7 @@ async fn paused_schedule_says_so(store: &mut TestStore) {
 
 async fn held_unique_key_is_a_recorded_skip(store: &mut TestStore) {
     use windlass::job::{OnDuplicate, UniqueFor};
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let keyed = || work().unique("k", UniqueFor::UntilFinished, OnDuplicate::Return);
     let first = keyed();
     let id = first.id;
@@ -190,7 +190,7 @@ async fn held_unique_key_is_a_recorded_skip(store: &mut TestStore) {
 
 async fn rejected_duplicate_is_a_recorded_skip(store: &mut TestStore) {
     use windlass::job::{OnDuplicate, UniqueFor};
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let keyed = || work().unique("k", UniqueFor::UntilFinished, OnDuplicate::Reject);
     let held = store.put_one(keyed(), now(0)).await;
     let free = work();
@@ -202,7 +202,7 @@ async fn rejected_duplicate_is_a_recorded_skip(store: &mut TestStore) {
 }
 
 async fn occurrences_survive_a_restart(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     store.fire(&state(store).await, plan(60, vec![due(60, work())]), now(61)).await.unwrap();
     let (before, last) = (history(store).await, state(store).await.last);
     store.crash().await;
@@ -212,7 +212,7 @@ async fn occurrences_survive_a_restart(store: &mut TestStore) {
 }
 
 async fn large_plan_is_taken_whole(store: &mut TestStore) {
-    store.put_schedule(&every(60), now(0)).await.unwrap();
+    store.put_schedule(&every(60), &operator(), now(0)).await.unwrap();
     let jobs: Vec<_> = (1..=1_000).map(|n| due(n * 60, work())).collect();
     assert!(store.fire(&state(store).await, plan(60_000, jobs), now(60_001)).await.unwrap());
     assert_eq!(history(store).await.len(), 1_000);

@@ -1,6 +1,6 @@
 //! Settling: each end of an attempt, written once, under the fence of its lease, with everything that belongs to it.
 
-use crate::support::{Build as _, Daemon, TestStore, at, ids, json, name, now, on_every_store, work};
+use crate::support::{Build as _, Daemon, TestStore, at, ids, json, name, now, on_every_store, operator, work};
 use windlass::{
     job::{
         Applied, Attempt, AttemptOutcome, Effect, ErrorClass, JobError, JobId, Lease, Leased, NewJob, Nonce, OnDuplicate, Settlement,
@@ -178,7 +178,7 @@ async fn checkpoint_is_handed_to_the_next_attempt(store: &mut TestStore) {
         let end = Settlement { checkpoint: Some(json(&format!("{{\"page\":{round}}}"))), ..settlement(&leased, end) };
         store.settle_one(end, now(round)).await;
     }
-    store.unpark("t", None, now(9)).await.unwrap();
+    store.unpark("t", None, &operator(), now(9)).await.unwrap();
     let leased = daemon.lease_one(&**store, now(9)).await;
     assert_eq!(leased.job.checkpoint, Some(json(r#"{"page":4}"#)));
     store.settle_one(settlement(&leased, retry(10)), now(10)).await;
@@ -239,7 +239,7 @@ async fn settlement_is_remembered_after_the_next_state(store: &mut TestStore) {
 async fn settlement_is_remembered_for_an_hour_whatever_the_retention(store: &mut TestStore) {
     let leased = running(store, &Daemon::new()).await;
     store.complete(std::slice::from_ref(&leased), now(2)).await;
-    let nothing = windlass::store::Retention { finished_hours: 0, dead_hours: 0 };
+    let nothing = windlass::store::Retention { finished_hours: 0, dead_hours: 0, ..windlass::store::Retention::default() };
     store.prune(nothing, 100, now(60)).await.unwrap();
     assert_eq!(store.end(&leased, Transition::Complete, now(3_500)).await, Applied::AlreadyApplied);
 }

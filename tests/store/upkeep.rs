@@ -67,7 +67,7 @@ async fn jobs_that_become_due_together_keep_the_order_of_their_times(store: &mut
 const HOUR: i64 = 3_600;
 
 fn keep(finished_hours: u64, dead_hours: u64) -> Retention {
-    Retention { finished_hours, dead_hours }
+    Retention { finished_hours, dead_hours, ..Retention::default() }
 }
 
 async fn end_one(store: &TestStore, transition: Transition, seconds: i64) -> JobId {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use windlass::{
     job::{JobId, Json, Name, NewJob, OnDuplicate, Timestamp, Unique, UniqueFor},
-    store::Now,
+    store::{Actor, Now},
 };
 
 /// The beginning of time in tests: 2030-01-01T00:00:00Z. Neither near the real clock nor at a round number of anything,
@@ -121,3 +121,8 @@ impl Build for NewJob {
 
 /// Ten minutes, as a unique key's window.
 pub const WINDOW: UniqueFor = UniqueFor::Window(Duration::from_secs(600));
+
+/// Whoever does what a test asks for; each call's act is another.
+pub fn operator() -> Actor {
+    Actor::new("test")
+}

@@ -11,7 +11,7 @@ mod report;
 mod stores;
 
 pub use daemon::{Daemon, LEASE, ids};
-pub use jobs::{Build, WINDOW, at, json, name, names, now, work};
+pub use jobs::{Build, WINDOW, at, json, name, names, now, operator, work};
 pub use pooler::Pooler;
 pub use postgres::{Own as OwnPostgres, free_port, server as postgres_server};
 pub use programs::{on_path, program};

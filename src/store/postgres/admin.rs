@@ -14,7 +14,7 @@ use crate::{
     },
     store::{
         Actor, Cancelled, Exported, Result,
-        words::{STEPS_OWED, fingerprint, held_until, held_word, ms, owed},
+        words::{STEPS_OWED, fingerprint, held_until, held_word, ms, owed, schedule_words},
     },
 };
 use serde_json::{Value, json};
@@ -86,26 +86,31 @@ impl PostgresStore {
         Ok(Timestamp(row.get(0)))
     }
 
-    pub(super) async fn write_schedule(&self, schedule: &Schedule, now: Option<Timestamp>) -> Result<()> {
+    pub(super) async fn write_schedule(&self, schedule: &Schedule, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
         let at = match now {
             Some(now) => now,
             None => self.server_time().await?,
         };
         let name = schedule.name.to_string();
         let get = "SELECT schedule, generation, last, paused FROM windlass.schedules WHERE name = $1";
-        let rows = self.lanes.other.rows(Effect::Reads, get, params![name.clone()]).await?;
-        let old = rows.first().map(read::schedule).and_then(std::result::Result::ok);
-        let text = Json::of(schedule).as_str().to_owned();
-        if old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule) {
-            return self.act("UPDATE windlass.schedules SET schedule = $2 WHERE name = $1", params![name, text]).await;
+        loop {
+            let rows = self.lanes.other.rows(Effect::Reads, get, params![name.clone()]).await?;
+            let seen = rows.first().map_or(0, |row| row.get::<_, i64>(1));
+            let old = rows.first().map(read::schedule).and_then(std::result::Result::ok);
+            let Some(words) = schedule_words(old.as_ref(), schedule) else { return Ok(()) };
+            let is_same_rule = old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule);
+            if let Some(old) = old.filter(|_| !is_same_rule) {
+                self.close_generation(old, at).await?;
+            }
+            let text = Json::of(schedule).as_str().to_owned();
+            let params = params![name.clone(), text, seen, is_same_rule, words, actor.op_id, actor.name.clone(), at.0];
+            let put = "SELECT windlass_v1.put_schedule($1, $2, $3, $4, $5, $6, $7, $8)";
+            // Unless somebody else has put it meanwhile.
+            if self.lanes.other.one(Effect::Writes, put, params).await?.get(0) {
+                self.wakes.work();
+                return Ok(());
+            }
         }
-        if let Some(old) = old {
-            self.close_generation(old, at).await?;
-        }
-        // Epochs only grow, so a schedule that is deleted and made again is never taken for its former self.
-        let put = "INSERT INTO windlass.schedules VALUES ($1, $2, nextval('windlass.epochs'), $3, false) \
-            ON CONFLICT (name) DO UPDATE SET schedule = excluded.schedule, generation = excluded.generation, last = excluded.last";
-        self.act(put, params![name, text, at.0]).await
     }
 
     /// What the former rule owes up to now is recorded while somebody still knows the rule (contract P8).

@@ -2,6 +2,7 @@
 //! step in the database, in a transaction of its own.
 
 mod admin;
+mod audit;
 mod claims;
 mod connection;
 mod daemons;
@@ -28,8 +29,8 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
-        Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
+        Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -267,8 +268,9 @@ impl Store for PostgresStore {
         let finished = us(retention.finished_hours);
         let turn = "SELECT * FROM windlass_v1.turn_partitions($1, $2)";
         let dropped = self.lanes.other.one(Effect::Writes, turn, params![finished, self.at(now)]).await?;
-        let params = params![finished, dead, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
-        let pruned = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4)", params).await?;
+        let audit = (retention.audit_days > 0).then(|| us(retention.audit_days.saturating_mul(24)));
+        let params = params![finished, dead, audit, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
+        let pruned = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4, $5)", params).await?;
         let more = dropped.get::<_, bool>(1) || pruned.get::<_, bool>(1);
         Ok(Pruned { jobs: count(dropped.get(0)) + count(pruned.get(0)), more })
     }
@@ -291,9 +293,10 @@ impl Store for PostgresStore {
         self.act("SELECT windlass_v1.redrive($1, $2, $3, $4)", params).await
     }
 
-    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
-        let params = params![token.to_owned(), answer.map(|json| json.as_str().to_owned()), self.at(now)];
-        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.answer($1, $2, $3)", params).await?;
+    async fn unpark(&self, token: &str, answer: Option<Json>, actor: &Actor, now: Now) -> Result<JobId> {
+        let answer = answer.map(|json| json.as_str().to_owned());
+        let params = params![token.to_owned(), answer, actor.op_id, actor.name.clone(), self.at(now)];
+        let row = self.lanes.other.one(Effect::Writes, "SELECT windlass_v1.answer($1, $2, $3, $4, $5)", params).await?;
         self.wakes.work();
         Ok(JobId(row.get(0)))
     }
@@ -384,8 +387,8 @@ impl Store for PostgresStore {
         self.import_jobs(jobs, self.now_or(now)).await
     }
 
-    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
-        self.write_schedule(schedule, self.now_or(now)).await
+    async fn put_schedule(&self, schedule: &Schedule, actor: &Actor, now: Now) -> Result<()> {
+        self.write_schedule(schedule, actor, self.now_or(now)).await
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleState>> {
@@ -418,6 +421,14 @@ impl Store for PostgresStore {
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
         self.end_kept_token(id, at, actor).await
+    }
+
+    async fn note(&self, actor: &Actor, action: &str, object: &str, detail: Option<&str>) -> Result<bool> {
+        self.leave_note(actor, action, object, detail).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
+        self.audit_page(cursor, limit.clamp(1, 1000)).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

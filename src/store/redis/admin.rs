@@ -3,6 +3,7 @@
 use super::{
     RedisStore,
     asked::{self, Asked},
+    audit::audit,
     connection::function,
     enqueue::instant,
     error::{Effect, odd},
@@ -16,17 +17,11 @@ use crate::{
     },
     store::{
         Actor, Cancelled, Error, Exported, Result,
-        words::{STEPS_OWED, owed},
+        words::{STEPS_OWED, owed, schedule_words},
     },
 };
 use redis::{Cmd, Value};
 use uuid::Uuid;
-
-/// The audit row of an act: its field, and what it says beside the instant.
-pub(super) fn audit(call: &mut Cmd, actor: &Actor, action: &str, object: &str, detail: Option<&str>) {
-    let row = serde_json::json!({"actor": actor.name, "action": action, "object": object, "detail": detail});
-    call.arg(actor.op_id.as_bytes()).arg(row.to_string());
-}
 
 impl RedisStore {
     /// An act on one job; answers what the library said beside `ok`.
@@ -90,13 +85,15 @@ impl RedisStore {
     }
 
     /// The shard is not known by the token: all are asked.
-    pub(super) async fn unpark_by(&self, token: &str, answer: Option<&Json>, now: Option<Timestamp>) -> Result<JobId> {
+    pub(super) async fn unpark_by(&self, token: &str, answer: Option<&Json>, actor: &Actor, now: Option<Timestamp>) -> Result<JobId> {
         let shards = self.all_shards().await?;
         let calls: Vec<Cmd> = shards
             .keys()
             .map(|shard| {
                 let mut call = function("unpark", &[self.base(shard)]);
                 call.arg(instant(now)).arg(token).arg(answer.map(Json::as_str).unwrap_or_default());
+                // Which job it is, the library finds.
+                audit(&mut call, actor, "unpark", "", None);
                 call
             })
             .collect();
@@ -151,6 +148,7 @@ impl RedisStore {
 
     pub(super) async fn resume_queue(&self, queue: &Name, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
         let shards = self.shards_of(queue).await?;
+        self.enrol(&shards).await?;
         let calls: Vec<Cmd> = shards
             .iter()
             .map(|shard| {
@@ -197,7 +195,7 @@ impl RedisStore {
         Ok(row.and_then(|row| schedule(&row).ok()))
     }
 
-    pub(super) async fn write_schedule(&self, schedule: &Schedule, now: Option<Timestamp>) -> Result<()> {
+    pub(super) async fn write_schedule(&self, schedule: &Schedule, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
         let at = match now {
             Some(now) => now,
             None => self.server_time().await?,
@@ -205,6 +203,7 @@ impl RedisStore {
         let text = Json::of(schedule);
         loop {
             let old = self.schedule_row(&schedule.name).await?;
+            let Some(words) = schedule_words(old.as_ref(), schedule) else { return Ok(()) };
             let is_same_rule = old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule);
             let generation = old.as_ref().map_or(0, |old| old.generation);
             if let Some(old) = old.filter(|_| !is_same_rule) {
@@ -212,6 +211,7 @@ impl RedisStore {
             }
             let mut call = function("put_schedule", &[self.common()]);
             call.arg(instant(now)).arg(schedule.name.as_str()).arg(text.as_str()).arg(generation).arg(i64::from(is_same_rule));
+            audit(&mut call, actor, "put_schedule", &schedule.name, Some(&words));
             // Unless somebody else has put it meanwhile.
             if self.server.ask::<i64>(Effect::Promises, &call).await? == 1 {
                 self.wakes.work();

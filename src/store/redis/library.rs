@@ -10,7 +10,7 @@ const DOOR: &str = "windlass";
 
 /// What both begin with. Beside its words, each of the files is a block of its own.
 const WORDS: &str = include_str!("routines/01_words.lua");
-const SHARED: [&str; 18] = [
+const SHARED: [&str; 19] = [
     include_str!("routines/02_shard.lua"),
     include_str!("routines/03_job.lua"),
     include_str!("routines/04_line.lua"),
@@ -24,6 +24,7 @@ const SHARED: [&str; 18] = [
     include_str!("routines/12_claim.lua"),
     include_str!("routines/13_lease.lua"),
     include_str!("routines/14_settle.lua"),
+    include_str!("routines/15_audit.lua"),
     include_str!("routines/15_upkeep.lua"),
     include_str!("routines/16_admin.lua"),
     include_str!("routines/17_read.lua"),

@@ -3,6 +3,7 @@
 
 mod admin;
 mod asked;
+mod audit;
 mod cluster;
 mod connection;
 mod daemons;
@@ -36,8 +37,8 @@ pub(super) use examine::examine;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
-        Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
+        Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -46,6 +47,7 @@ use crate::{
         examine::{Extent, Finding},
         hostname,
         wakes::Wakes,
+        words::place_of,
     },
 };
 use async_trait::async_trait;
@@ -392,14 +394,15 @@ impl Store for RedisStore {
         let before = |hours: u64| now.minus(Duration::from_secs(hours.max(1).saturating_mul(3600)));
         let finished = before(retention.finished_hours);
         let dead = if retention.dead_hours == 0 { 0 } else { before(retention.dead_hours).0 };
+        let audit = if retention.audit_days == 0 { String::new() } else { before(retention.audit_days.saturating_mul(24)).0.to_string() };
         let mut pruned = Pruned::default();
-        let told = self.on_all_shards("prune", Some(now), |call| _ = call.arg(finished.0).arg(dead).arg(limit)).await?;
+        let told = self.on_all_shards("prune", Some(now), |call| _ = call.arg(finished.0).arg(dead).arg(limit).arg(&audit)).await?;
         for (_, told) in told {
             let [jobs, more] = reply::fixed(told)?;
             pruned.jobs += reply::count(jobs)?;
             pruned.more |= reply::number(more)? == 1;
         }
-        let call = function("prune_common", &[self.common()]).arg(now.0).arg(limit).arg(finished.0).clone();
+        let call = function("prune_common", &[self.common()]).arg(now.0).arg(limit).arg(finished.0).arg(&audit).clone();
         pruned.more |= self.server.ask::<i64>(Effect::Writes, &call).await? == 1;
         Ok(pruned)
     }
@@ -420,8 +423,8 @@ impl Store for RedisStore {
         self.redrive_job(id, actor, self.now_or(now)).await
     }
 
-    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
-        self.unpark_by(token, answer.as_ref(), self.now_or(now)).await
+    async fn unpark(&self, token: &str, answer: Option<Json>, actor: &Actor, now: Now) -> Result<JobId> {
+        self.unpark_by(token, answer.as_ref(), actor, self.now_or(now)).await
     }
 
     async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
@@ -500,8 +503,8 @@ impl Store for RedisStore {
         self.import_jobs(&jobs, self.now_or(now)).await
     }
 
-    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
-        self.write_schedule(schedule, self.now_or(now)).await
+    async fn put_schedule(&self, schedule: &Schedule, actor: &Actor, now: Now) -> Result<()> {
+        self.write_schedule(schedule, actor, self.now_or(now)).await
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleState>> {
@@ -534,6 +537,14 @@ impl Store for RedisStore {
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
         self.end_kept_token(id, at, actor).await
+    }
+
+    async fn note(&self, actor: &Actor, action: &str, object: &str, detail: Option<&str>) -> Result<bool> {
+        self.leave_note(&audit::Act { actor, action, object, detail }).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
+        self.audit_page(place_of(cursor)?.as_ref(), limit.clamp(1, 1000)).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -4,13 +4,14 @@
 
 use super::{
     RedisStore,
+    audit::Act,
     connection::{function, reading},
     error::Effect,
     reply, settings,
     shards::{Partitions, Tag},
 };
 use crate::{
-    job::{Json, Name, Settings},
+    job::{Name, Settings},
     store::{Actor, Error, Result},
 };
 use std::{
@@ -44,14 +45,15 @@ impl RedisStore {
             return Err(error);
         }
         // From here on there is no way back. Where it is cut short keys stay held off until this is called again, or for a minute.
-        let is_switched = self.put_settings(&before, &after).await?;
+        let detail =
+            format!("{} -> {partitions} partitions", settings::parse(&before)?.unwrap_or_default().queue(queue.as_str()).partitions);
+        let act = Act { actor, action: "repartition", object: queue, detail: Some(&detail) };
+        let is_switched = self.put_settings(&before, &after, Some(&act)).await?;
         self.hold_keys(&shards, Duration::ZERO).await?;
         if !is_switched {
             return Err(Error::Unavailable("another program changed the settings meanwhile; try again".into()));
         }
-        let row = Json::of(&serde_json::json!({"actor": actor.name, "action": "repartition", "object": queue, "detail": partitions}));
-        let audit = redis::cmd("HSETNX").arg(format!("{}:audit", self.common())).arg(actor.op_id.as_bytes()).arg(row.as_str()).clone();
-        self.server.ask::<i64>(Effect::Writes, &audit).await.map(drop)
+        Ok(())
     }
 
     async fn check_partitions(&self, queue: &Name, after: &Settings) -> Result<()> {

@@ -3,6 +3,7 @@
 
 use super::{
     RedisStore,
+    audit::Act,
     connection::function,
     error::Effect,
     shards::{Partitions, Tag},
@@ -69,7 +70,7 @@ impl RedisStore {
         loop {
             let before = self.stored_settings().await?;
             self.refuse_other_partitions(&before, settings).await?;
-            if self.put_settings(&before, settings).await? {
+            if self.put_settings(&before, settings, None).await? {
                 return Ok(());
             }
         }
@@ -99,9 +100,12 @@ impl RedisStore {
 
     /// Answers false, and changes nothing, when they are no longer as they were `before`. An error after they were written leaves them in force
     /// where they have arrived; the same call again tells the rest.
-    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings) -> Result<bool> {
+    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings, act: Option<&Act<'_>>) -> Result<bool> {
         let mut put = function("put_settings", &[self.common()]);
         put.arg("").arg(before.as_deref().unwrap_or_default()).arg(Json::of(after).as_str());
+        if let Some(act) = act {
+            act.stand_in(&mut put);
+        }
         if self.server.ask::<i64>(Effect::Promises, &put).await? == 0 {
             return Ok(false);
         }

@@ -1,6 +1,6 @@
 //! Who may call the control port: two hashes, by the tokens' ids. What is kept of a token is never written again; its end may come nearer.
 
-use super::{RedisStore, admin::audit, connection::function, enqueue::instant, error::Effect};
+use super::{RedisStore, audit::audit, connection::function, enqueue::instant, error::Effect};
 use crate::{
     job::{Json, Timestamp, Token, TokenId},
     store::{

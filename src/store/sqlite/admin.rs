@@ -20,12 +20,6 @@ pub(super) fn missing(id: JobId) -> Error {
 }
 
 impl Tx<'_> {
-    /// Records the act. `false`: it was done before.
-    pub(super) fn audit(&mut self, actor: &Actor, action: &str, object: &str, detail: Option<&str>, now: Timestamp) -> Result<bool> {
-        let row = params![actor.op_id.as_bytes(), now.0, actor.name, action, object, detail];
-        Ok(self.run(sql!("audit_put"), row)? > 0)
-    }
-
     pub(super) fn cancel(&mut self, id: JobId, reason: &str, actor: &Actor, now: Timestamp) -> Result<Cancelled> {
         let first = self.audit(actor, "cancel", &id.to_string(), Some(reason), now)?;
         match self.state_of(id)?.ok_or_else(|| missing(id))? {
@@ -59,13 +53,14 @@ impl Tx<'_> {
         self.let_go(&job)
     }
 
-    pub(super) fn unpark(&mut self, token: &str, answer: Option<&Json>, now: Timestamp) -> Result<JobId> {
+    pub(super) fn unpark(&mut self, token: &str, answer: Option<&Json>, actor: &Actor, now: Timestamp) -> Result<JobId> {
         let seq: Option<i64> = self.one(sql!("job_by_token"), [token], |row| row.get(0))?;
         let job = match seq {
             Some(seq) => self.waiting_seq(seq)?,
             None => None,
         };
         let Some(job) = job else { return Err(Error::NotFound { what: "a job parked with this token".into() }) };
+        self.audit(actor, "unpark", &job.id.to_string(), None, now)?;
         if let Some(answer) = answer {
             self.run(sql!("job_answer"), (job.seq, answer.as_str()))?;
         }

@@ -2,6 +2,7 @@
 //! processes may enqueue, read and administer by their own short transactions.
 
 mod admin;
+mod audit;
 mod connection;
 mod daemons;
 mod edit;
@@ -29,8 +30,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement, Standing,
-        Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
+        Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -38,6 +39,7 @@ use crate::{
         Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
         examine::{Extent, Finding},
         wakes::Wakes,
+        words::place_of,
     },
 };
 use async_trait::async_trait;
@@ -218,9 +220,9 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.redrive(id, &actor, tx.now(now))).await
     }
 
-    async fn unpark(&self, token: &str, answer: Option<Json>, now: Now) -> Result<JobId> {
-        let token = token.to_owned();
-        self.writer.call(move |tx| tx.unpark(&token, answer.as_ref(), tx.now(now))).await
+    async fn unpark(&self, token: &str, answer: Option<Json>, actor: &Actor, now: Now) -> Result<JobId> {
+        let (token, actor) = (token.to_owned(), actor.clone());
+        self.writer.call(move |tx| tx.unpark(&token, answer.as_ref(), &actor, tx.now(now))).await
     }
 
     async fn unpark_kinds(&self, kinds: &[Name], now: Now) -> Result<u64> {
@@ -308,9 +310,9 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.import(&jobs, tx.now(now))).await
     }
 
-    async fn put_schedule(&self, schedule: &Schedule, now: Now) -> Result<()> {
-        let schedule = schedule.clone();
-        self.writer.call(move |tx| tx.put_schedule(&schedule, tx.now(now))).await
+    async fn put_schedule(&self, schedule: &Schedule, actor: &Actor, now: Now) -> Result<()> {
+        let (schedule, actor) = (schedule.clone(), actor.clone());
+        self.writer.call(move |tx| tx.put_schedule(&schedule, &actor, tx.now(now))).await
     }
 
     async fn schedules(&self) -> Result<Vec<ScheduleState>> {
@@ -349,6 +351,16 @@ impl Store for SqliteStore {
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
         let (id, actor) = (id.clone(), actor.clone());
         self.writer.call(move |tx| tx.end_token(&id, at, &actor, tx.now(None))).await
+    }
+
+    async fn note(&self, actor: &Actor, action: &str, object: &str, detail: Option<&str>) -> Result<bool> {
+        let (actor, action, object, detail) = (actor.clone(), action.to_owned(), object.to_owned(), detail.map(ToOwned::to_owned));
+        self.writer.call(move |tx| tx.audit(&actor, &action, &object, detail.as_deref(), tx.now(None))).await
+    }
+
+    async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
+        let place = place_of(cursor)?;
+        self.readers.call(move |connection| audit::page(connection, place.as_ref(), limit.clamp(1, 1000))).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -11,15 +11,19 @@ use crate::{
     },
     store::{
         Actor, Error, Result,
-        words::{STEPS_OWED, ms, owed},
+        words::{STEPS_OWED, ms, owed, schedule_words},
     },
 };
 use rusqlite::{Connection, params};
 
 impl Tx<'_> {
-    pub(super) fn put_schedule(&mut self, schedule: &Schedule, now: Timestamp) -> Result<()> {
+    pub(super) fn put_schedule(&mut self, schedule: &Schedule, actor: &Actor, now: Timestamp) -> Result<()> {
         let text = Json::of(schedule);
         let old = self.one(sql!("schedule_get"), [schedule.name.as_str()], |row| Ok(state(row)))?.and_then(std::result::Result::ok);
+        let Some(words) = schedule_words(old.as_ref(), schedule) else { return Ok(()) };
+        if !self.audit(actor, "put_schedule", &schedule.name, Some(&words), now)? {
+            return Ok(());
+        }
         if old.as_ref().is_some_and(|old| old.schedule.rule == schedule.rule) {
             self.run(sql!("schedule_change"), (schedule.name.as_str(), text.as_str()))?;
         } else {

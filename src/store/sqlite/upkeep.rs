@@ -189,6 +189,9 @@ impl Tx<'_> {
             more |= self.run(statement, params![now.0, limit])? == limit;
         }
         more |= self.run(sql!("prune_occurrences"), params![before(retention.finished_hours).0, limit])? == limit;
+        if retention.audit_days > 0 {
+            more |= self.run(sql!("prune_audit"), params![before(retention.audit_days.saturating_mul(24)).0, limit])? == limit;
+        }
         more |= self.prune_gates(limit, now)?;
         Ok(Pruned { jobs: u64::try_from(finished + dead).unwrap_or(u64::MAX), more })
     }

@@ -373,7 +373,7 @@ BEGIN
 END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
-CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
+CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_audit bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
@@ -410,6 +410,12 @@ BEGIN
   DELETE FROM windlass.occurrences WHERE ctid IN (SELECT ctid FROM windlass.occurrences WHERE due < v_now - p_finished ORDER BY due LIMIT p_limit);
   GET DIAGNOSTICS v_n = ROW_COUNT;
   p_more := p_more OR v_n = p_limit;
+  IF p_audit IS NOT NULL THEN
+    -- Rows stand in the order in which they came, so the first that is too young ends the walk.
+    DELETE FROM windlass.audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM windlass.audit ORDER BY seq LIMIT p_limit) old WHERE at < v_now - p_audit);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    p_more := p_more OR v_n = p_limit;
+  END IF;
   PERFORM {v}.prune_gates(p_limit, v_now);
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);

@@ -4,7 +4,8 @@
 CREATE OR REPLACE FUNCTION {v}.audited(p_op uuid, p_actor text, p_action text, p_object text, p_detail text, p_now bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  INSERT INTO windlass.audit VALUES (p_op, p_now, p_actor, p_action, p_object, p_detail) ON CONFLICT DO NOTHING;
+  -- The table leaves an act alone that it knows, and says that there is no row.
+  INSERT INTO windlass.audit (op_id, at, actor, action, object, detail) VALUES (p_op, p_now, p_actor, p_action, p_object, p_detail);
   RETURN FOUND;
 END $$;
 
@@ -120,7 +121,7 @@ BEGIN
 END $$;
 
 -- Wakes a parked job by its token; `p_answer` becomes its checkpoint's `answer`.
-CREATE OR REPLACE FUNCTION {v}.answer(p_token text, p_answer text, p_now bigint) RETURNS uuid
+CREATE OR REPLACE FUNCTION {v}.answer(p_token text, p_answer text, p_op uuid, p_actor text, p_now bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
@@ -136,6 +137,7 @@ BEGIN
   IF NOT FOUND THEN
     PERFORM {v}.missing('a job parked with this token');
   END IF;
+  PERFORM {v}.audited(p_op, p_actor, 'unpark', w.id::text, NULL, v_now);
   IF p_answer IS NOT NULL THEN
     -- The checkpoint that the worker left, with the answer beside it, both as their text stands.
     UPDATE windlass.waiting SET checkpoint = {v}.with_answer(checkpoint, p_answer) WHERE id = w.id;
@@ -466,6 +468,29 @@ BEGIN
       CASE WHEN v_refused THEN 'duplicate' END, p_dues[i], 1);
   END LOOP;
   PERFORM {v}.wake();
+  RETURN true;
+END $$;
+
+-- Puts a schedule if its generation (0: there is none) is still the one that the caller saw. With the same rule it stays that. Answers
+-- whether it was put.
+CREATE OR REPLACE FUNCTION {v}.put_schedule(p_name text, p_schedule text, p_seen bigint, p_same_rule boolean, p_words text, p_op uuid, p_actor text, p_now bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+DECLARE
+  v_now bigint := {v}.clock(p_now);
+BEGIN
+  -- Acts come one after the other, and the firing of an occurrence changes no generation.
+  PERFORM FROM windlass.audit_head FOR UPDATE;
+  IF coalesce((SELECT generation FROM windlass.schedules WHERE name = p_name), 0) <> p_seen THEN
+    RETURN false;
+  END IF;
+  PERFORM {v}.audited(p_op, p_actor, 'put_schedule', p_name, p_words, v_now);
+  IF p_same_rule THEN
+    UPDATE windlass.schedules SET schedule = p_schedule WHERE name = p_name;
+  ELSE
+    -- Epochs only grow, so a schedule that is deleted and made again is never taken for its former self.
+    INSERT INTO windlass.schedules VALUES (p_name, p_schedule, nextval('windlass.epochs'), v_now, false)
+    ON CONFLICT (name) DO UPDATE SET schedule = excluded.schedule, generation = excluded.generation, last = excluded.last;
+  END IF;
   RETURN true;
 END $$;
 

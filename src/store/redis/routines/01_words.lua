@@ -25,7 +25,7 @@
 --   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset;  on one server under `{_}`
 --   <base>:children:<id>  set     jobs that wait for this one;  <base>:parents:<id> set: those it waits for
 --   <base>:tokens         hash    of a parked job: token -> id;  <base>:unknown:<kind> set: jobs parked for want of a worker
---   <base>:audit, :usage  hashes;  <base>:quarantined list
+--   <base>:usage          hash;  <base>:quarantined list;  the audit's keys in its own file
 --
 -- What belongs to no queue has the base `<prefix>:{_}`: `settings`, `queues` (their numbers), `waiting` (jobs with parents), `alone`
 -- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`, `access_tokens` and `access_ends` (who may call the control port, by the

@@ -105,12 +105,15 @@ function W.enrol(prefix, tag)
   return number
 end
 
--- What is configured from now on, if it still is what it was before.
-function W.put_settings(base, before, after)
+-- What is configured from now on, if it still is what it was before; by the act `op`, if it is one.
+function W.put_settings(base, before, after, op)
   local key = base .. ':settings'
   local is = call('GET', key) or ''
   if is ~= before and is ~= after then
     return false
+  end
+  if op then
+    W.audit(base, op)
   end
   call('SET', key, after)
   return true

@@ -1,11 +1,7 @@
 -- What people and programs ask for beside the flow: cancel, run now, redrive, purge, pause. Each act leaves one audit row whose
 -- field is its `op_id`; the same act asked again changes nothing.
 
--- Records the act. False: it was done before.
-local function audit(key, op)
-  return call('HSETNX', key, op.id, op.row) == 1
-end
-W.audit = audit
+local audit = W.audit
 
 local function no_such_job()
   return { 'missing' }
@@ -33,7 +29,7 @@ function W.cancel(s, id, reason, op)
   if not state then
     return no_such_job()
   end
-  local is_first = audit(s.audit, op)
+  local is_first = audit(s.base, op)
   if state == 'cancelled' and not is_first then
     return { 'now' }
   elseif not j then
@@ -53,7 +49,7 @@ function W.run_now(s, id, op)
   if answer then
     return answer
   end
-  audit(s.audit, op)
+  audit(s.base, op)
   if state == 'scheduled' then
     call('ZREM', s.due, id)
   else
@@ -118,12 +114,14 @@ function W.edit(s, id, new, was, op)
 end
 
 -- The answer goes beside the checkpoint that the worker left.
-function W.unpark_by(s, token, answer)
+function W.unpark_by(s, token, answer, op)
   local id = call('HGET', s.tokens, token)
   local j = id and W.read_job(s, id)
   if not j or j.state ~= 'p' then
     return no_such_job()
   end
+  op.object = W.uuid(id)
+  audit(s.base, op)
   if answer ~= '' then
     local old = j.h.checkpoint
     if not old then
@@ -168,7 +166,7 @@ function W.redrive(s, id, op)
       return { 'duplicate', other }
     end
   end
-  audit(s.audit, op)
+  audit(s.base, op)
   call('HDEL', s.ends, id)
   call('ZREM', s.dead, id)
   call('ZREM', s.died, id)
@@ -184,7 +182,7 @@ function W.purge(s, id, op)
   if answer then
     return answer
   end
-  audit(s.audit, op)
+  audit(s.base, op)
   for _, key in ipairs({ s.jobs, s.ends }) do
     call('HDEL', key, id)
   end
@@ -201,15 +199,16 @@ end
 
 -- `till` is when it ends by itself, or nothing.
 function W.pause(s, row, till, op)
-  if audit(s.audit, op) then
+  if audit(s.base, op) then
     call('HSET', s.base, 'pause', row, 'pause_until', till)
     s:enrol()
   end
 end
 
 function W.resume(s, op)
-  if audit(s.audit, op) then
+  if audit(s.base, op) then
     call('HDEL', s.base, 'pause', 'pause_until')
+    s:enrol()
     s.work = true
   end
 end
@@ -219,7 +218,7 @@ function W.put_token(common, id, text, ends_at, op)
   if call('HSETNX', common .. ':access_tokens', id, text) == 0 then
     return call('HEXISTS', common .. ':audit', op.id) == 1
   end
-  audit(common .. ':audit', op)
+  audit(common, op)
   if ends_at ~= '' then
     call('HSET', common .. ':access_ends', id, ends_at)
   end
@@ -229,7 +228,7 @@ end
 function W.end_token(common, id, at, op)
   if call('HEXISTS', common .. ':access_tokens', id) == 0 then
     return false
-  elseif not audit(common .. ':audit', op) then
+  elseif not audit(common, op) then
     return true
   end
   local ends_at = tonumber(call('HGET', common .. ':access_ends', id) or huge)

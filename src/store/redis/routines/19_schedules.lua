@@ -15,11 +15,12 @@ local function write(common, name, x)
 end
 
 -- Puts the schedule. If its generation is still the one that the caller saw, and `is_same_rule`, only its text changes.
-function W.put_schedule(common, name, text, seen, is_same_rule, now)
+function W.put_schedule(common, name, text, seen, is_same_rule, now, op)
   local old = read(common, name)
   if (old and old.generation or 0) ~= seen then
     return false
   end
+  W.audit(common, op)
   if old and is_same_rule then
     old.text = text
     write(common, name, old)
@@ -78,14 +79,14 @@ function W.fire(s, name, plan)
 end
 
 function W.delete_schedule(common, name, op)
-  if not W.audit(common .. ':audit', op) then
+  if not W.audit(common, op) then
     return 1
   end
   return call('HDEL', common .. ':schedules', name)
 end
 
 function W.pause_schedule(common, name, paused, op)
-  if not W.audit(common .. ':audit', op) then
+  if not W.audit(common, op) then
     return 1
   end
   local x = read(common, name)

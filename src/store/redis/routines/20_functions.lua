@@ -3,9 +3,10 @@
 
 local F = {}
 
--- An act: its `op_id`, and what its audit row says beside the instant.
+-- An act: its `op_id`, and what its audit row says. A detail comes behind a sign, which nothing has that is not there.
 local function op_of(s, args, at)
-  return { id = args[at], row = concat({ '{"at":"', W.rfc3339(s.now), '",', sub(args[at + 1], 2) }) }
+  local detail = args[at + 4] ~= '' and sub(args[at + 4], 2) or nil
+  return { id = args[at], at = s.now, actor = args[at + 1], action = args[at + 2], object = args[at + 3], detail = detail }
 end
 
 local function groups_of(args, keys, now)
@@ -120,12 +121,14 @@ end
 
 function F.prune(s, args)
   local jobs, more = W.prune(s, tonumber(args[2]), tonumber(args[3]), tonumber(args[4]))
+  more = W.prune_audit(s.base, args[5], tonumber(args[4])) or more
   return { jobs, more and 1 or 0 }
 end
 
 function F.prune_common(s, args, _, now)
   W.forget_occurrences(s.base, args[3])
-  return W.prune_common(s.prefix, now, tonumber(args[2])) and 1 or 0
+  local more = W.prune_audit(s.base, args[4], tonumber(args[2]))
+  return (W.prune_common(s.prefix, now, tonumber(args[2])) or more) and 1 or 0
 end
 
 function F.cancel(s, args)
@@ -145,7 +148,7 @@ function F.purge(s, args)
 end
 
 function F.unpark(s, args)
-  return W.unpark_by(s, args[2], args[3])
+  return W.unpark_by(s, args[2], args[3], op_of(s, args, 4))
 end
 
 function F.unpark_kinds(s, args)
@@ -183,7 +186,15 @@ function F.forget_daemon(s, args)
 end
 
 function F.put_settings(s, args)
-  return W.put_settings(s.base, args[2], args[3]) and 1 or 0
+  return W.put_settings(s.base, args[2], args[3], args[4] and op_of(s, args, 4)) and 1 or 0
+end
+
+function F.note(s, args)
+  return W.audit(s.base, op_of(s, args, 2)) and 1 or 0
+end
+
+function F.audited(s, args)
+  return W.audited(s.base, tonumber(args[2]), args[3], tonumber(args[4]))
 end
 
 function F.put_token(s, args)
@@ -231,7 +242,7 @@ function F.status(s)
 end
 
 function F.put_schedule(s, args, _, now)
-  return W.put_schedule(s.base, args[2], args[3], tonumber(args[4]), args[5] == '1', now) and 1 or 0
+  return W.put_schedule(s.base, args[2], args[3], tonumber(args[4]), args[5] == '1', now, op_of(s, args, 6)) and 1 or 0
 end
 
 function F.fire(s, args)
@@ -291,8 +302,8 @@ local function register(names, flags)
   end
 end
 
-register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire')
+register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire note')
 -- Those who may only read may call these.
-register('get standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
+register('get audited standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })

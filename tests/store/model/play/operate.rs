@@ -6,7 +6,7 @@ use crate::{
         history::Nth,
         reference::{RefJob, Refusal},
     },
-    support::name,
+    support::{name, operator},
 };
 use std::collections::HashSet;
 use windlass::{
@@ -54,7 +54,7 @@ impl Player {
 
     pub(super) async fn unpark(&mut self, which: Nth) -> Verdict {
         let Some(token) = pick(&self.tokens, which) else { return Ok(()) };
-        agree("unpark", self.store.unpark(&token, None, self.now()).await, self.reference.unpark(&token))
+        agree("unpark", self.store.unpark(&token, None, &operator(), self.now()).await, self.reference.unpark(&token))
     }
 
     pub(super) async fn learn_kind(&mut self) -> Verdict {
@@ -76,7 +76,7 @@ impl Player {
     }
 
     pub(super) async fn prune(&mut self, dead: bool) -> Verdict {
-        let retention = Retention { finished_hours: 1, dead_hours: u64::from(dead) };
+        let retention = Retention { finished_hours: 1, dead_hours: u64::from(dead), ..Retention::default() };
         let pruned = works("prune", self.store.prune(retention, 1000, self.now()).await)?;
         let mut kept = HashSet::new();
         if self.store.name() == "postgres" {
