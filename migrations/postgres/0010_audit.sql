@@ -38,3 +38,9 @@ CREATE FUNCTION windlass.keep_audit() RETURNS trigger
 LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'rows of the audit are never changed'; END $$;
 CREATE TRIGGER keep_audit BEFORE UPDATE OR TRUNCATE ON windlass.audit EXECUTE FUNCTION windlass.keep_audit();
 REVOKE ALL ON FUNCTION windlass.chain_audit(), windlass.keep_audit() FROM PUBLIC;
+
+-- When a token was told to end, by which it is forgotten in the end: one that ended at once ends before all time.
+ALTER TABLE windlass.tokens ADD COLUMN told_at bigint;
+UPDATE windlass.tokens SET told_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint WHERE ends_at = 0;
+CREATE INDEX tokens_end ON windlass.tokens (ends_at);
+GRANT DELETE ON windlass.tokens TO windlass_daemon;

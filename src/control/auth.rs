@@ -8,6 +8,7 @@ use super::{
     caller::{Access, Caller},
     connection::Peer,
     crowd::counted,
+    keyring::Found,
     quota::Standing,
 };
 use crate::job::{Scope, ShownToken};
@@ -69,7 +70,55 @@ pub(super) async fn admit(extract::State((state, access)): extract::State<(State
             }
             response
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            if let Some(reason) = Reason::of(&problem) {
+                reason.count(&state);
+            }
+            problem.into_response()
+        }
+    }
+}
+
+/// Why a call is not let in, as the metrics say it. Callers are told less.
+#[derive(Clone, Copy)]
+enum Reason {
+    NoToken,
+    MalformedToken,
+    UnknownToken,
+    EndedToken,
+    MissingScope,
+    BoundToTenant,
+    TooManyCalls,
+    NotThisMachine,
+}
+
+impl Reason {
+    /// Of a refusal that was not counted where it was made.
+    fn of(problem: &Problem) -> Option<Self> {
+        Some(match problem.code() {
+            "missing_scope" => Self::MissingScope,
+            "bound_to_tenant" => Self::BoundToTenant,
+            "too_many_calls" => Self::TooManyCalls,
+            "proxied" | "host_not_allowed" | "cross_site" => Self::NotThisMachine,
+            _ => return None,
+        })
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::MalformedToken => "malformed_token",
+            Self::UnknownToken => "unknown_token",
+            Self::EndedToken => "ended_token",
+            Self::MissingScope => "missing_scope",
+            Self::BoundToTenant => "bound_to_tenant",
+            Self::TooManyCalls => "too_many_calls",
+            Self::NotThisMachine => "not_this_machine",
+        }
+    }
+
+    fn count(self, state: &State) {
+        state.metrics.control_refused.with_label_values(&[self.as_str()]).inc();
     }
 }
 
@@ -94,35 +143,39 @@ async fn admitted(state: &State, access: Access, headers: &HeaderMap, peer: Peer
 }
 
 /// Lets nobody in, and not too often. Who shows a good token is not held up by others of its address who do not.
-fn failed(state: &State, peer: Peer) -> Problem {
+fn failed(state: &State, peer: Peer, reason: Reason) -> Problem {
     let most = state.in_force().config.failures_per_address;
     match state.quotas.failures.spend(peer.0.ip().to_canonical(), most, state.clock.now()) {
         Some(standing) if standing.is_over => standing.refusal(FAILURES),
-        _ => unauthorized(),
+        _ => {
+            reason.count(state);
+            unauthorized()
+        }
     }
 }
 
 async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
-    let (in_force, failed) = (state.in_force(), || failed(state, peer));
+    let (in_force, failed) = (state.in_force(), |reason| failed(state, peer, reason));
     let (gate, patience) = (&in_force.gate, in_force.config.health_deadline());
     match headers.get(header::AUTHORIZATION) {
         Some(shown) => {
-            let shown = bearer(shown).ok_or_else(failed)?;
+            let shown = bearer(shown).ok_or_else(|| failed(Reason::MalformedToken))?;
             if gate.is_token(shown) {
                 return Ok(Caller::operator(peer));
             }
-            let shown = ShownToken::parse(shown).ok_or_else(failed)?;
+            let shown = ShownToken::parse(shown).ok_or_else(|| failed(Reason::MalformedToken))?;
             match state.keyring().find(&shown, state.store(), patience, &state.clock).await? {
-                Some(token) => Ok(Caller::holding(token)),
-                None => Err(failed()),
+                Found::Good(token) => Ok(Caller::holding(token)),
+                Found::Ended => Err(failed(Reason::EndedToken)),
+                Found::Unknown => Err(failed(Reason::UnknownToken)),
             }
         }
-        None if gate.token.is_some() => Err(failed()),
+        None if gate.token.is_some() => Err(failed(Reason::NoToken)),
         None => {
             gate.takes_for_this_machine(headers)?;
             match state.keyring().are_there(state.store(), patience).await {
                 // Once anybody was given a token, everybody needs one.
-                Ok(true) => Err(failed()),
+                Ok(true) => Err(failed(Reason::NoToken)),
                 Ok(false) => Ok(Caller::this_machine(peer)),
                 // A probe of a daemon whose store never answered must be told just that; the metrics are no probe.
                 Err(_) if access.scope == Scope::Metrics && access.within_tenant => Ok(Caller::this_machine(peer)),

@@ -4,10 +4,10 @@ use super::Problem;
 use crate::{
     clock::Clock,
     job::{ShownToken, Token, TokenId},
-    store::Store,
+    store::{Keys, Store},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -18,11 +18,27 @@ const KNOWN_FOR: Duration = Duration::from_secs(1);
 /// Whoever shows one that is not known may have been given it just now, so it is looked for again. Strangers make us look no oftener than this.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-type ById = Arc<BTreeMap<TokenId, Token>>;
+/// What is told apart of those that ended, for the metrics.
+const MOST_ENDED: usize = 1000;
+
+#[derive(Clone, Default)]
+struct All {
+    by_id: BTreeMap<TokenId, Token>,
+    is_any: bool,
+    /// Those that were good while this daemon runs.
+    ended: BTreeSet<TokenId>,
+}
+
+/// What a token that is shown turns out to be.
+pub(super) enum Found {
+    Good(Token),
+    Ended,
+    Unknown,
+}
 
 #[derive(Default)]
 pub(super) struct Keyring {
-    known: RwLock<Option<(Instant, ById)>>,
+    known: RwLock<Option<(Instant, Arc<All>)>>,
     /// When they last could not be read.
     failed: RwLock<Option<Instant>>,
     /// One at a time reads them.
@@ -30,21 +46,25 @@ pub(super) struct Keyring {
 }
 
 impl Keyring {
-    /// The live token that is shown.
+    /// What the token that is shown is.
     ///
     /// # Errors
     /// When the store has not said yet which there are.
-    pub async fn find(&self, shown: &ShownToken, store: &dyn Store, patience: Duration, clock: &Clock) -> Result<Option<Token>, Problem> {
+    pub async fn find(&self, shown: &ShownToken, store: &dyn Store, patience: Duration, clock: &Clock) -> Result<Found, Problem> {
         let asked = Instant::now();
         let mut all = self.all(recently(), store, patience).await?;
-        if !all.contains_key(&shown.id) {
+        if !all.by_id.contains_key(&shown.id) {
             all = self.all(asked, store, patience).await?;
         }
-        let found = all.get(&shown.id).filter(|token| {
-            let is_right: bool = token.digest.as_bytes().ct_eq(shown.digest.as_bytes()).into();
-            is_right && token.is_live(clock.now())
-        });
-        Ok(found.cloned())
+        let Some(token) = all.by_id.get(&shown.id) else {
+            return Ok(if all.ended.contains(&shown.id) { Found::Ended } else { Found::Unknown });
+        };
+        let is_right: bool = token.digest.as_bytes().ct_eq(shown.digest.as_bytes()).into();
+        Ok(match (is_right, token.is_live(clock.now())) {
+            (true, true) => Found::Good(token.clone()),
+            (true, false) => Found::Ended,
+            (false, _) => Found::Unknown,
+        })
     }
 
     /// Whether anybody was ever given one.
@@ -52,17 +72,17 @@ impl Keyring {
     /// # Errors
     /// As [`Keyring::find`].
     pub async fn are_there(&self, store: &dyn Store, patience: Duration) -> Result<bool, Problem> {
-        Ok(!self.all(recently(), store, patience).await?.is_empty())
+        Ok(self.all(recently(), store, patience).await?.is_any)
     }
 
     /// Whether a token that was good when a long call began is so still.
     pub async fn is_still_good(&self, token: &Token, store: &dyn Store, patience: Duration, clock: &Clock) -> bool {
         let all = self.all(recently(), store, patience).await;
-        all.is_ok_and(|all| all.get(&token.id).is_some_and(|token| token.is_live(clock.now())))
+        all.is_ok_and(|all| all.by_id.get(&token.id).is_some_and(|token| token.is_live(clock.now())))
     }
 
     /// As they were read at `since` or later.
-    async fn all(&self, since: Instant, store: &dyn Store, patience: Duration) -> Result<ById, Problem> {
+    async fn all(&self, since: Instant, store: &dyn Store, patience: Duration) -> Result<Arc<All>, Problem> {
         let said = || match self.known() {
             Some((at, all)) if at >= since => Some(Ok(all)),
             // While the store is away those that were there are; it is asked again after a second, and not by every request.
@@ -80,16 +100,16 @@ impl Keyring {
             tokio::time::sleep(BETWEEN_LOOKS.saturating_sub(at.elapsed())).await;
         }
         let begun = Instant::now();
-        let Ok(Ok(tokens)) = tokio::time::timeout(patience, store.tokens()).await else {
+        let Ok(Ok(keys)) = tokio::time::timeout(patience, store.keys()).await else {
             *self.failed.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             return self.known().map(|(_, all)| all).ok_or_else(unknown);
         };
-        let all: ById = Arc::new(tokens.into_iter().map(|token| (token.id.clone(), token)).collect());
+        let all = Arc::new(All::after(self.known().map(|(_, all)| all).as_deref(), keys));
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some((begun, Arc::clone(&all)));
         Ok(all)
     }
 
-    fn known(&self) -> Option<(Instant, ById)> {
+    fn known(&self) -> Option<(Instant, Arc<All>)> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -100,8 +120,19 @@ impl Keyring {
     /// What was changed here is in force here at once, even if the store cannot be read just now.
     pub fn note(&self, change: impl FnOnce(&mut BTreeMap<TokenId, Token>)) {
         if let Some((_, all)) = self.known.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            change(Arc::make_mut(all));
+            let all = Arc::make_mut(all);
+            change(&mut all.by_id);
+            all.is_any |= !all.by_id.is_empty();
         }
+    }
+}
+
+impl All {
+    fn after(before: Option<&Self>, keys: Keys) -> Self {
+        let by_id: BTreeMap<TokenId, Token> = keys.live.into_iter().map(|token| (token.id.clone(), token)).collect();
+        let former = before.into_iter().flat_map(|before| before.ended.iter().chain(before.by_id.keys()));
+        let ended = former.filter(|id| !by_id.contains_key(id)).take(MOST_ENDED).cloned().collect();
+        Self { by_id, is_any: keys.is_any, ended }
     }
 }
 

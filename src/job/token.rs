@@ -177,6 +177,8 @@ impl Token {
     }
 
     pub const REVOKED: Timestamp = Timestamp(0);
+    /// For so long one that ended is listed; it counts from when it was told to end, if that was later.
+    pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
     /// What is kept of one whose row says nothing: it lets nobody in, and is one all the same.
     #[must_use]

@@ -2,8 +2,8 @@
 //! neither. The daemon wraps the store it hands out; a command that opens one for a moment does not.
 
 use super::{
-    Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
-    Quarantined, QueueStatus, Reaped, Result, Retention, Store,
+    Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page, Progress,
+    Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Store,
     examine::{Extent, Finding},
 };
 use crate::{
@@ -202,6 +202,10 @@ impl Store for Instrumented {
 
     async fn tokens(&self) -> Result<Vec<Token>> {
         self.measure("tokens", self.store.tokens()).await
+    }
+
+    async fn keys(&self) -> Result<Keys> {
+        self.measure("keys", self.store.keys()).await
     }
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

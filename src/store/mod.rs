@@ -223,6 +223,14 @@ impl Default for Retention {
     }
 }
 
+/// The tokens that let somebody in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    pub live: Vec<Token>,
+    /// Whether any was ever made, whatever became of it.
+    pub is_any: bool,
+}
+
 /// What a positive enqueue answer survives (contract P1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -420,8 +428,11 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a token. `NotAllowed` when another has its id.
     async fn put_token(&self, token: &Token, actor: &Actor) -> Result<()>;
 
-    /// All that were made, those that ended too.
+    /// All that were made, also those that ended in the last [`Token::KEPT`].
     async fn tokens(&self) -> Result<Vec<Token>>;
+
+    /// Those that are worth something.
+    async fn keys(&self) -> Result<Keys>;
 
     /// From `at` on it is worth nothing; one that ends earlier stays so.
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()>;

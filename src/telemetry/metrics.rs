@@ -42,6 +42,7 @@ pub struct Metrics {
     pub reminders: IntCounterVec,
     pub http_requests: IntCounterVec,
     pub http_request_duration: HistogramVec,
+    pub control_refused: IntCounterVec,
 }
 
 /// From a store call to an extraction that takes ten minutes.
@@ -136,6 +137,12 @@ impl Metrics {
             reminders: counter(&r, "windlass_reminders_total", "Reminders, by what became of them", &["channel", "result"]),
             http_requests: counter(&r, "windlass_http_requests_total", "Requests to the control port", &["route", "method", "status"]),
             http_request_duration: histogram(&r, "windlass_http_request_seconds", "Requests to the control port", &["route"], CALL_SECONDS),
+            control_refused: counter(
+                &r,
+                "windlass_control_refused_total",
+                "Calls that the control port did not let in, by reason",
+                &["reason"],
+            ),
             registry: r,
         }
     }

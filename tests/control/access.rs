@@ -376,3 +376,27 @@ async fn address_that_shows_nothing_good_is_told_to_wait_and_good_tokens_are_let
     }
     assert_eq!(port.call(&good, Method::GET, "/v1/jobs", &json!(null)).await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn calls_that_are_not_let_in_are_counted_by_reason() {
+    let port = Port::with(Config { failures_per_address: 6, ..Config::default() }).await;
+    let machine = port.request(Method::GET, "/v1/jobs").header("x-forwarded-for", "192.0.2.1");
+    Answer::of(machine).await.problem(403, "proxied");
+    let bound = port.token([Scope::Read], Some("acme")).await;
+    let ended = port.token([Scope::Read], None).await;
+    port.call(&ended, Method::GET, "/v1/jobs", &json!(null)).await;
+    let id = ended.split('_').nth(1).expect("an id").parse().expect("an id");
+    port.store.end_token(&id, Token::REVOKED, &operator()).await.expect("it ends");
+    let stranger = format!("windlass_{}_{}", "0".repeat(16), "0".repeat(64));
+    port.call(&stranger, Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    port.call(&ended, Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    port.call("garbage", Method::GET, "/v1/jobs", &json!(null)).await.problem(401, "unauthorized");
+    port.get("/v1/jobs").await.problem(401, "unauthorized");
+    port.call(&bound, Method::POST, "/v1/jobs", &json!([])).await.problem(403, "missing_scope");
+    port.call(&bound, Method::GET, "/v1/queues", &json!(null)).await.problem(403, "bound_to_tenant");
+    for reason in ["not_this_machine", "unknown_token", "ended_token", "malformed_token", "no_token", "missing_scope", "bound_to_tenant"] {
+        assert_eq!(port.state.metrics.control_refused.with_label_values(&[reason]).get(), 1, "{reason}");
+    }
+    while port.get("/v1/jobs").await.status != StatusCode::TOO_MANY_REQUESTS {}
+    assert_eq!(port.state.metrics.control_refused.with_label_values(&["too_many_calls"]).get(), 1);
+}

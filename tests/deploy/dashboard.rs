@@ -120,6 +120,7 @@ fn every_family() -> String {
         (&m.deliveries, 1),
         (&m.reminders, 2),
         (&m.http_requests, 3),
+        (&m.control_refused, 1),
     ];
     let gauges = [
         (&m.build_info, 2),

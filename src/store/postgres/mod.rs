@@ -34,7 +34,7 @@ use crate::{
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
-        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
+        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page,
         Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
         examine::{Extent, Finding},
         hostname,
@@ -269,8 +269,9 @@ impl Store for PostgresStore {
         let turn = "SELECT * FROM windlass_v1.turn_partitions($1, $2)";
         let dropped = self.lanes.other.one(Effect::Writes, turn, params![finished, self.at(now)]).await?;
         let audit = (retention.audit_days > 0).then(|| us(retention.audit_days.saturating_mul(24)));
-        let params = params![finished, dead, audit, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
-        let pruned = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4, $5)", params).await?;
+        let tokens = i64::try_from(Token::KEPT.as_micros()).unwrap_or(i64::MAX);
+        let params = params![finished, dead, audit, tokens, i32::try_from(limit).unwrap_or(i32::MAX), self.at(now)];
+        let pruned = self.lanes.other.one(Effect::Writes, "SELECT * FROM windlass_v1.prune($1, $2, $3, $4, $5, $6)", params).await?;
         let more = dropped.get::<_, bool>(1) || pruned.get::<_, bool>(1);
         Ok(Pruned { jobs: count(dropped.get(0)) + count(pruned.get(0)), more })
     }
@@ -417,6 +418,10 @@ impl Store for PostgresStore {
 
     async fn tokens(&self) -> Result<Vec<Token>> {
         self.all_tokens().await
+    }
+
+    async fn keys(&self) -> Result<Keys> {
+        self.live_tokens().await
     }
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

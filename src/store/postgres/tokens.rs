@@ -4,7 +4,7 @@ use super::{PostgresStore, error::Effect, params::params};
 use crate::{
     job::{Json, Timestamp, Token, TokenId},
     store::{
-        Actor, Result,
+        Actor, Keys, Result,
         words::{token_end_words, token_is_there, token_of, token_words},
     },
 };
@@ -19,11 +19,26 @@ impl PostgresStore {
 
     pub(super) async fn all_tokens(&self) -> Result<Vec<Token>> {
         let rows = self.lanes.other.rows(Effect::Reads, "SELECT id, token, ends_at FROM windlass.tokens ORDER BY id", params![]).await?;
-        Ok(rows.iter().filter_map(|row| token_of(row.get(0), row.get(1), row.get::<_, Option<i64>>(2).map(Timestamp))).collect())
+        Ok(rows.iter().filter_map(read).collect())
+    }
+
+    pub(super) async fn live_tokens(&self) -> Result<Keys> {
+        let ask = "SELECT id, token, ends_at FROM windlass.tokens WHERE ends_at IS NULL OR ends_at > windlass_v1.clock($1) ORDER BY id";
+        let rows = self.lanes.other.rows(Effect::Reads, ask, params![self.clock_now().map(|t| t.0)]).await?;
+        let live: Vec<Token> = rows.iter().filter_map(read).collect();
+        let is_any = !live.is_empty() || {
+            let ask = "SELECT EXISTS (SELECT FROM windlass.tokens)";
+            self.lanes.other.one(Effect::Reads, ask, params![]).await?.get(0)
+        };
+        Ok(Keys { live, is_any })
     }
 
     pub(super) async fn end_kept_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {
         let params = params![id.to_string(), at.0, token_end_words(at), actor.op_id, actor.name.clone(), self.clock_now().map(|t| t.0)];
         self.act("SELECT windlass_v1.end_token($1, $2, $3, $4, $5, $6)", params).await
     }
+}
+
+fn read(row: &tokio_postgres::Row) -> Option<Token> {
+    token_of(row.get(0), row.get(1), row.get::<_, Option<i64>>(2).map(Timestamp))
 }

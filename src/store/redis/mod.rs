@@ -42,7 +42,7 @@ use crate::{
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
-        Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
+        Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
         Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
         examine::{Extent, Finding},
         hostname,
@@ -402,7 +402,13 @@ impl Store for RedisStore {
             pruned.jobs += reply::count(jobs)?;
             pruned.more |= reply::number(more)? == 1;
         }
-        let call = function("prune_common", &[self.common()]).arg(now.0).arg(limit).arg(finished.0).arg(&audit).clone();
+        let call = function("prune_common", &[self.common()])
+            .arg(now.0)
+            .arg(limit)
+            .arg(finished.0)
+            .arg(&audit)
+            .arg(now.minus(Token::KEPT).0)
+            .clone();
         pruned.more |= self.server.ask::<i64>(Effect::Writes, &call).await? == 1;
         Ok(pruned)
     }
@@ -533,6 +539,10 @@ impl Store for RedisStore {
 
     async fn tokens(&self) -> Result<Vec<Token>> {
         self.all_tokens().await
+    }
+
+    async fn keys(&self) -> Result<Keys> {
+        self.live_tokens().await
     }
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

@@ -35,7 +35,7 @@ use crate::{
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
-        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, LeaseReply, LeaseRequest, Now, Page,
+        Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page,
         Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
         examine::{Extent, Finding},
         wakes::Wakes,
@@ -346,6 +346,11 @@ impl Store for SqliteStore {
 
     async fn tokens(&self) -> Result<Vec<Token>> {
         self.readers.call(tokens::all).await
+    }
+
+    async fn keys(&self) -> Result<Keys> {
+        let now = self.clock.now();
+        self.readers.call(move |connection| tokens::keys(connection, now)).await
     }
 
     async fn end_token(&self, id: &TokenId, at: Timestamp, actor: &Actor) -> Result<()> {

@@ -8,7 +8,7 @@ use super::{
     tx::{Tx, sql},
 };
 use crate::{
-    job::{HolderId, State, Timestamp},
+    job::{HolderId, State, Timestamp, Token},
     store::{Advanced, Pruned, Reaped, Result, Retention},
 };
 use rusqlite::params;
@@ -192,6 +192,7 @@ impl Tx<'_> {
         if retention.audit_days > 0 {
             more |= self.run(sql!("prune_audit"), params![before(retention.audit_days.saturating_mul(24)).0, limit])? == limit;
         }
+        more |= self.run(sql!("prune_tokens"), params![now.minus(Token::KEPT).0, limit])? == limit;
         more |= self.prune_gates(limit, now)?;
         Ok(Pruned { jobs: u64::try_from(finished + dead).unwrap_or(u64::MAX), more })
     }

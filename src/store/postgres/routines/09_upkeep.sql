@@ -373,7 +373,7 @@ BEGIN
 END $$;
 
 -- Forgets final jobs past their retention, and what only mattered for a time; at most `p_limit` of each sort.
-CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_audit bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
+CREATE OR REPLACE FUNCTION {v}.prune(p_finished bigint, p_dead bigint, p_audit bigint, p_tokens bigint, p_limit integer, p_now bigint, OUT p_jobs bigint, OUT p_more boolean)
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan SET jit = off SET lock_timeout = '2s' AS $$
 DECLARE
   v_now bigint := {v}.clock(p_now);
@@ -416,6 +416,11 @@ BEGIN
     GET DIAGNOSTICS v_n = ROW_COUNT;
     p_more := p_more OR v_n = p_limit;
   END IF;
+  -- One stays when all have ended: once there was a token, everybody needs one.
+  DELETE FROM windlass.tokens WHERE id IN (SELECT id FROM windlass.tokens WHERE ends_at IS NOT NULL AND greatest(ends_at, told_at) <= v_now - p_tokens LIMIT p_limit)
+    AND id <> (SELECT id FROM windlass.tokens ORDER BY ends_at DESC NULLS FIRST, id LIMIT 1);
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  p_more := p_more OR v_n = p_limit;
   PERFORM {v}.prune_gates(p_limit, v_now);
   DELETE FROM windlass.progress p WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = p.epoch);
   DELETE FROM windlass.cancels x WHERE NOT EXISTS (SELECT FROM windlass.claims c WHERE c.epoch = x.epoch);

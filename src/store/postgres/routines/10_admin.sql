@@ -516,7 +516,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {v}.put_token(p_id text, p_token text, p_ends_at bigint, p_words text, p_op uuid, p_actor text, p_now bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
-  INSERT INTO windlass.tokens VALUES (p_id, p_token, p_ends_at) ON CONFLICT DO NOTHING;
+  INSERT INTO windlass.tokens (id, token, ends_at) VALUES (p_id, p_token, p_ends_at) ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN
     RETURN EXISTS (SELECT FROM windlass.audit WHERE op_id = p_op);
   END IF;
@@ -529,7 +529,8 @@ BEGIN
   IF NOT {v}.audited(p_op, p_actor, 'end_token', p_id, p_words, {v}.clock(p_now)) THEN
     RETURN;
   END IF;
-  UPDATE windlass.tokens SET ends_at = least(p_at, ends_at) WHERE id = p_id;
+  UPDATE windlass.tokens SET told_at = CASE WHEN ends_at IS NULL OR p_at < ends_at THEN {v}.clock(p_now) ELSE told_at END, ends_at = least(p_at, ends_at)
+  WHERE id = p_id;
   IF NOT FOUND THEN
     PERFORM {v}.missing('token ' || p_id);
   END IF;

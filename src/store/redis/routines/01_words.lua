@@ -28,8 +28,8 @@
 --   <base>:usage          hash;  <base>:quarantined list;  the audit's keys in its own file
 --
 -- What belongs to no queue has the base `<prefix>:{_}`: `settings`, `queues` (their numbers), `waiting` (jobs with parents), `alone`
--- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`, `access_tokens` and `access_ends` (who may call the control port, by the
--- tokens' ids); schedules in their own file.
+-- (holder -> the suspect it runs), `records`, `sends`, `cache` and `cached`, `access_tokens`, `access_ends` and `access_told` (who may call the control port, until
+-- when, and when it was told to end, by the tokens' ids); schedules in their own file.
 --
 -- A job's place in a list is not looked for when it leaves it: the job says where it stands, and whoever comes upon its former
 -- place finds that it does not.

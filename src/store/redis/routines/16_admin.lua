@@ -232,8 +232,52 @@ function W.end_token(common, id, at, op)
     return true
   end
   local ends_at = tonumber(call('HGET', common .. ':access_ends', id) or huge)
-  call('HSET', common .. ':access_ends', id, string.format('%.0f', at < ends_at and at or ends_at))
+  if at < ends_at then
+    call('HSET', common .. ':access_ends', id, string.format('%.0f', at))
+    call('HSET', common .. ':access_told', id, string.format('%.0f', op.at))
+  end
   return true
+end
+
+-- Tokens that are worth something after `now`, each with its end, and how many there are in all.
+function W.live_tokens(common, now)
+  local ends, ids = {}, {}
+  local all = call('HGETALL', common .. ':access_ends')
+  for i = 1, #all, 2 do
+    ends[all[i]] = all[i + 1]
+  end
+  for _, id in ipairs(call('HKEYS', common .. ':access_tokens')) do
+    if tonumber(ends[id] or huge) > now then
+      ids[#ids + 1] = id
+    end
+  end
+  table.sort(ids)
+  local live = {}
+  for i, text in ipairs(#ids > 0 and W.fields(common .. ':access_tokens', ids) or {}) do
+    live[i] = { ids[i], text, ends[ids[i]] or '' }
+  end
+  return { call('HLEN', common .. ':access_tokens'), live }
+end
+
+-- Forgets tokens that ended before `before`. One stays when all have: once there was a token, everybody needs one.
+function W.prune_tokens(common, before, now, limit)
+  local ends, gone = call('HGETALL', common .. ':access_ends'), 0
+  local left = call('HLEN', common .. ':access_tokens')
+  for i = 1, #ends, 2 do
+    local id, at = ends[i], tonumber(ends[i + 1])
+    if at == 0 then
+      -- Of one that ended at once before this was kept, it is known from now on.
+      call('HSETNX', common .. ':access_told', id, string.format('%.0f', now))
+    end
+    at = max(at, tonumber(call('HGET', common .. ':access_told', id) or 0))
+    if at <= before and left > 1 and gone < limit then
+      for _, hash in ipairs({ ':access_tokens', ':access_ends', ':access_told' }) do
+        call('HDEL', common .. hash, id)
+      end
+      left, gone = left - 1, gone + 1
+    end
+  end
+  return gone == limit
 end
 
 -- New rules: a cap may have been raised, so lanes that were shut look again.

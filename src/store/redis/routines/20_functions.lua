@@ -128,6 +128,7 @@ end
 function F.prune_common(s, args, _, now)
   W.forget_occurrences(s.base, args[3])
   local more = W.prune_audit(s.base, args[4], tonumber(args[2]))
+  more = W.prune_tokens(s.base, tonumber(args[5]), now, tonumber(args[2])) or more
   return (W.prune_common(s.prefix, now, tonumber(args[2])) or more) and 1 or 0
 end
 
@@ -203,6 +204,10 @@ end
 
 function F.end_token(s, args)
   return W.end_token(s.base, args[2], tonumber(args[3]), op_of(s, args, 4)) and 1 or 0
+end
+
+function F.live_tokens(s)
+  return W.live_tokens(s.base, s.now)
 end
 
 function F.hold_keys(s, args)
@@ -304,6 +309,6 @@ end
 
 register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire note')
 -- Those who may only read may call these.
-register('get audited standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
+register('get audited live_tokens standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })
