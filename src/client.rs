@@ -2,6 +2,8 @@
 //! HTTP. Typed answers, and a typed error read from problem+json. Asking again after a lost answer is safe, because every job
 //! it enqueues has an id of its own from the start.
 
+mod trust;
+
 use crate::{
     control::wire::{
         Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PauseRequest,
@@ -22,7 +24,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 use url::Url;
 
 /// The port is on this machine or in this rack; what takes longer is not there.
@@ -100,6 +102,15 @@ impl Client {
     /// # Errors
     /// When `base` is no http or https URL, or the token cannot stand in a header.
     pub fn new(base: &str, token: Option<&SecretString>) -> Result<Self> {
+        Self::trusting(base, token, None)
+    }
+
+    /// As [`Client::new`]; of an https port that shows a certificate in the file `certificates` (PEM), or one that those have signed, and not
+    /// what the machine trusts.
+    ///
+    /// # Errors
+    /// Also when the file cannot be read.
+    pub fn trusting(base: &str, token: Option<&SecretString>, certificates: Option<&Path>) -> Result<Self> {
         let mut url = Url::parse(base).map_err(|e| Error::BadAddress(format!("{base:?} is no URL ({e}); write http://127.0.0.1:7717")))?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(Error::BadAddress(format!("{base:?} is no http or https address; write http://127.0.0.1:7717")));
@@ -115,7 +126,7 @@ impl Client {
             // The port is called directly; a proxy set for the outside world is not meant for it.
             .no_proxy()
             .default_headers(bearer(token)?)
-            .tls_backend_preconfigured(tls(url.scheme() == "https"))
+            .tls_backend_preconfigured(trust::config(url.scheme() == "https", certificates)?)
             .build()
             .map_err(|e| Error::BadAddress(format!("an HTTP client for {base:?} cannot be made: {e}")))?;
         Ok(Self { http, base: url })
@@ -571,19 +582,4 @@ fn bearer(token: Option<&SecretString>) -> Result<HeaderMap> {
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
-}
-
-/// rustls with ring, made here rather than taken from the process, so that a program that uses the library need not install a
-/// provider first. Plain http never looks at a certificate and loads none.
-fn tls(needs_roots: bool) -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    if needs_roots {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring speaks TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }

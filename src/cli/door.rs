@@ -93,7 +93,9 @@ pub(super) async fn daemon(place: &Place, config: &Config) -> anyhow::Result<Opt
         None => announced(config)?,
     };
     let Some(address) = address else { return Ok(None) };
-    let client = Client::new(&format!("http://{}", reachable(address)), token.as_ref())?;
+    let trusted = place.ca_file.as_deref().or(config.control.tls_cert_file.as_deref());
+    let scheme = if trusted.is_some() { "https" } else { "http" };
+    let client = Client::trusting(&format!("{scheme}://{}", reachable(address)), token.as_ref(), trusted)?;
     match (named, tokio::time::timeout(PROBE_DEADLINE, client.ready()).await) {
         (_, Ok(Ok(_))) => Ok(Some(client)),
         // It is there, and says who may ask it what.

@@ -50,6 +50,9 @@ pub struct Place {
     /// The control port: where `run` listens, and whom the other commands ask
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Call the control port by https, and trust what these certificates (PEM) have signed; or its own, if it is among them
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -81,7 +81,7 @@ pub(super) async fn admit(extract::State((state, access)): extract::State<(State
 
 /// Why a call is not let in, as the metrics say it. Callers are told less.
 #[derive(Clone, Copy)]
-enum Reason {
+pub(super) enum Reason {
     NoToken,
     MalformedToken,
     UnknownToken,
@@ -90,6 +90,8 @@ enum Reason {
     BoundToTenant,
     TooManyCalls,
     NotThisMachine,
+    NotThroughProxy,
+    Handshake,
 }
 
 impl Reason {
@@ -114,10 +116,12 @@ impl Reason {
             Self::BoundToTenant => "bound_to_tenant",
             Self::TooManyCalls => "too_many_calls",
             Self::NotThisMachine => "not_this_machine",
+            Self::NotThroughProxy => "not_through_proxy",
+            Self::Handshake => "handshake",
         }
     }
 
-    fn count(self, state: &State) {
+    pub fn count(self, state: &State) {
         state.metrics.control_refused.with_label_values(&[self.as_str()]).inc();
     }
 }
@@ -129,7 +133,7 @@ const FAILURES: &str = "failures";
 
 async fn admitted(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<(Caller, Option<Standing>), Problem> {
     let (config, now) = (&state.in_force().config, state.clock.now());
-    let per_address = counted(peer.0.ip()).and_then(|address| state.quotas.addresses.spend(address, config.calls_per_address, now));
+    let per_address = counted(peer.0).and_then(|address| state.quotas.addresses.spend(address, config.calls_per_address, now));
     if let Some(standing) = per_address.filter(|standing| standing.is_over) {
         return Err(standing.refusal(ADDRESS));
     }
@@ -145,7 +149,7 @@ async fn admitted(state: &State, access: Access, headers: &HeaderMap, peer: Peer
 /// Lets nobody in, and not too often. Who shows a good token is not held up by others of its address who do not.
 fn failed(state: &State, peer: Peer, reason: Reason) -> Problem {
     let most = state.in_force().config.failures_per_address;
-    match state.quotas.failures.spend(peer.0.ip().to_canonical(), most, state.clock.now()) {
+    match state.quotas.failures.spend(peer.0.to_canonical(), most, state.clock.now()) {
         Some(standing) if standing.is_over => standing.refusal(FAILURES),
         _ => {
             reason.count(state);

@@ -32,12 +32,12 @@ struct Who {
 impl Caller {
     /// Whoever shows the configured token: there is only the address to tell them apart.
     pub fn operator(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None, is_this_machine: false }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: false }))
     }
 
     /// A program of this machine, where no token is asked for.
     pub fn this_machine(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0.ip()), token: None, is_this_machine: true }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: true }))
     }
 
     pub fn is_this_machine(&self) -> bool {

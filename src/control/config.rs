@@ -1,10 +1,11 @@
 //! What can be set about the control port, and which settings do not fit together. Reading files is `state.rs`' affair.
 
-use super::hooks;
+use super::{hooks, tls::Tls};
 use crate::{
-    job::{Limits, ShownToken},
+    job::{Limits, ShownToken, Timestamp},
     signatures,
 };
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -22,6 +23,13 @@ pub struct Config {
     pub token: Option<SecretString>,
     /// A file that holds the token, for systemd credentials; the end of its last line is not part of it.
     pub token_file: Option<PathBuf>,
+    /// The certificate and those above it, and its key, in PEM: with them the port speaks TLS and nothing else.
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    /// Callers must show a certificate that one of these has signed.
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// Address ranges of the proxies that calls come through: they are believed whose calls they bring.
+    pub behind_proxy: Vec<IpNet>,
     /// Names, besides this machine's own, under which a port without token may be called: a web page that points its own
     /// name at 127.0.0.1 is not among them.
     pub allowed_hosts: Vec<String>,
@@ -78,6 +86,10 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, Self::PORT)),
             token: None,
             token_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            behind_proxy: Vec::new(),
             allowed_hosts: Vec::new(),
             // A producer that has more brings several jobs a call.
             calls_per_token: 1000,
@@ -126,6 +138,12 @@ impl Config {
                 self.listen
             ));
         }
+        if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
+            return Err("control.tls_cert_file and control.tls_key_file go together; set both, or neither".into());
+        }
+        if self.tls_client_ca_file.is_some() && !self.speaks_tls() {
+            return Err("control.tls_client_ca_file asks callers for certificates, which needs TLS: set control.tls_cert_file and control.tls_key_file".into());
+        }
         if self.token.is_some() && self.token_file.is_some() {
             return Err("control.token and control.token_file are both set; keep one of them".into());
         }
@@ -156,6 +174,27 @@ impl Config {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a daemon may listen like this: not in the open, where others can listen too. Reads the files of TLS and throws them away.
+    ///
+    /// # Errors
+    /// One sentence about the first thing that does not fit, or the first file that cannot be used.
+    pub fn may_serve(&self) -> Result<(), String> {
+        if !self.listen.ip().is_loopback() && !self.speaks_tls() && self.behind_proxy.is_empty() {
+            return Err(format!(
+                "control.listen = {} can be reached from other machines, and tokens would cross the network in the open: set \
+                 control.tls_cert_file and control.tls_key_file, or name the proxies that do TLS in control.behind_proxy, or listen on 127.0.0.1",
+                self.listen
+            ));
+        }
+        Tls::of(self, Timestamp(0)).map(drop)
+    }
+
+    /// Whether the port speaks TLS.
+    #[must_use]
+    pub const fn speaks_tls(&self) -> bool {
+        self.tls_cert_file.is_some()
     }
 
     fn check_sizes(&self) -> Result<(), String> {

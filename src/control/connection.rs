@@ -3,16 +3,20 @@
 
 use super::{
     State,
+    auth::Reason,
     crowd::{Crowd, Seated},
-    router,
+    proxy, router, tls,
 };
 use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{HttpService, service_fn},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
-    future::Future as _,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
@@ -22,16 +26,24 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Sleep, sleep},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-/// Who is at the other end; rides on every request.
+/// Who calls, maybe through a proxy; rides on every request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub SocketAddr);
+pub(super) struct Peer(pub IpAddr);
 
 /// A header block beyond this is nobody's: our longest is a token and two keys of 255 characters.
 const HEADER_BYTES: usize = 64 << 10;
 const HEADERS: usize = 100;
+/// The same for HTTP/2, which counts in 32 bits.
+const HEADER_BYTES_2: u32 = 64 << 10;
+/// Requests of one HTTP/2 connection that are answered at once: each may hold a page of 8 MiB until it is taken.
+const STREAMS: u32 = 16;
+/// A connection of HTTP/2 whose other end is gone would else be kept for ever.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `accept` fails when the process is out of file handles; looping at once would only burn the processor until one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -45,9 +57,11 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
     let in_force = state.in_force();
     let config = &in_force.config;
     let connections = Connections {
-        router: router(state),
+        router: router(state.clone()),
+        state: state.clone(),
         crowd: Crowd::new(config.max_connections, config.max_connections_per_peer),
-        builder: builder(config.header_deadline()),
+        http1: http1(config.header_deadline()),
+        http2: http2(),
         first_header_deadline: config.first_header_deadline(),
         write_deadline: config.idle_deadline(),
         closing: shutdown.clone(),
@@ -59,11 +73,11 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            accepted = accept(&listener, &connections.crowd) => accepted,
+            accepted = connections.accept(&listener) => accepted,
         };
         match accepted {
             Ok((stream, peer, Some(seated))) => connections.begin(stream, peer, seated),
-            Ok((_, peer, None)) => tracing::debug!(%peer, "a connection beyond its peer's share was closed"),
+            Ok((_, peer, None)) => tracing::debug!(%peer, "a connection that is not for its peer was closed"),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -75,21 +89,25 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, crowd: &Crowd) -> io::Result<(TcpStream, SocketAddr, Option<Seated>)> {
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, crowd.seat(peer).await))
-}
-
-fn builder(header_deadline: Duration) -> http1::Builder {
+fn http1(header_deadline: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_deadline).max_header_size(HEADER_BYTES).max_headers(HEADERS);
     builder
 }
 
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_2).max_concurrent_streams(STREAMS);
+    builder.keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_PATIENCE);
+    builder
+}
+
 struct Connections {
+    state: State,
     router: Router,
     crowd: Crowd,
-    builder: http1::Builder,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     first_header_deadline: Duration,
     write_deadline: Duration,
     closing: CancellationToken,
@@ -98,43 +116,49 @@ struct Connections {
     open: TaskTracker,
 }
 
+/// What a connection is when its TLS, if it has any, stands.
+type Stream = Either<Patient, TlsStream<Patient>>;
+
 impl Connections {
+    /// The next connection, and its place, if it may have one.
+    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr, Option<Seated>)> {
+        let (stream, peer) = listener.accept().await?;
+        let in_force = self.state.in_force();
+        let proxies = &in_force.config.behind_proxy;
+        if !proxy::may_connect(proxies, in_force.tls.is_some(), peer.ip()) {
+            Reason::NotThroughProxy.count(&self.state);
+            return Ok((stream, peer, None));
+        }
+        let seated = self.crowd.seat(peer, proxy::is_one(proxies, peer.ip())).await;
+        Ok((stream, peer, seated))
+    }
+
     fn begin(&self, stream: TcpStream, peer: SocketAddr, seated: Seated) {
         // Answers are small and complete; waiting for more to send along would add 40 ms to some.
         let _ = stream.set_nodelay(true);
-        let (router, crowd, seat) = (self.router.clone(), self.crowd.clone(), seated.seat.clone());
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let (mut router, crowd, seat) = (router.clone(), crowd.clone(), seat.clone());
-            async move {
-                if !seat.begin() {
-                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-                }
-                let request: Request = request.map(axum::body::Body::new);
-                let answer = router.call(request).await.map_err(|never| match never {});
-                crowd.rests(&seat);
-                answer
-            }
-        });
-        let connection = self.builder.serve_connection(TokioIo::new(Patient::new(stream, self.write_deadline)), service);
-        let (closing, cut, patience) = (self.closing.clone(), self.cut.clone(), self.first_header_deadline);
+        let stream = Patient::new(stream, self.write_deadline);
+        let tls = self.state.in_force().tls.as_ref().map(|tls| tls.server(self.state.clock.now()));
+        let (http1, http2, service) = (self.http1.clone(), self.http2.clone(), self.service(peer, &seated));
+        let ending = Ending { closing: self.closing.clone(), cut: self.cut.clone(), patience: self.first_header_deadline };
+        let state = self.state.clone();
         self.open.spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                biased;
-                ended = connection.as_mut() => Some(ended),
-                at_once = seated.seat.has_to_go(patience) => at_once.then_some(Ok(())),
-                () = closing.cancelled() => None,
-            };
-            let ended = match ended {
-                Some(ended) => ended,
-                None => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        ended = connection => ended,
-                        () = cut.cancelled() => Ok(()),
+            let stream = match tls {
+                None => Either::Left(stream),
+                Some(server) => match ending.shaken(TlsAcceptor::from(server).accept(stream), &seated).await {
+                    Some(Ok(stream)) => Either::Right(stream),
+                    Some(Err(error)) => {
+                        Reason::Handshake.count(&state);
+                        return tracing::debug!(%peer, %error, "a TLS handshake failed");
                     }
-                }
+                    None => return,
+                },
+            };
+            let ended = if speaks_http2(&stream) {
+                let connection = http2.serve_connection(TokioIo::new(stream), service);
+                ending.of(pin!(connection), |connection| connection.graceful_shutdown(), &seated).await
+            } else {
+                let connection = http1.serve_connection(TokioIo::new(stream), service);
+                ending.of(pin!(connection), |connection| connection.graceful_shutdown(), &seated).await
             };
             // A client that goes away is no failure of ours.
             if let Err(error) = ended {
@@ -143,12 +167,80 @@ impl Connections {
         });
     }
 
+    /// What answers the requests of one connection.
+    fn service(
+        &self,
+        peer: SocketAddr,
+        seated: &Seated,
+    ) -> impl HttpService<Incoming, ResBody = axum::body::Body, Error = io::Error, Future: Send + 'static> + use<> {
+        let (state, router, crowd, seat) = (self.state.clone(), self.router.clone(), self.crowd.clone(), seated.seat.clone());
+        service_fn(move |mut request: hyper::Request<Incoming>| {
+            let caller = proxy::caller(&state.in_force().config.behind_proxy, peer.ip(), request.headers());
+            request.extensions_mut().insert(Peer(caller));
+            let (mut router, crowd, seat) = (router.clone(), crowd.clone(), seat.clone());
+            async move {
+                let Some(_answering) = seat.begin(&crowd) else {
+                    return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+                };
+                let request: Request = request.map(axum::body::Body::new);
+                router.call(request).await.map_err(|never| match never {})
+            }
+        })
+    }
+
     async fn end(self, deadline: Duration) {
         self.open.close();
         if tokio::time::timeout(deadline, self.open.wait()).await.is_err() {
             tracing::warn!(open = self.open.len(), "requests that would not end were cut");
             self.cut.cancel();
             self.open.wait().await;
+        }
+    }
+}
+
+fn speaks_http2(stream: &Stream) -> bool {
+    matches!(stream, Either::Right(stream) if stream.get_ref().1.alpn_protocol() == Some(tls::H2))
+}
+
+/// When a connection ends that does not end by itself.
+struct Ending {
+    closing: CancellationToken,
+    cut: CancellationToken,
+    /// For the handshake, and again for the first header.
+    patience: Duration,
+}
+
+impl Ending {
+    /// None: it took too long, or its place is needed, or the port closes.
+    async fn shaken<T>(&self, handshake: impl Future<Output = T>, seated: &Seated) -> Option<T> {
+        tokio::select! {
+            biased;
+            shaken = handshake => Some(shaken),
+            _ = seated.seat.has_to_go(self.patience) => None,
+            () = self.closing.cancelled() => None,
+        }
+    }
+
+    /// Waits for the end of `connection`, which is told by `close` to begin nothing more once it has to go.
+    async fn of<C: Future<Output = hyper::Result<()>>>(
+        &self,
+        mut connection: Pin<&mut C>,
+        close: impl FnOnce(Pin<&mut C>),
+        seated: &Seated,
+    ) -> hyper::Result<()> {
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => Some(ended),
+            at_once = seated.seat.has_to_go(self.patience) => at_once.then_some(Ok(())),
+            () = self.closing.cancelled() => None,
+        };
+        if let Some(ended) = ended {
+            return ended;
+        }
+        close(connection.as_mut());
+        tokio::select! {
+            ended = connection => ended,
+            () = self.cut.cancelled() => Ok(()),
         }
     }
 }

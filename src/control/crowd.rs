@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +54,8 @@ mod doing {
 /// One connection's place.
 pub(super) struct Seat {
     doing: AtomicU8,
+    /// Requests that are being answered; of HTTP/2 there may be several.
+    answers: AtomicUsize,
     /// When it last began to rest: the lowest has rested for longest.
     resting_since: AtomicU64,
     asked_to_go: CancellationToken,
@@ -75,8 +77,9 @@ impl Crowd {
     }
 
     /// A place for a new connection from `peer`, which may be another's until now. None when this peer has enough of them.
-    pub async fn seat(&self, peer: SocketAddr) -> Option<Seated> {
-        let peer = counted(peer.ip());
+    /// A proxy may have everybody behind it, as loopback may.
+    pub async fn seat(&self, peer: SocketAddr, is_proxy: bool) -> Option<Seated> {
+        let peer = counted(peer.ip()).filter(|_| !is_proxy);
         if peer.is_some_and(|peer| self.taken().peers.get(&peer).is_some_and(|places| *places >= self.0.per_peer)) {
             return None;
         }
@@ -84,6 +87,7 @@ impl Crowd {
         let number = self.next_turn();
         let seat = Arc::new(Seat {
             doing: AtomicU8::new(doing::NOTHING_YET),
+            answers: AtomicUsize::new(0),
             resting_since: AtomicU64::new(0),
             asked_to_go: CancellationToken::new(),
         });
@@ -125,8 +129,8 @@ impl Crowd {
         going.inspect(|seat| seat.asked_to_go.cancel()).is_some()
     }
 
-    /// The answer of `seat` is on its way; until the next header its place is for who needs it.
-    pub fn rests(&self, seat: &Seat) {
+    /// The last answer of `seat` is on its way; until the next header its place is for who needs it.
+    fn rests(&self, seat: &Seat) {
         seat.resting_since.store(self.next_turn(), Ordering::Relaxed);
         seat.turn(doing::BEING_ANSWERED, doing::RESTING);
         self.0.rested.notify_one();
@@ -156,9 +160,13 @@ impl Seat {
         self.doing.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// A whole header is here. False when the place was given away in the same moment: nothing may be begun.
-    pub fn begin(&self) -> bool {
-        self.doing.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| (now != doing::GONE).then_some(doing::BEING_ANSWERED)).is_ok()
+    /// A whole header is here. None when the place was given away in the same moment: nothing may be begun.
+    pub fn begin(self: &Arc<Self>, crowd: &Crowd) -> Option<Answering> {
+        self.answers.fetch_add(1, Ordering::AcqRel);
+        let answering = Answering { crowd: crowd.clone(), seat: Arc::clone(self) };
+        let begun =
+            self.doing.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| (now != doing::GONE).then_some(doing::BEING_ANSWERED));
+        begun.is_ok().then_some(answering)
     }
 
     /// Returns when this connection has to go: at once if the answer is true, when it has ended what it does if it is false.
@@ -168,6 +176,20 @@ impl Seat {
             self.asked_to_go.cancelled().await;
         }
         self.doing.load(Ordering::Acquire) == doing::GONE
+    }
+}
+
+/// A request that is being answered, until this is dropped.
+pub(super) struct Answering {
+    crowd: Crowd,
+    seat: Arc<Seat>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        if self.seat.answers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.crowd.rests(&self.seat);
+        }
     }
 }
 
@@ -203,32 +225,49 @@ mod tests {
         for (one, same, other) in
             [("203.0.113.7", "::ffff:203.0.113.7", "203.0.113.8"), ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1")]
         {
-            let first = crowd.seat(peer(one)).await.expect("a place");
-            let _second = crowd.seat(peer(same)).await.expect("a place");
-            assert!(crowd.seat(peer(one)).await.is_none(), "a third place for {one}");
-            assert!(crowd.seat(peer(other)).await.is_some(), "{other} is somebody else");
+            let first = crowd.seat(peer(one), false).await.expect("a place");
+            let _second = crowd.seat(peer(same), false).await.expect("a place");
+            assert!(crowd.seat(peer(one), false).await.is_none(), "a third place for {one}");
+            assert!(crowd.seat(peer(other), false).await.is_some(), "{other} is somebody else");
             drop(first);
-            assert!(crowd.seat(peer(same)).await.is_some(), "a place was given back");
+            assert!(crowd.seat(peer(same), false).await.is_some(), "a place was given back");
         }
-        let proxy = futures_util::future::join_all((0..50).map(|_| crowd.seat(peer("127.0.0.1")))).await;
+        let proxy = futures_util::future::join_all((0..50).map(|_| crowd.seat(peer("127.0.0.1"), false))).await;
         assert!(proxy.iter().all(Option::is_some));
+        let proxy = futures_util::future::join_all((0..5).map(|_| crowd.seat(peer("203.0.113.9"), true))).await;
+        assert!(proxy.iter().all(Option::is_some), "one that is known as a proxy has everybody behind it as well");
     }
 
     #[tokio::test]
     async fn who_asks_for_nothing_goes_first_then_who_rests_for_longest_and_nobody_who_is_answered() {
         let crowd = Crowd::new(3, 1);
         let here = peer("127.0.0.1");
-        let places = [crowd.seat(here).await, crowd.seat(here).await, crowd.seat(here).await].map(|place| place.expect("a place"));
+        let places = [crowd.seat(here, false).await, crowd.seat(here, false).await, crowd.seat(here, false).await]
+            .map(|place| place.expect("a place"));
         let [answered, resting, stranger] = &places;
-        assert!(answered.seat.begin() && resting.seat.begin());
-        crowd.rests(&resting.seat);
+        let _answer = answered.seat.begin(&crowd).expect("its place is its");
+        let [first, second] = [(); 2].map(|()| resting.seat.begin(&crowd).expect("its place is its"));
+        drop(first);
+        drop(second);
         assert!(crowd.send_one_away());
         assert!(stranger.seat.has_to_go(PATIENCE).now_or_never().expect("asked to go"), "it goes at once");
-        assert!(!stranger.seat.begin(), "whatever it sends now is not begun");
+        assert!(stranger.seat.begin(&crowd).is_none(), "whatever it sends now is not begun");
         assert!(crowd.send_one_away());
         assert!(!resting.seat.has_to_go(PATIENCE).now_or_never().expect("asked to go"), "it may end what it began meanwhile");
-        assert!(resting.seat.begin());
+        let _again = resting.seat.begin(&crowd).expect("its place is its");
         assert!(!crowd.send_one_away(), "all others are being answered");
         assert!(answered.seat.has_to_go(PATIENCE).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn place_of_one_that_is_answered_several_times_at_once_is_kept_until_the_last() {
+        let crowd = Crowd::new(1, 1);
+        let place = crowd.seat(peer("127.0.0.1"), false).await.expect("a place");
+        let answers = [(); 3].map(|()| place.seat.begin(&crowd).expect("its place is its"));
+        for answer in answers {
+            assert!(!crowd.send_one_away());
+            drop(answer);
+        }
+        assert!(crowd.send_one_away());
     }
 }

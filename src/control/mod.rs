@@ -1,7 +1,7 @@
 //! The control port: one thin door onto the store. Every route stands on this screen; what a route does is in the file named
 //! after its noun. Enqueueing, looking and administering happen here; nothing of the engine is known here.
 //!
-//! A request passes, in this order: connection caps (`crowd.rs`), header deadline (`connection.rs`) → count, clock and deadline
+//! A request passes, in this order: connection caps (`crowd.rs`), TLS (`tls.rs`), header deadline (`connection.rs`) → count, clock and deadline
 //! (`observe.rs`) → route → who may call it (`auth.rs`) and how often (`quota.rs`) → size and form of the body (`body.rs`) → its
 //! memory (`memory.rs`) → the handler → the store.
 //! Nothing expensive happens before a caller is known.
@@ -29,11 +29,13 @@ mod memory;
 mod metrics;
 mod ndjson;
 mod observe;
+mod proxy;
 mod queues;
 mod quota;
 mod redrives;
 mod schedules;
 mod state;
+mod tls;
 mod tokens;
 pub mod wire;
 

@@ -9,10 +9,11 @@ use super::{
     memory::{Budget, HookBudget},
     quota::Quota,
     redrives::Redrives,
+    tls::Tls,
 };
 use crate::{
     clock::Clock,
-    job::{Name, NewJob, Settings, TokenId},
+    job::{Name, NewJob, Settings, Timestamp, TokenId},
     secret, signatures,
     store::{Store, examine::Finding},
     telemetry::Metrics,
@@ -66,6 +67,7 @@ pub(super) struct InForce {
     pub config: Config,
     pub gate: Gate,
     pub sources: BTreeMap<Name, signatures::Source>,
+    pub tls: Option<Tls>,
 }
 
 impl State {
@@ -82,7 +84,7 @@ impl State {
         clock: Clock,
         stalled: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let in_force = Arc::new(InForce::of(config, webhooks)?);
+        let in_force = Arc::new(InForce::of(config, webhooks, clock.now())?);
         hooks::begin_counting(&metrics, &in_force.sources);
         Ok(Self(Arc::new(Shared {
             store,
@@ -110,7 +112,7 @@ impl State {
     /// # Errors
     /// As [`State::new`]; the old settings stay in force.
     pub fn reload(&self, config: &Config, webhooks: &signatures::Config) -> Result<(), String> {
-        let next = Arc::new(InForce::of(config, webhooks)?);
+        let next = Arc::new(InForce::of(config, webhooks, self.clock.now())?);
         hooks::begin_counting(&self.metrics, &next.sources);
         *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(())
@@ -167,15 +169,17 @@ impl std::ops::Deref for State {
 }
 
 impl InForce {
-    fn of(config: &Config, webhooks: &signatures::Config) -> Result<Self, String> {
+    fn of(config: &Config, webhooks: &signatures::Config, now: Timestamp) -> Result<Self, String> {
         config.check()?;
+        config.may_serve()?;
         config.goes_with(webhooks)?;
         let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
             super::config::token_is_of_its_own(token.expose_secret())?;
         }
-        Ok(Self { gate: Gate::new(token.as_ref(), config), sources: hooks::sources(webhooks)?, config: config.clone() })
+        let (gate, sources, tls) = (Gate::new(token.as_ref(), config), hooks::sources(webhooks)?, Tls::of(config, now)?);
+        Ok(Self { config: config.clone(), gate, sources, tls })
     }
 }
 

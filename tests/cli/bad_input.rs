@@ -217,7 +217,7 @@ fn a_port_in_use_ends_with_69_and_names_the_flag_that_helps() {
 #[test]
 fn an_address_of_another_machine_ends_with_69() {
     let place = Place::new();
-    let config = place.write("windlass.toml", "[control]\ntoken = \"0123456789abcdef0123456789abcdef\"\n");
+    let config = place.write("windlass.toml", "[control]\ntoken = \"0123456789abcdef0123456789abcdef\"\nbehind_proxy = [\"10.0.0.0/8\"]\n");
     let ended = place.run(&["run", "--config", config.to_str().unwrap(), "--listen", "192.0.2.1:7717"]);
     ended.assert_refused(69, &["192.0.2.1:7717 cannot be listened on"]);
 }

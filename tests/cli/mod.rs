@@ -10,4 +10,5 @@ mod manual;
 mod private;
 mod program;
 mod running;
+mod tls;
 mod token;

@@ -113,7 +113,14 @@ fn a_port_that_others_can_reach_needs_a_token() {
     let open: SocketAddr = "0.0.0.0:7717".parse().expect("an address");
     let error = Config { listen: open, ..Config::default() }.check().expect_err("open to all");
     assert!(error.contains("needs a token") && !error.contains('\n'), "{error}");
-    Config { listen: open, ..with_token() }.check().expect("with a token");
+    let error = Config { listen: open, ..with_token() }.may_serve().expect_err("a token in the open");
+    assert!(error.contains("tls_cert_file") && error.contains("behind_proxy") && !error.contains('\n'), "{error}");
+    Config { listen: open, behind_proxy: vec!["10.0.0.0/8".parse().expect("a range")], ..with_token() }
+        .may_serve()
+        .expect("proxies do TLS");
+    let tls = Config { tls_cert_file: Some("c".into()), tls_key_file: Some("k".into()), ..Config::default() };
+    Config { listen: open, ..with_token() }.check().expect("others may call it, where it is not ours to serve");
+    Config { listen: open, ..tls }.check().expect_err("TLS lets in whoever comes");
     Config { listen: "[::1]:0".parse().expect("an address"), ..Config::default() }.check().expect("loopback");
     let empty = Config { listen: open, token: Some(SecretString::from("")), ..Config::default() };
     empty.check().expect_err("an empty token is none");
@@ -124,6 +131,9 @@ fn settings_that_cannot_work_are_named() {
     let broken = [
         ("token", Config { token: Some(SecretString::from("has space")), ..Config::default() }),
         ("token_file", Config { token_file: Some("/tmp/x".into()), ..with_token() }),
+        ("tls_key_file", Config { tls_cert_file: Some("c".into()), ..Config::default() }),
+        ("tls_cert_file", Config { tls_key_file: Some("k".into()), ..Config::default() }),
+        ("tls_client_ca_file", Config { tls_client_ca_file: Some("ca".into()), ..Config::default() }),
         ("allowed_hosts", Config { allowed_hosts: vec!["*".into()], ..Config::default() }),
         ("max_connections_per_peer", Config { max_connections_per_peer: 0, ..Config::default() }),
         ("max_hook_buffered_bytes", Config { max_hook_buffered_bytes: 0, ..Config::default() }),

@@ -14,7 +14,9 @@ mod explain;
 mod health;
 mod hooks;
 mod outages;
+mod proxy;
 mod schedules;
+mod tls;
 mod workbench;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
