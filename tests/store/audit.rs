@@ -4,10 +4,15 @@ use crate::support::{Build as _, Daemon, TestStore, at, json, name, now, on_ever
 use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use windlass::{
+    clock::Clock,
     job::{
         AuditFilter, Audited, ErrorClass, JobError, JobId, Scope, Token, TokenRequest, Transition, Verdict, Verifier, schedule::Schedule,
     },
-    store::{Actor, Error, Retention, Store, trail},
+    store::{
+        Actor, Error, Retention, Role, Store,
+        sqlite::{Config as Sqlite, SqliteStore},
+        trail,
+    },
 };
 
 on_every_store![
@@ -210,4 +215,55 @@ async fn filter_takes_what_it_names(store: &mut TestStore) {
     }
     assert_eq!(seen.iter().map(|row| row.seq).collect::<BTreeSet<_>>().len(), 5);
     assert!(seen.iter().all(|row| filter.takes(row)));
+}
+
+const OLD: [(u128, i64, &str); 3] = [(11, 20, "first"), (12, 30, "second"), (10, 30, "third by its id")];
+
+/// Those that a store of a former release left, and one act since.
+async fn assert_old_rows_stand_before_the_chain(store: &dyn Store) {
+    store.pause(&name("default"), "since", None, &operator(), now(40)).await.expect("paused");
+    let found = rows(store).await;
+    let seen: Vec<_> = found.iter().map(|row| (row.seq, row.at, row.hash.is_some())).collect();
+    assert_eq!(seen, [(4, at(40), true), (3, at(30), false), (2, at(30), false), (1, at(20), false)]);
+    assert_eq!(found.iter().map(|row| row.op_id.as_u128()).skip(1).collect::<Vec<_>>(), [12, 10, 11]);
+    assert_eq!(verdict(found).breaks_at, None);
+}
+
+#[tokio::test]
+async fn rows_of_a_former_release_stand_before_the_chain_on_sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("windlass.db");
+    let file = rusqlite::Connection::open(&path).expect("a file");
+    for script in [
+        include_str!("../../migrations/sqlite/0001_jobs.sql"),
+        include_str!("../../migrations/sqlite/0002_tokens.sql"),
+        include_str!("../../migrations/sqlite/0003_operate.sql"),
+    ] {
+        file.execute_batch(script).expect("made");
+    }
+    file.execute_batch("PRAGMA user_version = 3; PRAGMA application_id = 1464747084").expect("ours");
+    for (id, seconds, detail) in OLD {
+        let row = (*uuid::Uuid::from_u128(id).as_bytes(), at(seconds).0, detail);
+        file.execute("INSERT INTO audit VALUES (?1, ?2, 'cli:old', 'pause', 'default', ?3)", row).expect("a row");
+    }
+    drop(file);
+    let opened = SqliteStore::open(&path, Role::Client, Sqlite::default(), Clock::manual(at(40)));
+    assert_old_rows_stand_before_the_chain(&opened.expect("it is brought to this version")).await;
+}
+
+#[tokio::test]
+async fn rows_of_a_former_release_stand_before_the_chain_on_redis() {
+    let Some(store) = TestStore::open_for_test("redis").await else { return };
+    let mut connection = store.redis_connection().await;
+    for (id, seconds, detail) in OLD {
+        let row = serde_json::json!({"at": at(seconds), "actor": "cli:old", "action": "pause", "object": "default", "detail": detail});
+        ::redis::cmd("HSET")
+            .arg(format!("{}:{{default}}:audit", store.prefix()))
+            .arg(uuid::Uuid::from_u128(id).as_bytes())
+            .arg(row.to_string())
+            .query_async::<i64>(&mut connection)
+            .await
+            .expect("a row");
+    }
+    assert_old_rows_stand_before_the_chain(&*store).await;
 }
