@@ -94,6 +94,7 @@ pub(super) async fn show(extract::State(state): extract::State<State>, caller: C
 /// `DELETE /v1/dead/redrives/{id}`: what it did not come to stays.
 pub(super) async fn stop(extract::State(state): extract::State<State>, caller: Caller, Id(id): Id) -> Result<Json<RedriveRun>, Problem> {
     let run = state.redrives.find(&caller, id)?;
+    state.store().note(&caller.actor(), "stop_redrive", &id.to_string(), None).await?;
     run.stop.cancel();
     run.end(RunStatus::Stopped, "somebody stopped it", &state);
     Ok(Json(run.shown_to(&caller)))
@@ -124,6 +125,8 @@ pub(super) async fn start(
         ended_at: None,
         request: request.clone(),
     };
+    let words = format!("at most {} a second, {} in all", request.rate_per_s, request.most);
+    state.store().note(&caller.actor(), "begin_redrive", &id.to_string(), Some(&words)).await?;
     let run = Arc::new(Run { request, order, caller, told: Mutex::new(told.clone()), stop: CancellationToken::new() });
     state.redrives.add(id, run.clone())?;
     tokio::spawn(async move { run.go(&state).await });

@@ -16,6 +16,8 @@ struct Things {
     token: String,
     /// The id of a token that may be ended.
     spare: String,
+    /// A redrive that puts nothing back.
+    run: String,
 }
 
 impl Port {
@@ -39,7 +41,9 @@ impl Port {
                 self.store.settle(vec![Settlement::new(leased.lease, end, now)], None).await.expect("settled");
             }
         }
+        let run = self.call(admin, Method::POST, "/v1/dead/redrives", &json!({"which": {"kind": "nothing"}})).await.json();
         Things {
+            run: run["id"].as_str().unwrap_or_default().to_owned(),
             job: enqueue(json!({"kind": "work", "payload": 1})).await,
             scheduled: enqueue(json!({"kind": "work", "payload": 1, "delay_ms": 600_000})).await,
             dead,
@@ -58,10 +62,13 @@ impl Things {
     fn call(&self, method: &Method, path: &str) -> Option<(String, Value, &'static str)> {
         let with = |text: &str| path.replacen("{id}", text, 1).replace("{queue}", "q").replace("{name}", "tick");
         Some(match (method.as_str(), path) {
+            ("PATCH", "/v1/jobs/{id}") => (with(&self.job.to_string()), json!({"priority": 1}), "edit"),
             ("POST", "/v1/jobs/{id}/cancel") => (with(&self.job.to_string()), json!({"reason": "why"}), "cancel"),
             ("POST", "/v1/jobs/{id}/retry") => (with(&self.scheduled.to_string()), json!({}), "run_now"),
             ("POST", "/v1/unpark/{token}") => (path.replace("{token}", &self.token), json!({"yes": true}), "unpark"),
             ("POST", "/v1/dead/redrive") => (path.into(), json!({"queue": "dead"}), "redrive"),
+            ("POST", "/v1/dead/redrives") => (path.into(), json!({"which": {"kind": "nothing"}}), "begin_redrive"),
+            ("DELETE", "/v1/dead/redrives/{id}") => (with(&self.run), json!(null), "stop_redrive"),
             ("DELETE", "/v1/dead/{id}") => (with(&self.dead.to_string()), json!(null), "purge"),
             ("POST", "/v1/dead/{id}/redrive") => (with(&self.dead.to_string()), json!({}), "redrive"),
             ("POST", "/v1/queues/{queue}/pause") => (with(""), json!({"reason": "full"}), "pause"),

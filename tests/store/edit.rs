@@ -132,7 +132,7 @@ async fn parked_job_keeps_its_park_and_has_its_new_payload(store: &mut TestStore
     edit(store, id, Edit { priority: Some(2), ..payload("[2]") }, 3).await;
     let job = get(store, id).await;
     assert_eq!((job.state, job.run_at, job.priority, job.reason.as_deref()), (State::Parked, at(500), 2, Some("outside")));
-    store.unpark("tok", None, now(4)).await.expect("it is woken");
+    store.unpark("tok", None, &actor(), now(4)).await.expect("it is woken");
     assert_eq!(Daemon::new().lease_one(&**store, now(4)).await.job.payload.as_str(), "[2]");
 }
 

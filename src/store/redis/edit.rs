@@ -2,7 +2,7 @@
 
 use super::{
     RedisStore,
-    admin::audit,
+    audit::audit,
     connection::function,
     enqueue::instant,
     error::{Effect, odd},

@@ -80,7 +80,7 @@ function W.edit(s, id, new, was, op)
   elseif was ~= '' and j.payload ~= was then
     return { 'outdated' }
   end
-  audit(s.audit, op)
+  audit(s.base, op)
   local is_moved = state == 'queued' and moves
   if is_moved then
     W.displace(s, j)
