@@ -8,7 +8,7 @@ use super::{
     worker::{Outcome, Verdict},
 };
 use crate::{
-    job::{Applied, ErrorClass, JobError, KindSettings, Lease, LeasedJob, Name, Settlement, Timestamp, Transition, jitter_seed},
+    job::{Applied, ErrorClass, JobError, KindSettings, Lease, LeasedJob, Name, Settlement, Timestamp, Transition},
     store,
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -44,7 +44,7 @@ pub(super) fn decide(
         if too_large { Outcome::reject("checkpoint_too_large", "the worker's checkpoint is larger than 64 KiB") } else { outcome };
     Settlement {
         lease,
-        transition: transition(job, outcome.verdict, kind, now),
+        transition: outcome.verdict.transition(job.run(), kind, now),
         started_at,
         result: outcome.result,
         checkpoint: outcome.checkpoint,
@@ -56,24 +56,6 @@ pub(super) fn decide(
 
 fn failed(class: ErrorClass, code: &str, message: String) -> Outcome {
     Outcome::new(Verdict::Retry { error: JobError::new(class, code, message), after: None })
-}
-
-fn transition(job: &LeasedJob, verdict: Verdict, kind: &KindSettings, now: Timestamp) -> Transition {
-    match verdict {
-        Verdict::Complete => Transition::Complete,
-        Verdict::Retry { error, .. } if job.attempt >= job.max_attempts => Transition::Dead { reason: "attempts_spent", error },
-        Verdict::Retry { error, after } => {
-            let wait = kind.retry.delay(job.attempt, after, jitter_seed(job.id, job.attempt));
-            Transition::Retry { at: now.plus(wait), error }
-        }
-        Verdict::Reject { error } => Transition::Dead { reason: "rejected", error },
-        Verdict::Snooze { until } => Transition::Snooze { until },
-        Verdict::Park { reason, until, token, error } => {
-            let latest = now.plus_ms(kind.park_for_ms);
-            Transition::Park { reason, until: until.unwrap_or(latest), token, error }
-        }
-        Verdict::Cancel { reason } => Transition::Cancel { reason },
-    }
 }
 
 /// Commits in flight: while the store syncs one, the next can wait in its queue, so that no commit of the store's goes

@@ -1,6 +1,8 @@
 //! What the engine and the workers say to each other. A worker gets a job and a [`Context`], and returns data: it cannot
 //! reach the store, and the engine knows no worker by name.
 
+pub use crate::job::Verdict;
+
 use crate::job::{Effect, ErrorClass, JobError, Json, LeasedJob, Limits, Name, NewJob, Timestamp, Usage};
 use async_trait::async_trait;
 use std::{
@@ -58,34 +60,6 @@ pub struct Outcome {
     pub effects: Vec<Effect>,
     /// Handed to the next attempt; at most 64 KiB, a larger one is an error of the worker and dead-letters the job.
     pub checkpoint: Option<Json>,
-}
-
-#[derive(Debug)]
-pub enum Verdict {
-    Complete,
-    /// Try again, after the kind's curve or after `after`. Costs the attempt.
-    Retry {
-        error: JobError,
-        after: Option<Duration>,
-    },
-    /// Dead now.
-    Reject {
-        error: JobError,
-    },
-    /// Again at `until`; costs nothing.
-    Snooze {
-        until: Timestamp,
-    },
-    /// Waits for something outside, until `until` or the kind's park time; costs nothing.
-    Park {
-        reason: String,
-        until: Option<Timestamp>,
-        token: Option<String>,
-        error: Option<JobError>,
-    },
-    Cancel {
-        reason: String,
-    },
 }
 
 impl Outcome {

@@ -75,6 +75,22 @@ pub enum AttemptOutcome {
     Lost,
 }
 
+impl AttemptOutcome {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Retried => "retried",
+            Self::Snoozed => "snoozed",
+            Self::Parked => "parked",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+            Self::Released => "released",
+            Self::Lost => "lost",
+        }
+    }
+}
+
 /// One run of a job, as it stays with the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {

@@ -18,6 +18,7 @@ mod standing;
 mod state;
 mod time;
 mod token;
+mod verdict;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
 pub use audit::{AuditFilter, AuditPlace, Audited, Head, InvalidPlace, NO_LINK, Verdict, Verifier};
@@ -34,6 +35,7 @@ pub use standing::{Before, KeyUse, LeaseUse, Parent, Place, QueueUse, Share, Sta
 pub use state::State;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{InvalidScope, InvalidTokenId, Scope, ShownToken, Token, TokenId, TokenRequest};
+pub use verdict::{Run, Verdict};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -251,6 +253,14 @@ pub struct LeasedJob {
     pub concurrency_key: Option<Name>,
     pub checkpoint: Option<Json>,
     pub extra: Option<Box<Extra>>,
+}
+
+impl LeasedJob {
+    /// Of its attempt, what decides where it goes.
+    #[must_use]
+    pub const fn run(&self) -> Run {
+        Run { job: self.id, attempt: self.attempt, max_attempts: self.max_attempts }
+    }
 }
 
 /// One granted job with the proof of the grant.

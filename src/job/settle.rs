@@ -1,4 +1,4 @@
-//! The end of an attempt as the store is told it. Made by `engine/settle.rs` from what a worker returned; written in one
+//! The end of an attempt as the store is told it. Made from what a worker returned (`verdict.rs`); written in one
 //! step under the lease's fence.
 
 use super::{AttemptOutcome, JobError, Json, Lease, Name, NewJob, State, Timestamp};
