@@ -40,6 +40,7 @@ fn describe(shared: &Shared, started_at: Timestamp, pace: &mut Pace) -> Daemon {
         draining: shared.stop.is_cancelled(),
         queues: shared.holding.usage().into_iter().map(work).collect(),
         kinds: shared.register.kinds(),
+        remote: false,
     }
 }
 

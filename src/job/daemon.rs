@@ -19,6 +19,9 @@ pub struct Daemon {
     pub queues: BTreeMap<Name, QueueWork>,
     /// The kinds that it can run.
     pub kinds: BTreeSet<Name>,
+    /// A worker that leases over a daemon's control port: a process of its own, which that daemon's end does not end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remote: bool,
 }
 
 /// A daemon's part in one queue.

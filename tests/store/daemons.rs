@@ -21,6 +21,7 @@ fn daemon(slots: usize) -> Daemon {
         draining: false,
         queues: [(name("ai"), QueueWork { slots, running: 1, ended_in_minute: 12 })].into(),
         kinds: [name("extract")].into(),
+        remote: false,
     }
 }
 

@@ -24,6 +24,7 @@ on_every_store![
     restart_takes_leases_back_at_once,
     restart_refuses_settlements_of_the_former_life,
     restart_keeps_everything_else,
+    restart_leaves_remote_workers_what_they_hold,
     suspects_run_one_at_a_time,
     suspects_hold_up_nobody_else,
     suspect_that_ends_is_cleared,
@@ -204,6 +205,33 @@ async fn restart_refuses_settlements_of_the_former_life(store: &mut TestStore) {
     store.crash().await;
     assert_eq!(store.end(&held, Transition::Complete, now(2)).await, Applied::LeaseLost);
     assert_eq!(store.state(id).await, State::Queued);
+}
+
+async fn restart_leaves_remote_workers_what_they_hold(store: &mut TestStore) {
+    let (own, remote) = (Daemon::new(), Daemon::new());
+    let ids_put = store.put((0..3).map(|_| work()).collect(), now(0)).await;
+    let announced = windlass::job::Daemon {
+        holder: remote.holder,
+        node: "elsewhere".into(),
+        pid: 0,
+        version: "remote".into(),
+        started_at: at(0),
+        draining: false,
+        queues: Default::default(),
+        kinds: Default::default(),
+        remote: true,
+    };
+    store.announce(&announced, LEASE, now(1)).await.unwrap();
+    let held = remote.lease(&**store, 2, now(1)).await;
+    own.lease_one(&**store, now(1)).await;
+    store.crash().await;
+    let states = store.states(&ids_put).await;
+    assert_eq!(states, [State::Running, State::Running, State::Queued], "only the daemon's own died with it");
+    assert_eq!(beat(store, &remote, &held, now(5)).await.lost, [], "it beats on");
+    store.complete(&held[..1], now(6)).await;
+    assert_eq!(store.reap(now(19)).await.unwrap(), Reaped::default());
+    let reaped = store.reap(now(21)).await.unwrap();
+    assert_eq!((reaped.requeued, reaped.suspects), (1, 0), "it fell silent, which speaks against no job");
 }
 
 async fn restart_keeps_everything_else(store: &mut TestStore) {

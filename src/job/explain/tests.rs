@@ -17,8 +17,17 @@ fn job(state: State) -> Job {
 fn daemon(ended_in_minute: u64, slots: usize) -> SeenDaemon {
     let queues = [(Name::literal("ai"), QueueWork { slots, running: 0, ended_in_minute })].into();
     let (version, kinds) = ("1".to_owned(), [Name::literal("extract")].into());
-    let daemon =
-        Daemon { holder: HolderId(Uuid::nil()), node: "box-3".into(), pid: 1, version, started_at: NOW, draining: false, queues, kinds };
+    let daemon = Daemon {
+        holder: HolderId(Uuid::nil()),
+        node: "box-3".into(),
+        pid: 1,
+        version,
+        started_at: NOW,
+        draining: false,
+        queues,
+        kinds,
+        remote: false,
+    };
     SeenDaemon { daemon, seen_at: NOW, until: NOW.plus_ms(1) }
 }
 

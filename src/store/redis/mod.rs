@@ -274,8 +274,10 @@ impl RedisStore {
     /// A daemon that was here before is dead: its jobs run alone from now on, until one of them proves harmless.
     async fn take_back(&self) -> Result<()> {
         let Some(node) = &self.node else { return Ok(()) };
+        let daemons = self.all_daemons().await?;
+        let remote: Vec<HolderId> = daemons.iter().filter(|seen| seen.daemon.remote).map(|seen| seen.daemon.holder).collect();
         loop {
-            let (reaped, more) = self.reap_as(node, self.now_or(None)).await?;
+            let (reaped, more) = self.reap_as(node, &remote, self.now_or(None)).await?;
             if reaped != Reaped::default() {
                 tracing::warn!(requeued = reaped.requeued, poisoned = reaped.poisoned, "took back the leases of a daemon that died");
             }
@@ -285,10 +287,16 @@ impl RedisStore {
         }
     }
 
-    /// `node`: whose holders are dead, if anybody's.
-    async fn reap_as(&self, node: &str, now: Option<Timestamp>) -> Result<(Reaped, bool)> {
+    /// `node`: whose holders are dead, if anybody's, but for `spared`.
+    async fn reap_as(&self, node: &str, spared: &[HolderId], now: Option<Timestamp>) -> Result<(Reaped, bool)> {
         let (mut reaped, mut more) = (Reaped::default(), false);
-        for (_, told) in self.on_all_shards("reap", now, |call| _ = call.arg(node).arg(DEATHS)).await? {
+        let arguments = |call: &mut ::redis::Cmd| {
+            call.arg(node).arg(DEATHS);
+            for holder in spared {
+                call.arg(holder.0.as_bytes());
+            }
+        };
+        for (_, told) in self.on_all_shards("reap", now, arguments).await? {
             let [requeued, suspects, poisoned, is_more] = reply::fixed(told)?;
             reaped.requeued += reply::count(requeued)?;
             reaped.suspects += reply::count(suspects)?;
@@ -381,7 +389,7 @@ impl Store for RedisStore {
     }
 
     async fn reap(&self, now: Now) -> Result<Reaped> {
-        let (reaped, _) = self.reap_as("", self.now_or(now)).await?;
+        let (reaped, _) = self.reap_as("", &[], self.now_or(now)).await?;
         if reaped.requeued > 0 {
             self.wakes.work();
         }

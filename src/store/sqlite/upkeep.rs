@@ -83,7 +83,8 @@ impl Tx<'_> {
         Ok(reaped)
     }
 
-    /// The process that held these is known to be dead: its jobs run alone from now on, until one of them proves harmless.
+    /// The process that held these is known to be dead: its jobs run alone from now on, until one of them proves harmless. Remote
+    /// workers are other processes, and keep what they hold as long as they beat.
     pub(super) fn take_back_all(&mut self, now: Timestamp) -> Result<Reaped> {
         let orphans = self.orphans(sql!("orphans_all"), [])?;
         let reaped = self.take_back(orphans, true, now)?;

@@ -243,11 +243,13 @@ BEGIN
   END IF;
 END $$;
 
--- The holders of a node are dead, since somebody else is there. `p_more`: there is more to take back.
+-- The holders of a node are dead, since somebody else is there; but not the remote workers that leased through it, which are processes
+-- of their own. `p_more`: there is more to take back.
 CREATE OR REPLACE FUNCTION {v}.take_back(p_now bigint, p_node text, p_max_deaths integer, OUT p_requeued bigint, OUT p_suspects bigint, OUT p_poisoned bigint, OUT p_more boolean)
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  v_dead uuid[] := ARRAY(SELECT holder FROM windlass.holders WHERE node = p_node);
+  v_dead uuid[] := ARRAY(SELECT h.holder FROM windlass.holders h WHERE h.node = p_node
+    AND NOT EXISTS (SELECT FROM windlass.daemons d WHERE d.holder = h.holder AND (d.daemon::json ->> 'remote')::boolean));
   r record;
 BEGIN
   r := {v}.reap(p_now, v_dead, p_max_deaths);

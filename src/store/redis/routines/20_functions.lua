@@ -115,7 +115,12 @@ function F.advance(s)
 end
 
 function F.reap(s, args)
-  local reaped = W.reap(s, args[2] ~= '' and W.holders_at(s, args[2]) or {}, tonumber(args[3]))
+  local dead = args[2] ~= '' and W.holders_at(s, args[2]) or {}
+  -- Remote workers that leased through that daemon are processes of their own.
+  for i = 4, #args do
+    dead[args[i]] = nil
+  end
+  local reaped = W.reap(s, dead, tonumber(args[3]))
   return { reaped.requeued, reaped.suspects, reaped.poisoned, reaped.more and 1 or 0 }
 end
 
