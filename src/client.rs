@@ -3,6 +3,7 @@
 //! it enqueues has an id of its own from the start.
 
 mod trust;
+mod work;
 
 use crate::{
     control::wire::{

@@ -20,7 +20,7 @@ pub enum Command {
     Create {
         /// Whose it is, for lists and for the audit
         name: Name,
-        /// What it may do: enqueue, read, read.payload, operate, admin, metrics
+        /// What it may do: enqueue, read, read.payload, operate, admin, metrics, work
         #[arg(long, required = true, value_delimiter = ',')]
         scopes: Vec<Scope>,
         /// The one tenant whose jobs it reaches; without it, all

@@ -208,10 +208,22 @@ pub(super) fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
 /// # Errors
 /// As [`read`] and [`form`]; 400 when it is not a `T`.
 pub(super) async fn json<T: DeserializeOwned>(state: &State, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    if form(headers)? != Form::Json {
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json"));
+    json_within(state, headers, body, SMALL_BYTES).await
+}
+
+/// As [`json`], of at most `limit` bytes.
+pub(super) async fn json_within<T: DeserializeOwned>(state: &State, headers: &HeaderMap, body: Body, limit: usize) -> Result<T, Problem> {
+    is_json(headers)?;
+    parse(&read(state, headers, body, limit).await?.bytes)
+}
+
+/// # Errors
+/// 415 with what to send instead.
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    match form(headers)? {
+        Form::Json => Ok(()),
+        Form::Ndjson => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json")),
     }
-    parse(&read(state, headers, body, SMALL_BYTES).await?.bytes)
 }
 
 /// As [`json`], where the body may be left out.

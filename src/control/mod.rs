@@ -1,5 +1,5 @@
 //! The control port: one thin door onto the store. Every route stands on this screen; what a route does is in the file named
-//! after its noun. Enqueueing, looking and administering happen here; nothing of the engine is known here.
+//! after its noun. Enqueueing, looking, administering, and working from elsewhere happen here; nothing of the engine is known here.
 //!
 //! A request passes, in this order: connection caps (`crowd.rs`), TLS (`tls.rs`), header deadline (`connection.rs`) → count, clock and deadline
 //! (`observe.rs`) → route → who may call it (`auth.rs`) and how often (`quota.rs`) → size and form of the body (`body.rs`) → its
@@ -38,6 +38,7 @@ mod state;
 mod tls;
 mod tokens;
 pub mod wire;
+mod work;
 
 pub use caller::Access;
 pub use config::Config;
@@ -80,7 +81,7 @@ const fn all(scope: Scope) -> Access {
 /// Every guarded route.
 #[must_use]
 pub fn doors() -> Vec<Door> {
-    use Scope::{Admin, Enqueue, Metrics, Operate, Read};
+    use Scope::{Admin, Enqueue, Metrics, Operate, Read, Work};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const PUT: Method = Method::PUT;
@@ -96,6 +97,10 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/jobs/{id}/explain", own(Read), jobs::explain),
         door(POST, "/v1/jobs/{id}/cancel", own(Operate), jobs::cancel),
         door(POST, "/v1/jobs/{id}/retry", own(Operate), jobs::retry),
+        door(POST, "/v1/lease", all(Work), work::lease),
+        door(POST, "/v1/heartbeat", all(Work), work::heartbeat),
+        door(POST, "/v1/settle", all(Work), work::settle),
+        door(POST, "/v1/goodbye", all(Work), work::goodbye),
         door(POST, "/v1/unpark/{token}", all(Enqueue), jobs::unpark),
         door(GET, "/v1/dead", own(Read), dead::list),
         door(POST, "/v1/dead/redrive", own(Operate), dead::redrive_many),

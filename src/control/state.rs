@@ -10,6 +10,7 @@ use super::{
     quota::Quota,
     redrives::Redrives,
     tls::Tls,
+    work::Roster,
 };
 use crate::{
     clock::Clock,
@@ -39,6 +40,7 @@ pub struct Shared {
     keyring: Keyring,
     pub(super) quotas: Quotas,
     pub(super) redrives: Redrives,
+    pub(super) roster: Roster,
     pub metrics: Metrics,
     pub clock: Clock,
     pub(super) started: Instant,
@@ -52,6 +54,7 @@ pub struct Shared {
     stalled: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     in_force: RwLock<Arc<InForce>>,
     labels: RwLock<Arc<Labels>>,
+    settings: RwLock<Arc<Settings>>,
 }
 
 #[derive(Default)]
@@ -91,6 +94,7 @@ impl State {
             keyring: Keyring::default(),
             quotas: Quotas::default(),
             redrives: Redrives::default(),
+            roster: Roster::default(),
             metrics,
             clock,
             started: Instant::now(),
@@ -103,6 +107,7 @@ impl State {
             stalled: Box::new(stalled),
             in_force: RwLock::new(in_force),
             labels: RwLock::default(),
+            settings: RwLock::default(),
         })))
     }
 
@@ -119,9 +124,10 @@ impl State {
     }
 
     /// Tells which kinds and queues are known and may stand in a metric label: those of the settings, and the queues that this
-    /// daemon works on. Called at start and after every change of either.
+    /// daemon works on; and what attempts are settled by. Called at start and after every change of either.
     pub fn know<'a>(&self, settings: &Settings, worked: impl IntoIterator<Item = &'a Name>) {
         *self.labels.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Labels::of(settings, worked));
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
     }
 
     /// What `/v1/doctor` says of the machine, besides what the store says of itself.
@@ -154,6 +160,11 @@ impl State {
 
     pub(super) fn in_force(&self) -> Arc<InForce> {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Queues and kinds as they are configured.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn labels(&self) -> Arc<Labels> {
@@ -206,6 +217,12 @@ impl Labels {
 
     pub fn knows_queue(&self, queue: &str) -> bool {
         self.queues.contains(queue)
+    }
+
+    /// Queue and kind as a label shows them.
+    pub fn known<'n>(&self, queue: &'n Name, kind: &'n Name) -> (&'n str, &'n str) {
+        let queue = if self.queues.contains(queue) { queue.as_str() } else { Self::OTHER };
+        (queue, if self.kinds.contains_key(kind) { kind.as_str() } else { Self::OTHER })
     }
 
     /// None stands for [`Labels::OTHER`].

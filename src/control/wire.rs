@@ -1,5 +1,7 @@
 //! What crosses the wire besides the words of `job` and `store`: the control port writes these, `client.rs` reads them.
 
+pub mod work;
+
 use super::error;
 use crate::{
     job::{

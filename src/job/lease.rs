@@ -50,7 +50,7 @@ pub struct Lease {
 }
 
 /// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
     Applied,

@@ -26,10 +26,13 @@ pub enum Scope {
     /// Scrape the metrics, probe readiness and health.
     #[serde(rename = "metrics")]
     Metrics,
+    /// Be a worker: lease jobs with all that they carry, keep them, settle them; and look at nothing else.
+    #[serde(rename = "work")]
+    Work,
 }
 
 impl Scope {
-    pub const ALL: [Self; 6] = [Self::Enqueue, Self::Read, Self::ReadPayload, Self::Operate, Self::Admin, Self::Metrics];
+    pub const ALL: [Self; 7] = [Self::Enqueue, Self::Read, Self::ReadPayload, Self::Operate, Self::Admin, Self::Metrics, Self::Work];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Scope {
             Self::Operate => "operate",
             Self::Admin => "admin",
             Self::Metrics => "metrics",
+            Self::Work => "work",
         }
     }
 
@@ -60,7 +64,7 @@ impl fmt::Display for Scope {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no scope; the scopes are enqueue, read, read.payload, operate, admin and metrics")]
+#[error("{0:?} is no scope; the scopes are enqueue, read, read.payload, operate, admin, metrics and work")]
 pub struct InvalidScope(String);
 
 impl FromStr for Scope {
@@ -150,7 +154,7 @@ impl TokenRequest {
     pub fn check(&self, now: Timestamp) -> Result<(), InvalidEnvelope> {
         let fault = |pointer: &str, message: &str| Err(InvalidEnvelope::new(pointer, "out_of_range", message));
         if self.scopes.is_empty() {
-            return fault("/scopes", "a token needs at least one scope: enqueue, read, read.payload, operate, admin or metrics");
+            return fault("/scopes", "a token needs at least one scope: enqueue, read, read.payload, operate, admin, metrics or work");
         } else if self.expires_at.is_some_and(|end| end <= now) {
             return fault("/expires_at", "lies in the past; name a later instant, or leave it out");
         }
@@ -252,7 +256,7 @@ mod tests {
 
     #[test]
     fn scopes_bring_along_what_they_should_and_no_more() {
-        use Scope::{Admin, Enqueue, Metrics, Operate, Read, ReadPayload};
+        use Scope::{Admin, Enqueue, Metrics, Operate, Read, ReadPayload, Work};
         for (own, others) in [
             (Enqueue, vec![Enqueue]),
             (Read, vec![Read]),
@@ -260,6 +264,7 @@ mod tests {
             (Operate, vec![Read, Operate]),
             (Admin, Scope::ALL.to_vec()),
             (Metrics, vec![Metrics]),
+            (Work, vec![Work]),
         ] {
             assert_eq!(Scope::ALL.into_iter().filter(|other| own.covers(*other)).collect::<Vec<_>>(), others, "{own}");
             assert_eq!(own.as_str().parse(), Ok(own));

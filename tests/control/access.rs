@@ -47,7 +47,7 @@ fn path_of(door: &Door) -> String {
 
 /// What each scope lets one do, written down a second time: whoever changes the one must mean it.
 fn covered_by(scope: Scope) -> BTreeSet<Scope> {
-    use Scope::{Admin, Enqueue, Metrics, Operate, Read, ReadPayload};
+    use Scope::{Admin, Enqueue, Metrics, Operate, Read, ReadPayload, Work};
     match scope {
         Enqueue => [Enqueue].into(),
         Read => [Read].into(),
@@ -55,6 +55,7 @@ fn covered_by(scope: Scope) -> BTreeSet<Scope> {
         Operate => [Read, Operate].into(),
         Admin => Scope::ALL.into(),
         Metrics => [Metrics].into(),
+        Work => [Work].into(),
     }
 }
 

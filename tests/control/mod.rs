@@ -17,6 +17,7 @@ mod outages;
 mod proxy;
 mod schedules;
 mod tls;
+mod work;
 mod workbench;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -48,7 +49,7 @@ pub struct Port {
     http: reqwest::Client,
     shutdown: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
-    folder: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Port {
@@ -64,18 +65,28 @@ impl Port {
         let folder = tempfile::tempdir().expect("a folder");
         let role = Role::Daemon { control: None };
         let opened = SqliteStore::open(&folder.path().join("windlass.db"), role, sqlite::Config::default(), Clock::System);
-        let store: Arc<dyn Store> = Arc::new(opened.expect("a store"));
-        let state = State::new(&config, webhooks, store.clone(), Metrics::new(), clock, Vec::new).expect("a good configuration");
+        let mut port = Self::before(Arc::new(opened.expect("a store")), &config, webhooks, clock).await;
+        port.folder = Some(folder);
+        port
+    }
+
+    /// Of a store that somebody else keeps.
+    pub async fn over(store: Arc<dyn Store>) -> Self {
+        Self::before(store, &Config::default(), &signatures::Config::default(), Clock::System).await
+    }
+
+    async fn before(store: Arc<dyn Store>, config: &Config, webhooks: &signatures::Config, clock: Clock) -> Self {
+        let state = State::new(config, webhooks, store.clone(), Metrics::new(), clock, Vec::new).expect("a good configuration");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(control::serve(listener, state.clone(), shutdown.clone()));
-        Self { address, state, store, http: http(), shutdown, serving, folder }
+        Self { address, state, store, http: http(), shutdown, serving, folder: None }
     }
 
     /// Where the store's file is.
     pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+        self.folder.as_ref().expect("a store of its own").path()
     }
 
     pub fn url(&self, path: &str) -> String {

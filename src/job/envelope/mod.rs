@@ -237,6 +237,16 @@ impl NewJob {
         }
         envelope.check(limits)
     }
+
+    /// Reads and checks the envelope of a job that follows one of `tenant`'s, and stays there.
+    ///
+    /// # Errors
+    /// As [`NewJob::check`], and when it names another tenant.
+    pub fn check_follow_up(tenant: Option<&Name>, text: &str, limits: Limits) -> Result<Self, InvalidEnvelope> {
+        refuse_deep_nesting(text)?;
+        let envelope: Envelope = serde_json::from_str(text).map_err(|e| explain(text, &e))?;
+        stays(envelope, &tenant.cloned(), "")?.check(limits)
+    }
 }
 
 fn of_tenant(named: Option<&Name>, own: &Name) -> Result<(), InvalidEnvelope> {
@@ -449,17 +459,21 @@ fn follow_up(
     limits: Limits,
     depth: usize,
 ) -> Result<Option<Box<NewJob>>, InvalidEnvelope> {
-    let Some(mut envelope) = envelope else { return Ok(None) };
+    let Some(envelope) = envelope else { return Ok(None) };
     if depth > Limits::FOLLOW_UP_DEPTH {
         let message = format!("at most {} follow-ups inside one another", Limits::FOLLOW_UP_DEPTH);
         return Err(InvalidEnvelope::new(at, "too_large", message));
     }
+    stays(*envelope, tenant, at)?.check_at(at, limits, depth).map(|job| Some(Box::new(job)))
+}
+
+fn stays(mut envelope: Envelope, tenant: &Option<Name>, at: &str) -> Result<Envelope, InvalidEnvelope> {
     if envelope.tenant.is_some() && envelope.tenant != *tenant {
         let message = "a follow-up stays in its job's tenant; leave it out";
         return Err(InvalidEnvelope::new(format!("{at}/tenant"), "conflict", message));
     }
     envelope.tenant.clone_from(tenant);
-    envelope.check_at(at, limits, depth).map(|job| Some(Box::new(job)))
+    Ok(envelope)
 }
 
 /// Reads a bulk body: a JSON array of envelopes. All items are looked at, so that every bad index is named at once.

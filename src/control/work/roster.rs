@@ -1,0 +1,215 @@
+//! Who works over HTTP, and beside whom. A lease call parks kinds that it does not know, so that workers of other kinds must not meet on one
+//! queue. What is known here is only what was said last: the store knows who lives.
+
+use super::super::{Problem, State};
+use crate::{
+    job::{Daemon, HolderId, Name, SeenDaemon, Timestamp},
+    store::Store,
+};
+use axum::http::StatusCode;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Three of the daemon's own beats. A worker that leases for longer is taken for alive as long.
+const LEAST: Duration = Duration::from_secs(15);
+/// Workers that live at once, on one port. Each is a row that the others read.
+const MOST_WORKERS: usize = 10_000;
+/// Calls that wake what nobody could run before the worker came; each wakes some hundreds.
+const WAKES: usize = 100;
+
+#[derive(Default)]
+pub(in crate::control) struct Roster(Mutex<HashMap<HolderId, Known>>);
+
+#[derive(Clone)]
+struct Known {
+    worker: Daemon,
+    told: Instant,
+    lasts: Duration,
+}
+
+impl Known {
+    /// Nobody has to be told again yet.
+    fn is_fresh(&self) -> bool {
+        self.told.elapsed() < self.lasts / 3
+    }
+}
+
+impl Roster {
+    fn all(&self) -> MutexGuard<'_, HashMap<HolderId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, holder: HolderId) -> Option<Known> {
+        self.all().get(&holder).cloned()
+    }
+
+    fn put(&self, worker: Daemon, lasts: Duration) {
+        self.all().insert(worker.holder, Known { worker, told: Instant::now(), lasts });
+    }
+
+    fn has_room_for(&self, holder: HolderId) -> bool {
+        let mut all = self.all();
+        if all.len() >= MOST_WORKERS {
+            all.retain(|_, known| known.told.elapsed() < known.lasts);
+        }
+        all.len() < MOST_WORKERS || all.contains_key(&holder)
+    }
+
+    fn forget(&self, holder: HolderId) {
+        self.all().remove(&holder);
+    }
+}
+
+/// Lets a worker in that asks for jobs, and tells everybody of it.
+///
+/// # Errors
+/// When it may not work on one of its queues.
+pub(super) async fn enlist(state: &State, store: &dyn Store, asks: &Daemon, lease: Duration) -> Result<(), Problem> {
+    let roster = &state.roster;
+    let known = roster.get(asks.holder);
+    if known.as_ref().is_some_and(|known| known.is_fresh() && covers(&known.worker, asks)) {
+        return Ok(());
+    }
+    if !roster.has_room_for(asks.holder) {
+        return Err(Problem::unavailable("too_many_workers", format!("{MOST_WORKERS} workers are at work here; try again")));
+    }
+    let (now, seen) = (store.now().await?, store.daemons().await?);
+    let before = known.map(|known| known.worker).or_else(|| own(&seen, asks.holder));
+    let is_new = before.as_ref().is_none_or(|before| before.kinds != asks.kinds);
+    let worker = together(before, asks, now);
+    if let Err(problem) = may_work(&worker, &seen, now) {
+        roster.forget(worker.holder);
+        return Err(problem);
+    }
+    let kinds: Vec<Name> = worker.kinds.iter().cloned().collect();
+    announce(state, store, worker, lease).await?;
+    if is_new { wake(store, &kinds).await } else { Ok(()) }
+}
+
+/// What was parked because nobody knew its kind waits for just this worker.
+async fn wake(store: &dyn Store, kinds: &[Name]) -> Result<(), Problem> {
+    for _ in 0..WAKES {
+        if store.unpark_kinds(kinds, None).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Tells everybody that a worker is still there, what it holds by queue, and whether it takes more.
+///
+/// # Errors
+/// When it is no worker over HTTP.
+pub(super) async fn keep(
+    state: &State,
+    store: &dyn Store,
+    holder: HolderId,
+    running: &BTreeMap<Name, usize>,
+    draining: bool,
+    lease: Duration,
+) -> Result<(), Problem> {
+    let known = state.roster.get(holder);
+    if known.as_ref().is_some_and(|known| known.is_fresh() && known.worker.draining == draining) {
+        return Ok(());
+    }
+    let known = match known {
+        Some(known) => Some(known.worker),
+        None => find(store, holder).await?,
+    };
+    // Nobody but a lease call knows what it works on.
+    let Some(mut worker) = known.filter(|_| state.roster.has_room_for(holder)) else { return Ok(()) };
+    worker.draining = draining;
+    for (queue, work) in &mut worker.queues {
+        work.running = running.get(queue).copied().unwrap_or(0);
+    }
+    announce(state, store, worker, lease).await
+}
+
+/// Tells everybody that a worker is gone.
+///
+/// # Errors
+/// When it is no worker over HTTP.
+pub(super) async fn dismiss(state: &State, store: &dyn Store, holder: HolderId) -> Result<(), Problem> {
+    if state.roster.get(holder).is_none() {
+        find(store, holder).await?;
+    }
+    state.roster.forget(holder);
+    Ok(store.goodbye(holder).await?)
+}
+
+async fn announce(state: &State, store: &dyn Store, worker: Daemon, lease: Duration) -> Result<(), Problem> {
+    let lasts = lease.max(LEAST);
+    store.announce(&worker, lasts, None).await?;
+    state.roster.put(worker, lasts);
+    Ok(())
+}
+
+/// What it said to another port, or before this one was started.
+async fn find(store: &dyn Store, holder: HolderId) -> Result<Option<Daemon>, Problem> {
+    let seen = store.daemons().await?;
+    is_no_daemon(&seen, holder)?;
+    Ok(own(&seen, holder))
+}
+
+fn own(seen: &[SeenDaemon], holder: HolderId) -> Option<Daemon> {
+    seen.iter().map(|seen| &seen.daemon).find(|daemon| daemon.holder == holder).cloned()
+}
+
+/// What it asks for is no more than what it was let in with. It asks for its free slots, which change.
+fn covers(known: &Daemon, asks: &Daemon) -> bool {
+    let has_slots = |(queue, work): (&Name, &crate::job::QueueWork)| known.queues.get(queue).is_some_and(|own| own.slots >= work.slots);
+    !known.draining && known.kinds == asks.kinds && asks.queues.iter().all(has_slots)
+}
+
+/// As it is from now on: its slots are the most that it ever asked for at once.
+fn together(before: Option<Daemon>, asks: &Daemon, now: Timestamp) -> Daemon {
+    let mut worker = Daemon { started_at: now, ..asks.clone() };
+    if let Some(before) = before {
+        worker.started_at = before.started_at;
+        for (queue, was) in before.queues {
+            let work = worker.queues.entry(queue).or_default();
+            work.slots = work.slots.max(was.slots);
+            work.running = was.running;
+        }
+    }
+    worker
+}
+
+fn may_work(worker: &Daemon, seen: &[SeenDaemon], now: Timestamp) -> Result<(), Problem> {
+    is_no_daemon(seen, worker.holder)?;
+    let conflict = |code, sentence: String| Err(Problem::new(StatusCode::CONFLICT, code, sentence));
+    for other in seen.iter().filter(|other| other.is_live(now) && other.daemon.holder != worker.holder) {
+        let Some(queue) = worker.queues.keys().find(|queue| other.works_on(queue)) else { continue };
+        let (node, is_alike) = (&other.daemon.node, other.daemon.kinds == worker.kinds);
+        match (other.daemon.remote, is_alike) {
+            (true, true) => {}
+            (true, false) => {
+                let sentence = format!(
+                    "`{node}` works on queue `{queue}` with other kinds, and each would park the other's jobs; announce the same kinds, or give \
+                     these a queue of their own"
+                );
+                return conflict("other_kinds", sentence);
+            }
+            (false, _) => {
+                let sentence = format!(
+                    "the daemon on `{node}` works on queue `{queue}` itself, and each would park the other's jobs; give these kinds a queue of \
+                     their own, without slots in engine.slots"
+                );
+                return conflict("queue_is_served", sentence);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who knows a daemon's name must not speak for it.
+fn is_no_daemon(seen: &[SeenDaemon], holder: HolderId) -> Result<(), Problem> {
+    if seen.iter().any(|seen| seen.daemon.holder == holder && !seen.daemon.remote) {
+        return Err(Problem::new(StatusCode::CONFLICT, "not_a_worker", "this is a daemon's own name; mint a UUID for each worker process"));
+    }
+    Ok(())
+}
