@@ -1,5 +1,6 @@
-//! The examples for producers, run as they stand against a real server, each as a user that may do nothing but enqueue.
+//! The examples in other languages, run as they stand against a real server: producers, each as a user that may do nothing but enqueue, and workers.
 
+mod http;
 mod postgres;
 mod redis;
 
