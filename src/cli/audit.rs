@@ -6,7 +6,7 @@ use super::{
     exit::Exit,
     output::{Format, Rows},
 };
-use crate::job::{AuditFilter, Audited, Verdict, Verifier};
+use crate::job::{AuditFilter, Audited, Verified, Verifier};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -67,7 +67,7 @@ async fn newest(door: &Door, filter: &AuditFilter, limit: usize) -> anyhow::Resu
     Ok(rows)
 }
 
-async fn verified(door: &Door) -> anyhow::Result<Verdict> {
+async fn verified(door: &Door) -> anyhow::Result<Verified> {
     let (mut verifier, mut cursor) = (Verifier::default(), None);
     loop {
         let page = door.audit(&AuditFilter::default(), cursor.as_deref(), MOST_ROWS).await?;
@@ -83,7 +83,7 @@ fn numbered(chain: &str, seq: i64) -> String {
     if chain.is_empty() { seq.to_string() } else { format!("{seq} of {chain}") }
 }
 
-fn said(verdict: &Verdict) -> String {
+fn said(verdict: &Verified) -> String {
     let heads = verdict.heads.iter().map(|head| format!("head {} {}\n", numbered(&head.chain, head.seq), head.hash));
     let holds = if verdict.breaks_at.is_none() { ", and the chain holds" } else { "" };
     format!("{} rows{holds}\n{}", verdict.rows, heads.collect::<String>())

@@ -121,7 +121,7 @@ pub struct Head {
 
 /// What a whole walk found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
+pub struct Verified {
     pub rows: u64,
     pub heads: Vec<Head>,
     /// The oldest row that is not what the rows before it say it must be.
@@ -155,14 +155,14 @@ impl Verifier {
     /// There is no older row. The first one that is kept is an anchor: what came before it was pruned, so it is taken at its word, but for
     /// the first of all.
     #[must_use]
-    pub fn end(mut self) -> Verdict {
+    pub fn end(mut self) -> Verified {
         for (chain, first) in std::mem::take(&mut self.open) {
             if first.seq == 1 && first.hash.as_ref().is_some_and(|hash| first.link(NO_LINK) != *hash) {
                 self.broken.insert(chain, first);
             }
         }
         let breaks_at = self.broken.into_values().min_by_key(Audited::place);
-        Verdict { rows: self.rows, heads: self.heads.into_values().collect(), breaks_at }
+        Verified { rows: self.rows, heads: self.heads.into_values().collect(), breaks_at }
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         (1..=rows).map(link).collect()
     }
 
-    fn verdict(rows: &[Audited]) -> Verdict {
+    fn verdict(rows: &[Audited]) -> Verified {
         let mut verifier = Verifier::default();
         rows.iter().rev().cloned().for_each(|row| verifier.look_at(row));
         verifier.end()

@@ -21,7 +21,7 @@ mod token;
 mod verdict;
 
 pub use attempt::{Attempt, AttemptOutcome, ErrorClass, JobError};
-pub use audit::{AuditFilter, AuditPlace, Audited, Head, InvalidPlace, NO_LINK, Verdict, Verifier};
+pub use audit::{AuditFilter, AuditPlace, Audited, Head, InvalidPlace, NO_LINK, Verified, Verifier};
 pub use daemon::{Daemon, QueueWork, SeenDaemon};
 pub use edit::{Change, Edit};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};

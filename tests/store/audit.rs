@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use windlass::{
     clock::Clock,
     job::{
-        AuditFilter, Audited, ErrorClass, JobError, JobId, Scope, Token, TokenRequest, Transition, Verdict, Verifier, schedule::Schedule,
+        AuditFilter, Audited, ErrorClass, JobError, JobId, Scope, Token, TokenRequest, Transition, Verified, Verifier, schedule::Schedule,
     },
     store::{
         Actor, Error, Retention, Role, Store,
@@ -32,7 +32,7 @@ async fn rows(store: &dyn Store) -> Vec<Audited> {
     store.audit(None, 1000).await.expect("it is read").items
 }
 
-fn verdict(rows: Vec<Audited>) -> Verdict {
+fn verdict(rows: Vec<Audited>) -> Verified {
     let mut verifier = Verifier::default();
     rows.into_iter().for_each(|row| verifier.look_at(row));
     verifier.end()
