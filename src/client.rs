@@ -7,16 +7,16 @@ mod work;
 
 use crate::{
     control::wire::{
-        Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobRef, JobSummary, PageOf, PauseAnswer, PauseRequest,
-        PreviewAnswer, ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, Stopped, TokenAnswer,
-        TokenMade,
+        Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobPage, JobRef, PageOf, PauseAnswer, PauseRequest,
+        PreviewAnswer, ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, StatsAnswer, Stopped,
+        TokenAnswer, TokenMade,
     },
     job::{
         AuditFilter, Audited, Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
-    store::{Enqueued, Filter, QueueStatus, dead::Groups},
+    store::{Enqueued, Filter, QueueStatus, TenantLoad, dead::Groups},
 };
 use bytes::{Bytes, BytesMut};
 use reqwest::{
@@ -217,7 +217,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
+    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<JobPage> {
         self.safely(Method::GET, &listing("v1/jobs", filter, cursor, Some(limit)), Sent::Nothing).await
     }
 
@@ -251,7 +251,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn dead(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<PageOf<JobSummary>> {
+    pub async fn dead(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<JobPage> {
         let filter = Filter { state: None, ..filter.clone() };
         self.safely(Method::GET, &listing("v1/dead", &filter, cursor, Some(limit)), Sent::Nothing).await
     }
@@ -297,6 +297,25 @@ impl Client {
     /// See [`Error`].
     pub async fn purge(&self, id: JobId) -> Result<()> {
         self.call(Method::DELETE, &format!("v1/dead/{id}"), Sent::Nothing).await.map(drop)
+    }
+
+    // ---------------------------------------------------------------- all together
+
+    /// How it all stands.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn stats(&self) -> Result<StatsAnswer> {
+        self.safely(Method::GET, "v1/stats", Sent::Nothing).await
+    }
+
+    /// The tenants with jobs in lines or running, by name, at most `limit` (1 to 1000).
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tenants(&self, cursor: Option<&str>, limit: usize) -> Result<PageOf<TenantLoad>> {
+        let from = cursor.map(|cursor| format!("&cursor={}", member(cursor))).unwrap_or_default();
+        self.safely(Method::GET, &format!("v1/tenants?limit={limit}{from}"), Sent::Nothing).await
     }
 
     // ---------------------------------------------------------------- queues
@@ -551,12 +570,24 @@ fn found<T>(answer: Result<T>) -> Result<Option<T>> {
 }
 
 fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: Option<usize>) -> String {
+    let ids: Vec<String> = filter.ids.iter().map(ToString::to_string).collect();
+    let ids = (!ids.is_empty()).then(|| ids.join(","));
+    let spans = [filter.created, filter.due, filter.finished].map(|span| [span.from, span.to].map(|at| at.map(|at| at.to_string())));
+    let [[created_from, created_to], [due_from, due_to], [finished_from, finished_to]] = &spans;
     let members = [
+        ("id", ids.as_deref()),
         ("state", filter.state.map(|state| state.as_str())),
         ("queue", filter.queue.as_deref()),
         ("kind", filter.kind.as_deref()),
         ("tenant", filter.tenant.as_deref()),
         ("tag", filter.tag.as_deref()),
+        ("text", filter.text.as_deref()),
+        ("created_from", created_from.as_deref()),
+        ("created_to", created_to.as_deref()),
+        ("due_from", due_from.as_deref()),
+        ("due_to", due_to.as_deref()),
+        ("finished_from", finished_from.as_deref()),
+        ("finished_to", finished_to.as_deref()),
     ];
     page_of(path, &members, cursor, limit)
 }

@@ -5,6 +5,7 @@ use super::{
     exit::Exit,
     jobs::{self, PageArgs, Which},
     output::{Format, Rows, shortened},
+    search::Search,
 };
 use crate::{
     control::wire::{RedriveAnswer, RedriveRequest},
@@ -21,6 +22,8 @@ pub enum Command {
     List {
         #[command(flatten)]
         which: Which,
+        #[command(flatten)]
+        search: Search,
         #[command(flatten)]
         page: PageArgs,
         #[command(flatten)]
@@ -85,7 +88,9 @@ struct Purged {
 
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     door::with(place, async |door| match command {
-        Command::List { which, page, format } => jobs::list(door, &which.filter(Some(State::Dead)), &page, format).await,
+        Command::List { which, search, page, format } => {
+            jobs::list(door, &search.within(which.filter(Some(State::Dead))), &page, format).await
+        }
         Command::Show { id, format } => {
             let job = jobs::found(door, id, Duration::ZERO).await?;
             if job.state != State::Dead {

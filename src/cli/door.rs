@@ -6,7 +6,7 @@ use crate::{
     client::Client,
     config::{self, Config, show::url_without_secrets},
     control::wire::{
-        CancelAnswer, JobSummary, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer, ScheduleAnswer,
+        CancelAnswer, JobPage, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer, ScheduleAnswer,
         TokenAnswer, TokenMade,
     },
     job::{
@@ -193,13 +193,10 @@ impl Door {
         }
     }
 
-    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> anyhow::Result<PageOf<JobSummary>> {
+    pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> anyhow::Result<JobPage> {
         match &self.way {
             Way::Port(client) => Ok(client.list(filter, cursor, limit).await?),
-            Way::Store(store) => {
-                let page = store.list(filter, cursor, limit).await?;
-                Ok(PageOf { items: page.items.into_iter().map(JobSummary::from).collect(), next: page.next })
-            }
+            Way::Store(store) => Ok(store.list(filter, cursor, limit).await?.into()),
         }
     }
 

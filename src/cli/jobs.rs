@@ -6,11 +6,12 @@ use super::{
     enqueue::instant,
     exit::Exit,
     output::{Format, Rows, shortened},
+    search::{self, Search},
 };
 use crate::{
-    control::wire::{CancelAnswer, JobSummary, PageOf},
+    control::wire::{CancelAnswer, JobPage, JobSummary},
     job::{Attempt, Change, Job, JobId, Json, Name, State, Timestamp},
-    store::Filter,
+    store::{Filter, LOOK},
 };
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ pub struct List {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    search: Search,
+    #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
     format: Format,
@@ -118,7 +121,8 @@ pub struct Which {
 impl Which {
     #[must_use]
     pub fn filter(&self, state: Option<State>) -> Filter {
-        Filter { state, queue: self.queue.clone(), kind: self.kind.clone(), tenant: self.tenant.clone(), tag: self.tag.clone() }
+        let Self { queue, kind, tenant, tag } = self.clone();
+        Filter { state, queue, kind, tenant, tag, ..Filter::default() }
     }
 }
 
@@ -138,7 +142,7 @@ fn state(text: &str) -> Result<State, String> {
 
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     door::with(place, async |door| match command {
-        Command::List(List { state, which, page, format }) => list(door, &which.filter(state), &page, format).await,
+        Command::List(List { state, which, search, page, format }) => list(door, &search.within(which.filter(state)), &page, format).await,
         Command::Show { id, wait_ms, format } => {
             let job = found(door, id, Duration::from_millis(wait_ms)).await?;
             Ok(format.show(&job, details)?)
@@ -169,7 +173,15 @@ pub async fn each<T>(ids: &[JobId], call: impl AsyncFn(JobId) -> anyhow::Result<
 
 pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format) -> anyhow::Result<()> {
     let listed = door.list(filter, page.cursor.as_deref(), usize::from(page.limit)).await?;
-    Ok(format.show(&listed, table)?)
+    Ok(format.show(&listed, |listed| table(listed) + &more(filter, listed))?)
+}
+
+/// How to go on, and how far was looked where that is not plain from what was found.
+fn more(filter: &Filter, page: &JobPage) -> String {
+    let Some(next) = &page.next else { return String::new() };
+    let until = page.until.map(|until| format!(", back to {until}")).unwrap_or_default();
+    let looked = if page.looked >= LOOK as u64 { format!("looked at {} jobs{until}; ", page.looked) } else { String::new() };
+    format!("{looked}more with {}--cursor {next}\n", search::spoken(filter))
 }
 
 /// Once it is final, or as it stands after `patience`.
@@ -179,7 +191,7 @@ pub async fn found(door: &Door, id: JobId, patience: Duration) -> anyhow::Result
         .ok_or_else(|| Exit::Data.because(format!("job {id} does not exist; it may have been removed after its retention time")))
 }
 
-fn table(page: &PageOf<JobSummary>) -> String {
+fn table(page: &JobPage) -> String {
     let mut rows = Rows::new(&["id", "kind", "queue", "state", "attempt", "due", "reason"]);
     for job in &page.items {
         rows.row([
@@ -192,8 +204,7 @@ fn table(page: &PageOf<JobSummary>) -> String {
             why(job),
         ]);
     }
-    let more = page.next.as_ref().map(|next| format!("more with --cursor {next}\n")).unwrap_or_default();
-    rows.or("no jobs") + &more
+    rows.or("no jobs")
 }
 
 /// The reason of its state, and what the last attempt died of.

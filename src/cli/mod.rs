@@ -20,6 +20,7 @@ mod queues;
 mod run;
 mod sandbox;
 mod schedules;
+mod search;
 mod token;
 mod transfer;
 

@@ -5,8 +5,9 @@ use super::{
     caller::Caller,
     edit,
     extract::{Asked, Id, MOST_ROWS},
-    jobs::{self, JobAnswer, Listing},
-    wire::{ItemError, JobSummary, PageOf, RedriveAnswer, RedriveRequest, Retried, RetryAnswer},
+    jobs::{self, JobAnswer},
+    listing::Listing,
+    wire::{ItemError, JobPage, RedriveAnswer, RedriveRequest, Retried, RetryAnswer},
 };
 use crate::{
     job::{Name, Scope, State as JobState},
@@ -27,13 +28,13 @@ use serde::Deserialize;
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    Asked(asked): Asked<Listing>,
-) -> Result<Json<PageOf<JobSummary>>, Problem> {
-    if asked.state.is_some_and(|state| state != JobState::Dead) {
+    mut asked: Listing,
+) -> Result<Json<JobPage>, Problem> {
+    if asked.filter.state.is_some_and(|state| state != JobState::Dead) {
         return Err(Problem::bad_request("bad_query", "dead letters have no other state; leave `state` out or ask /v1/jobs"));
     }
-    let filter = Filter { state: Some(JobState::Dead), queue: asked.queue, kind: asked.kind, tenant: asked.tenant, tag: asked.tag };
-    jobs::page(&state, &caller, &filter, asked.cursor.as_deref(), asked.limit).await.map(Json)
+    asked.filter.state = Some(JobState::Dead);
+    jobs::page(&state, &caller, asked).await.map(Json)
 }
 
 /// `GET /v1/dead/{id}`.

@@ -52,7 +52,7 @@ const fn status(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-async fn ask_store(state: &State) -> (StoreCheck, Option<store::Durability>) {
+pub(super) async fn ask_store(state: &State) -> (StoreCheck, Option<store::Durability>) {
     let asked = Instant::now();
     let answer = tokio::time::timeout(state.in_force().config.health_deadline(), state.store().health()).await;
     let latency_ms = asked.elapsed().as_secs_f64() * 1000.0;

@@ -6,13 +6,14 @@ use super::{
     bulk,
     caller::Caller,
     cloudevent::{self, Mode},
-    extract::{Asked, Id, Member, rows},
+    extract::{Asked, Id, Member},
+    listing::Listing,
     ndjson,
-    wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobRef, JobSummary, PageOf, Retried, RetryAnswer},
+    wire::{Because, CancelAnswer, ItemAnswer, ItemError, JobPage, JobRef, Retried, RetryAnswer},
 };
 use crate::{
-    job::{self, InvalidEnvelope, Job, JobError, JobId, Json, Name, NewJob, Scope, explain::Explanation},
-    store::{self, Cancelled, Enqueued, Filter},
+    job::{self, InvalidEnvelope, Job, JobError, JobId, Json, NewJob, Scope, explain::Explanation},
+    store::{self, Cancelled, Enqueued},
 };
 use axum::{
     body::Body,
@@ -227,52 +228,30 @@ fn unquoted(rest: &str) -> Option<String> {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Listing {
-    pub state: Option<job::State>,
-    pub queue: Option<Name>,
-    pub kind: Option<Name>,
-    pub tenant: Option<Name>,
-    pub tag: Option<Name>,
-    pub cursor: Option<String>,
-    pub limit: Option<usize>,
-}
-
-/// Longer ones are not ours.
-const CURSOR_BYTES: usize = 512;
-
 /// `GET /v1/jobs`, newest first.
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    Asked(asked): Asked<Listing>,
-) -> Result<axum::Json<PageOf<JobSummary>>, Problem> {
-    let filter = Filter { state: asked.state, queue: asked.queue, kind: asked.kind, tenant: asked.tenant, tag: asked.tag };
-    page(&state, &caller, &filter, asked.cursor.as_deref(), asked.limit).await.map(axum::Json)
+    asked: Listing,
+) -> Result<axum::Json<JobPage>, Problem> {
+    page(&state, &caller, asked).await.map(axum::Json)
 }
 
-pub(super) async fn page(
-    state: &State,
-    caller: &Caller,
-    filter: &Filter,
-    cursor: Option<&str>,
-    limit: Option<usize>,
-) -> Result<PageOf<JobSummary>, Problem> {
-    let no_cursor = || Problem::bad_request("bad_cursor", "the cursor is not one of ours; begin again without it");
-    if cursor.is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
-        return Err(no_cursor());
+pub(super) async fn page(state: &State, caller: &Caller, asked: Listing) -> Result<JobPage, Problem> {
+    if asked.filter.text.is_some() && !caller.may(Scope::ReadPayload) {
+        let sentence =
+            format!("to search payloads is to read them, and this token has not the scope `{}`; leave `text` out", Scope::ReadPayload);
+        return Err(Problem::new(StatusCode::FORBIDDEN, "missing_scope", sentence));
     }
-    let page = caller.jobs(state).list(filter, cursor, rows(limit)?).await.map_err(|error| match error {
-        // A list is allowed in every state of everything; only the cursor can be at fault.
-        store::Error::NotAllowed(_) => no_cursor(),
+    let page = caller.jobs(state).list(&asked.filter, asked.cursor.as_deref(), asked.limit).await.map_err(|error| match error {
+        store::Error::Invalid { error, .. } => Problem::bad_request(error.code, error.message),
         error => error.into(),
     })?;
-    let mut items: Vec<JobSummary> = page.items.into_iter().map(JobSummary::from).collect();
+    let mut page = JobPage::from(page);
     if !caller.may(Scope::ReadPayload) {
-        items.iter_mut().filter_map(|item| item.error.as_mut()).for_each(without_words);
+        page.items.iter_mut().filter_map(|item| item.error.as_mut()).for_each(without_words);
     }
-    Ok(PageOf { items, next: page.next })
+    Ok(page)
 }
 
 /// A job with `result` named even when there is none, because scripts index into it.

@@ -25,6 +25,7 @@ mod health;
 mod hooks;
 mod jobs;
 mod keyring;
+mod listing;
 mod memory;
 mod metrics;
 mod ndjson;
@@ -35,6 +36,7 @@ mod quota;
 mod redrives;
 mod schedules;
 mod state;
+mod stats;
 mod tls;
 mod tokens;
 pub mod wire;
@@ -117,6 +119,8 @@ pub fn doors() -> Vec<Door> {
         door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause),
         door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume),
         door(GET, "/v1/daemons", all(Read), daemons::list),
+        door(GET, "/v1/stats", all(Read), stats::stats),
+        door(GET, "/v1/tenants", all(Read), stats::tenants),
         door(GET, "/v1/schedules", all(Read), schedules::list),
         door(GET, "/v1/schedules/{name}", all(Read), schedules::show),
         door(PUT, "/v1/schedules/{name}", all(Admin), schedules::put),

@@ -9,13 +9,13 @@ use crate::{
         schedule::Schedule,
     },
     store::{
-        self, Enqueued, Filter,
+        self, Enqueued, Filter, Page, QueueStatus,
         dead::{Done, Order},
         examine::{Finding, Level},
     },
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// RFC 9457, with our stable `code` and the parts of the input at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +144,28 @@ pub struct PageOf<T> {
     pub next: Option<String>,
 }
 
+/// A page of jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobPage {
+    pub items: Vec<JobSummary>,
+    /// Where the next page begins; None at the end. A page may be short, even empty, and still have one: a call looks at a bounded number
+    /// of rows.
+    pub next: Option<String>,
+    /// Rows that were looked at for this page; for a caller that is bound to a tenant, those of its own that are shown.
+    #[serde(default)]
+    pub looked: u64,
+    /// Every job whose id was minted since then was looked at, for this page or those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl From<Page<Job>> for JobPage {
+    fn from(page: Page<Job>) -> Self {
+        let items = page.items.into_iter().map(JobSummary::from).collect();
+        Self { items, next: page.next, looked: page.looked, until: page.until }
+    }
+}
+
 /// A job in a list: everything but its payload, result, checkpoint and attempts, of which a thousand could be gigabytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSummary {
@@ -209,6 +231,35 @@ pub struct DaemonAnswer {
     pub seen: SeenDaemon,
     /// It spoke lately enough to be taken for alive.
     pub live: bool,
+}
+
+/// Body of `/v1/stats`: how it all stands at one time, from counters and never from a scan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatsAnswer {
+    pub at: Timestamp,
+    /// Over all queues. Final states count what is still kept.
+    pub jobs: BTreeMap<State, u64>,
+    pub queues: Vec<QueueStatus>,
+    pub daemons: DaemonTotals,
+    pub quarantined: QuarantineTotal,
+    pub store: StoreCheck,
+}
+
+/// The daemons that live, and what they say of themselves together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonTotals {
+    pub live: usize,
+    pub slots: usize,
+    pub running: usize,
+    pub ended_in_minute: u64,
+}
+
+/// Rows that cannot be read, as far as they are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineTotal {
+    pub rows: usize,
+    /// There are more than that.
+    pub more: bool,
 }
 
 /// For how long and why a queue is paused. The body may be left out.
@@ -298,6 +349,7 @@ impl RedriveRequest {
             kind: self.kind.clone(),
             tenant: self.tenant.clone(),
             tag: self.tag.clone(),
+            ..Filter::default()
         }
     }
 }
@@ -417,7 +469,7 @@ pub struct Checks {
     pub stalled: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StoreCheck {
     pub ok: bool,
     pub latency_ms: f64,

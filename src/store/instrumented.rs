@@ -3,7 +3,7 @@
 
 use super::{
     Actor, Advanced, Beat, Cancelled, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page, Progress,
-    Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Store,
+    Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Store, TenantLoad,
     examine::{Extent, Finding},
 };
 use crate::{
@@ -146,6 +146,10 @@ impl Store for Instrumented {
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         self.measure("queues", self.store.queues(now)).await
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
+        self.measure("tenants", self.store.tenants(after, limit)).await
     }
 
     async fn daemons(&self) -> Result<Vec<SeenDaemon>> {

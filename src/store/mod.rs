@@ -13,6 +13,7 @@ pub mod examine;
 mod instrumented;
 pub mod postgres;
 pub mod redis;
+mod search;
 pub mod sqlite;
 pub mod trail;
 mod wakes;
@@ -21,6 +22,7 @@ mod words;
 
 pub use error::{Error, Result};
 pub use instrumented::Instrumented;
+pub use search::{Filter, LOOK, MOST_IDS, Page, Span};
 pub use words::hostname;
 
 use crate::job::{
@@ -142,27 +144,6 @@ impl Actor {
     }
 }
 
-/// Which jobs to list. Everything is optional and combined with *and*.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    pub state: Option<State>,
-    pub queue: Option<Name>,
-    pub kind: Option<Name>,
-    pub tenant: Option<Name>,
-    pub tag: Option<Name>,
-}
-
-/// A page, newest id first. A cursor stays valid whatever is added or removed meanwhile: no job that existed all along is
-/// shown twice or left out.
-#[derive(Clone, Debug, Default)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// Where the next page begins; None at the end. A page may be short, even empty, and still have one: a call looks at a
-    /// bounded number of rows.
-    pub next: Option<String>,
-}
-
 /// What a call on one job did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -184,6 +165,16 @@ pub struct QueueStatus {
     pub paused: Option<Pause>,
     /// Age of the job at the head of the oldest line, in milliseconds since it became due.
     pub oldest_queued_ms: Option<u64>,
+}
+
+/// A tenant that has jobs in lines or running now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantLoad {
+    /// None: the jobs of no tenant, and those of queues that are not fair, in which tenants have no lines of their own.
+    pub tenant: Option<Name>,
+    /// Jobs that are due and stand in a line: neither scheduled nor parked, nor held back by a key.
+    pub waiting: u64,
+    pub running: u64,
 }
 
 /// A row that could not be read, out of everybody's way.
@@ -361,10 +352,17 @@ pub trait Store: Send + Sync + 'static {
     /// What holds `job` back, or what becomes of it. Reads at most 2,000 rows.
     async fn standing(&self, job: &Job, now: Now) -> Result<Standing>;
 
-    /// Newest first, at most `limit` (≤ 1000), and no more once they come to 8 MiB.
+    /// Newest first, at most `limit` (≤ 1000), and no more once they come to 8 MiB. Looks at [`LOOK`] rows at most.
+    ///
+    /// # Errors
+    /// `Invalid` when the filter cannot be, or the cursor is none of this filter's.
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>>;
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>>;
+
+    /// The tenants with jobs in lines or running, by name after `after`, at most `limit`; `""` stands for no tenant and is the first. From what
+    /// the lines know of themselves, never from a scan of jobs; a moment old where producers write beside the daemon.
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>>;
 
     /// The daemons by their age, the oldest first; those that fell silent in the last hour too.
     async fn daemons(&self) -> Result<Vec<SeenDaemon>>;

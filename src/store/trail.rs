@@ -20,7 +20,7 @@ pub async fn list(store: &dyn Store, filter: &AuditFilter, cursor: Option<&str>,
         for row in page.items.into_iter().filter(|row| filter.takes(row)) {
             if items.len() == limit {
                 next = items.last().map(|row: &Audited| row.place().to_string());
-                return Ok(Page { items, next });
+                return Ok(Page { items, next, ..Page::default() });
             }
             items.push(row);
         }
@@ -28,5 +28,5 @@ pub async fn list(store: &dyn Store, filter: &AuditFilter, cursor: Option<&str>,
             break;
         }
     }
-    Ok(Page { items, next })
+    Ok(Page { items, next, ..Page::default() })
 }

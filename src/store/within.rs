@@ -74,12 +74,14 @@ impl<'s> Within<'s> {
         }
     }
 
+    /// How many rows were looked at is told of the tenant's own jobs alone.
     pub async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        match self.tenant {
-            None => self.store.list(filter, cursor, limit).await,
-            Some(own) if filter.tenant.as_ref().is_some_and(|asked| asked != own) => Ok(Page { items: Vec::new(), next: None }),
-            Some(own) => self.store.list(&Filter { tenant: Some(own.clone()), ..filter.clone() }, cursor, limit).await,
+        let Some(own) = self.tenant else { return self.store.list(filter, cursor, limit).await };
+        if filter.tenant.as_ref().is_some_and(|asked| asked != own) {
+            return Ok(Page::default());
         }
+        let page = self.store.list(&Filter { tenant: Some(own.clone()), ..filter.clone() }, cursor, limit).await?;
+        Ok(Page { looked: page.items.len().try_into().unwrap_or(u64::MAX), ..page })
     }
 
     pub async fn cancel(&self, id: JobId, reason: &str, actor: &Actor, now: Now) -> Result<Cancelled> {

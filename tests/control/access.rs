@@ -248,7 +248,7 @@ async fn one_tenant_learns_and_changes_nothing_of_another() {
     for query in ["", "?tenant=b", "?tag=t", "?kind=work", "?state=queued", "?queue=of_queued"] {
         for list in ["/v1/jobs", "/v1/dead"].iter().filter(|list| **list == "/v1/jobs" || !query.contains("state")) {
             let answer = port.call(&a, Method::GET, &format!("{list}{query}"), &json!(null)).await;
-            assert_eq!(answer.json(), json!({"items": [], "next": null}), "{list}{query}");
+            assert_eq!(answer.json(), json!({"items": [], "next": null, "looked": 0}), "{list}{query}");
         }
     }
     let all = port.call(&a, Method::POST, "/v1/dead/redrive", &json!({"all": true})).await.json();
@@ -400,4 +400,23 @@ async fn calls_that_are_not_let_in_are_counted_by_reason() {
     }
     while port.get("/v1/jobs").await.status != StatusCode::TOO_MANY_REQUESTS {}
     assert_eq!(port.state.metrics.control_refused.with_label_values(&["too_many_calls"]).get(), 1);
+}
+
+#[tokio::test]
+async fn payloads_are_searched_by_those_who_may_read_them_and_within_their_tenant() {
+    let port = Port::with(Config { failures_per_address: 0, calls_per_token: 0, ..Config::default() }).await;
+    for tenant in ["acme", "other"] {
+        let enqueuer = port.token([Scope::Enqueue], Some(tenant)).await;
+        port.call(&enqueuer, Method::POST, "/v1/jobs", &json!({"kind": "k", "payload": "a secret word"})).await;
+    }
+    let reader = port.token([Scope::Read], Some("acme")).await;
+    for path in ["/v1/jobs?text=secret", "/v1/dead?text=secret"] {
+        port.call(&reader, Method::GET, path, &json!({})).await.problem(403, "missing_scope");
+    }
+    let may_read = port.token([Scope::ReadPayload], Some("acme")).await;
+    let page = port.call(&may_read, Method::GET, "/v1/jobs?text=secret", &json!({})).await.json();
+    assert_eq!(
+        (page["items"].as_array().map(Vec::len), &page["items"][0]["tenant"], &page["looked"]),
+        (Some(1), &json!("acme"), &json!(1))
+    );
 }

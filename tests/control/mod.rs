@@ -16,6 +16,7 @@ mod hooks;
 mod outages;
 mod proxy;
 mod schedules;
+mod search;
 mod tls;
 mod work;
 mod workbench;

@@ -28,6 +28,7 @@ mod redis;
 mod redis_door;
 mod rescue;
 mod schedules;
+mod search;
 mod settle;
 mod sql_door;
 mod unique;

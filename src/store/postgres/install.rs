@@ -10,7 +10,7 @@ pub(super) const RELEASE: &str = "windlass_v1";
 pub(super) const ROLES: &str = include_str!("roles.sql");
 
 /// What lasts: the tables, and what other programs call. Changes in order; one that is released is never changed.
-pub(super) const CHANGES: [Change; 10] = [
+pub(super) const CHANGES: [Change; 11] = [
     Change { number: 1, name: "jobs", work: Work::Expand(include_str!("../../../migrations/postgres/0001_jobs.sql")) },
     Change { number: 2, name: "tenants", work: Work::Expand(include_str!("../../../migrations/postgres/0002_tenants.sql")) },
     Change { number: 3, name: "places", work: Work::Expand(include_str!("../../../migrations/postgres/0003_places.sql")) },
@@ -21,6 +21,11 @@ pub(super) const CHANGES: [Change; 10] = [
     Change { number: 8, name: "tokens", work: Work::Expand(include_str!("../../../migrations/postgres/0008_tokens.sql")) },
     Change { number: 9, name: "operate", work: Work::Expand(include_str!("../../../migrations/postgres/0009_operate.sql")) },
     Change { number: 10, name: "audit", work: Work::Expand(include_str!("../../../migrations/postgres/0010_audit.sql")) },
+    Change {
+        number: 11,
+        name: "search",
+        work: Work::Index("waiting_parked_id", include_str!("../../../migrations/postgres/0011_search.sql")),
+    },
 ];
 
 const ROUTINES: [&str; 15] = [

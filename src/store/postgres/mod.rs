@@ -12,6 +12,7 @@ mod error;
 mod examine;
 mod install;
 mod lease;
+mod listing;
 pub mod migrate;
 mod params;
 mod pooler;
@@ -35,9 +36,9 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, TenantLoad,
         examine::{Extent, Finding},
-        hostname,
+        hostname, search,
         wakes::Wakes,
     },
 };
@@ -333,7 +334,10 @@ impl Store for PostgresStore {
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        self.page(filter, cursor, limit).await
+        if !filter.ids.is_empty() {
+            return search::named(self, filter, cursor, limit).await;
+        }
+        search::page(filter, cursor, limit, |leg, room| self.look(filter, leg, room)).await
     }
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
@@ -342,6 +346,10 @@ impl Store for PostgresStore {
             None => self.server_time().await?,
         };
         self.queue_list(now).await
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
+        self.tenant_loads(after, limit).await
     }
 
     async fn daemons(&self) -> Result<Vec<SeenDaemon>> {

@@ -6,16 +6,12 @@ use crate::{
         InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, Pause, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Fate, Occurrence, ScheduleState, SkipReason},
     },
-    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
+    store::{Error, Exported, Page, Quarantined, QueueStatus, Result, TenantLoad},
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-/// Rows of each table that one listing call looks at: a page never takes long, however rare what is asked for.
-const LOOK: i64 = 10_000;
-
 const JOB: &str = include_str!("queries/job.sql");
-const LIST: &str = include_str!("queries/list.sql");
 const EXPORT: &str = include_str!("queries/export.sql");
 const QUEUES: &str = "SELECT s.*, p.until FROM windlass_v1.queue_states() s LEFT JOIN windlass.pauses p ON p.queue = s.name";
 
@@ -45,27 +41,6 @@ impl PostgresStore {
         rows.first().map(|row| rows::job(row).map_err(|e| Error::Corrupt(format!("job {id}: {e}")))).transpose()
     }
 
-    pub(super) async fn page(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        let below = cursor.map_or(Ok(Uuid::max()), cursor_id)?;
-        let limit = i64::try_from(limit.clamp(1, 1000)).unwrap_or(1000);
-        let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
-        let plain = filter.state.is_none() && filter.queue.is_none() && filter.kind.is_none() && filter.tenant.is_none();
-        let look = if plain { limit + 1 } else { LOOK };
-        let state = filter.state.map(|state| state.as_str().to_owned());
-        let params = params![below, look, limit, state, text(&filter.queue), text(&filter.kind), text(&filter.tenant)];
-        let mut rows = self.lanes.other.rows(Effect::Reads, LIST, params).await?;
-        let next = split_end(&mut rows);
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            match rows::job(row) {
-                Ok(job) if filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag)) => items.push(job),
-                Ok(_) => {}
-                Err(reason) => tracing::error!(reason, "a stored job cannot be shown"),
-            }
-        }
-        Ok(Page { items, next })
-    }
-
     pub(super) async fn export_page(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
         let above = cursor.map_or(Ok(Uuid::nil()), cursor_id)?;
         let limit = i64::try_from(limit.clamp(1, 1000)).unwrap_or(1000);
@@ -78,7 +53,7 @@ impl PostgresStore {
                 Err(reason) => tracing::error!(reason, "a stored job cannot be exported"),
             }
         }
-        Ok(Page { items, next })
+        Ok(Page { items, next, ..Page::default() })
     }
 
     pub(super) async fn queue_list(&self, now: Timestamp) -> Result<Vec<QueueStatus>> {
@@ -97,6 +72,15 @@ impl PostgresStore {
             }
         };
         Ok(rows.iter().map(status).collect())
+    }
+
+    pub(super) async fn tenant_loads(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let statement = "SELECT lane, waiting, running FROM windlass_v1.tenant_loads($1, $2)";
+        let rows = self.lanes.other.rows(Effect::Reads, statement, params![after.map(ToOwned::to_owned), limit]).await?;
+        let load =
+            |row: &Row| TenantLoad { tenant: Name::new(row.get(0)).ok(), waiting: unsigned(row.get(1)), running: unsigned(row.get(2)) };
+        Ok(rows.iter().map(load).collect())
     }
 
     pub(super) async fn quarantine_list(&self, limit: usize) -> Result<Vec<Quarantined>> {

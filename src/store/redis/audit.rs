@@ -71,7 +71,7 @@ impl RedisStore {
         is_more |= items.len() > limit;
         items.truncate(limit);
         let next = items.last().filter(|_| is_more).map(|row| row.place().to_string());
-        Ok(Page { items, next })
+        Ok(Page { items, next, ..Page::default() })
     }
 }
 

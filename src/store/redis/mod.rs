@@ -25,6 +25,7 @@ mod settings;
 mod settle;
 mod shards;
 mod standing;
+mod tenants;
 mod tokens;
 mod told;
 mod wake;
@@ -43,9 +44,9 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Enqueued, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page, Progress, Pruned,
-        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, TenantLoad,
         examine::{Extent, Finding},
-        hostname,
+        hostname, search,
         wakes::Wakes,
         words::place_of,
     },
@@ -470,11 +471,18 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        self.list_jobs(filter, cursor, limit.min(1000)).await
+        if !filter.ids.is_empty() {
+            return search::named(self, filter, cursor, limit).await;
+        }
+        search::page(filter, cursor, limit, |leg, room| self.look(filter, leg, room)).await
     }
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         self.queue_statuses(self.instant_or_now(now).await?).await
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
+        self.tenant_loads(after, limit).await
     }
 
     async fn daemons(&self) -> Result<Vec<SeenDaemon>> {

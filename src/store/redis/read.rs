@@ -11,18 +11,21 @@ use super::{
 };
 use crate::{
     job::{HolderId, InvalidEnvelope, Job, JobId, Json, Name, OnDuplicate, Pause, State, Timestamp, Unique, UniqueFor},
-    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
+    store::{
+        Error, Exported, Filter, LOOK, Page, Quarantined, QueueStatus, Result,
+        search::{Leg, Looked, PAGE_BYTES, Room, TEXT_BYTES, weight},
+    },
 };
 use redis::{Cmd, Value};
 use std::collections::{BTreeMap, VecDeque};
 use uuid::Uuid;
 
-/// Bytes of payload, result and checkpoint in one page at most, but for its last job.
-const PAGE_BYTES: usize = 8 << 20;
-/// Jobs that one listing call looks at: a page never takes long, however rare what is asked for.
-const LOOK: usize = 10_000;
 /// Jobs that are fetched at once of one queue.
 const FETCH: usize = 250;
+/// Of those that are read by their ids, where no size is known: at most so many megabytes.
+const TOGETHER: usize = 50;
+/// Where those of a state are no more, their ids are read at once: some milliseconds of the server's time.
+const FEW: usize = 5_000;
 
 /// Walks through the jobs of one shard.
 struct Walk {
@@ -31,7 +34,25 @@ struct Walk {
     ahead: VecDeque<Row>,
     /// Where the next fetch begins; nothing at the beginning.
     from: Vec<u8>,
+    /// All that may be shown, the newest last; None: whatever is there.
+    only: Option<Vec<JobId>>,
     is_over: bool,
+}
+
+impl Walk {
+    /// The next `limit` jobs at most.
+    fn next(&mut self, base: &str, limit: usize, dead: bool, upwards: bool) -> Cmd {
+        let Some(only) = &mut self.only else {
+            let mut call = reading("page", &[base.to_owned()]);
+            let (dead, upwards) = (if dead { "dead" } else { "" }, if upwards { "up" } else { "" });
+            return call.arg("").arg(&self.from).arg(limit).arg(dead).arg(upwards).arg(PAGE_BYTES).clone();
+        };
+        let ids = only.split_off(only.len().saturating_sub(limit.min(TOGETHER)));
+        let mut call = reading("rows", &[base.to_owned()]);
+        call.arg("").arg(usize::MAX);
+        ids.iter().rev().for_each(|id| _ = call.arg(id.0.as_bytes()));
+        call
+    }
 }
 
 fn row(value: Value) -> Result<Row> {
@@ -51,18 +72,6 @@ fn cursor_id(text: &str) -> Result<Vec<u8>> {
         error: InvalidEnvelope::new("/cursor", "out_of_range", "is not a cursor of this list; send one that an earlier page answered"),
     })?;
     Ok(id.as_bytes().to_vec())
-}
-
-fn weight(job: &Job) -> usize {
-    [Some(&job.payload), job.result.as_ref(), job.checkpoint.as_ref()].into_iter().flatten().map(|json| json.as_str().len()).sum()
-}
-
-fn matches(job: &Job, filter: &Filter) -> bool {
-    filter.state.is_none_or(|state| job.state == state)
-        && filter.kind.as_ref().is_none_or(|kind| job.kind == *kind)
-        && filter.queue.as_ref().is_none_or(|queue| job.queue == *queue)
-        && filter.tenant.as_ref().is_none_or(|tenant| job.tenant.as_ref() == Some(tenant))
-        && filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag))
 }
 
 impl RedisStore {
@@ -94,73 +103,95 @@ impl RedisStore {
 
     async fn walks(&self, queue: Option<&Name>, from: Vec<u8>) -> Result<Vec<Walk>> {
         let partitions = self.partitions().await?;
-        let walk =
-            |shard: Tag| Walk { queue: partitions.queue_of(&shard), shard, ahead: VecDeque::new(), from: from.clone(), is_over: false };
+        let walk = |shard: Tag| Walk {
+            queue: partitions.queue_of(&shard),
+            shard,
+            ahead: VecDeque::new(),
+            from: from.clone(),
+            only: None,
+            is_over: false,
+        };
         let walks = self.all_shards().await?.into_keys().map(walk);
         Ok(walks.filter(|walk| queue.is_none_or(|queue| walk.queue == *queue)).collect())
     }
 
-    /// Fills up those that have nothing ahead.
+    /// Fills up those that have nothing ahead, until each has something or is over.
     async fn fetch(&self, walks: &mut [Walk], limit: usize, dead: bool, upwards: bool) -> Result<()> {
-        let empty: Vec<&mut Walk> = walks.iter_mut().filter(|walk| walk.ahead.is_empty() && !walk.is_over).collect();
-        let calls: Vec<Cmd> = empty
-            .iter()
-            .map(|walk| {
-                let mut call = reading("page", &[self.base(&walk.shard)]);
-                call.arg("")
-                    .arg(&walk.from)
-                    .arg(limit)
-                    .arg(if dead { "dead" } else { "" })
-                    .arg(if upwards { "up" } else { "" })
-                    .arg(PAGE_BYTES);
-                call
-            })
-            .collect();
-        for (walk, rows) in empty.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
-            walk.ahead = reply::list(rows)?.into_iter().map(row).collect::<Result<_>>()?;
-            match walk.ahead.back() {
-                Some(last) => walk.from = last.id.0.as_bytes().to_vec(),
-                None => walk.is_over = true,
+        loop {
+            let mut empty: Vec<&mut Walk> = walks.iter_mut().filter(|walk| walk.ahead.is_empty() && !walk.is_over).collect();
+            if empty.is_empty() {
+                return Ok(());
+            }
+            let calls: Vec<Cmd> = empty.iter_mut().map(|walk| walk.next(&self.base(&walk.shard), limit, dead, upwards)).collect();
+            for (walk, rows) in empty.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+                walk.ahead = reply::list(rows)?.into_iter().map(row).collect::<Result<_>>()?;
+                match (&walk.only, walk.ahead.back()) {
+                    (Some(only), _) => walk.is_over = only.is_empty() && walk.ahead.is_empty(),
+                    (None, Some(last)) => walk.from = last.id.0.as_bytes().to_vec(),
+                    (None, None) => walk.is_over = true,
+                }
             }
         }
-        Ok(())
     }
 
-    pub(super) async fn list_jobs(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        let from = cursor.map(cursor_id).transpose()?.unwrap_or_default();
-        let mut walks = self.walks(filter.queue.as_ref(), from).await?;
+    /// Jobs that fit, newest first.
+    pub(super) async fn look(&self, filter: &Filter, leg: Leg, room: Room) -> Result<Looked> {
+        if filter.state.is_some_and(|state| !state.is_final()) && !filter.finished.is_any() {
+            return Ok(Looked::default());
+        }
+        let mut walks = self.walks(filter.queue.as_ref(), leg.below.as_bytes().to_vec()).await?;
+        self.narrow(&mut walks, filter.state, leg).await?;
         let dead = filter.state == Some(State::Dead);
-        let fetch = if *filter == Filter::default() { limit + 1 } else { FETCH };
-        let (mut page, mut bytes) = (Page { items: Vec::new(), next: None }, 0);
-        for _ in 0..LOOK {
-            self.fetch(&mut walks, fetch.clamp(1, FETCH), dead, false).await?;
-            let newest = walks.iter_mut().filter(|walk| !walk.ahead.is_empty()).max_by_key(|walk| walk.ahead.front().map(|row| row.id));
-            let Some(walk) = newest else {
-                page.next = None;
-                return Ok(page);
+        let fetch = (2 * room.rows / walks.len().max(1)).clamp(1, FETCH);
+        let (mut looked, mut bytes, mut searched) = (Looked::default(), 0, 0);
+        loop {
+            self.fetch(&mut walks, fetch, dead, false).await?;
+            let newest = walks.iter_mut().filter_map(|walk| Some((walk.ahead.front()?.id, walk))).max_by_key(|(id, _)| *id);
+            let Some((id, walk)) = newest.filter(|(id, _)| id.0 >= leg.down_to) else {
+                return Ok(Looked { stopped_at: None, ..looked });
             };
-            if page.items.len() == limit || bytes >= PAGE_BYTES {
-                return Ok(page);
+            let is_full = looked.jobs.len() == room.jobs || bytes >= room.bytes;
+            if is_full || looked.rows == room.rows || searched >= TEXT_BYTES {
+                return Ok(looked);
             }
-            let Some(row) = walk.ahead.pop_front() else { return Ok(page) };
-            page.next = Some(row.id.to_string());
+            let Some(row) = walk.ahead.pop_front() else { return Ok(looked) };
+            looked.rows += 1;
+            looked.stopped_at = Some(id.0);
+            searched += if filter.text.is_some() { row.blob.len() } else { 0 };
             match rows::job(&walk.queue, &row) {
-                Ok(job) if matches(&job, filter) => {
+                Ok(job) if filter.fits(&job) => {
                     bytes += weight(&job);
-                    page.items.push(job);
+                    looked.jobs.push(job);
                 }
                 Ok(_) => {}
                 Err(reason) => tracing::error!(reason, "a stored job cannot be shown"),
             }
         }
-        Ok(page)
+    }
+
+    /// Where those that are in a state are few, they are read and not looked for.
+    async fn narrow(&self, walks: &mut [Walk], state: Option<State>, leg: Leg) -> Result<()> {
+        let Some(state) = state.filter(|state| matches!(state, State::Running | State::Scheduled | State::Parked)) else { return Ok(()) };
+        let few = |walk: &Walk| reading("few", &[self.base(&walk.shard)]).arg("").arg(state.as_str()).arg(FEW).clone();
+        let calls: Vec<Cmd> = walks.iter().map(few).collect();
+        for (walk, found) in walks.iter_mut().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+            if matches!(found, Value::Nil) {
+                continue;
+            }
+            let mut ids = reply::list(found)?.into_iter().map(reply::id).collect::<Result<Vec<_>>>()?;
+            ids.retain(|id| (leg.down_to..leg.below).contains(&id.0));
+            // The next is taken from the end.
+            ids.sort_unstable();
+            walk.only = Some(ids);
+        }
+        Ok(())
     }
 
     /// Live jobs and dead letters, oldest id first.
     pub(super) async fn export_jobs(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
         let from = cursor.map(cursor_id).transpose()?.unwrap_or_default();
         let mut walks = self.walks(None, from).await?;
-        let (mut page, mut bytes) = (Page { items: Vec::new(), next: None }, 0);
+        let (mut page, mut bytes) = (Page::default(), 0);
         for _ in 0..LOOK {
             self.fetch(&mut walks, FETCH, false, true).await?;
             let oldest = walks.iter_mut().filter(|walk| !walk.ahead.is_empty()).min_by_key(|walk| walk.ahead.front().map(|row| row.id));

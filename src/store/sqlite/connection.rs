@@ -7,11 +7,12 @@ use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, time::Dur
 
 /// The schema this program knows; a file of a newer one is refused.
 pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_jobs.sql"),
     include_str!("../../../migrations/sqlite/0002_tokens.sql"),
     include_str!("../../../migrations/sqlite/0003_operate.sql"),
     include_str!("../../../migrations/sqlite/0004_audit.sql"),
+    include_str!("../../../migrations/sqlite/0005_search.sql"),
 ];
 /// "WNDL": tells our files from other people's databases.
 pub(super) const APPLICATION_ID: i64 = 0x574e_444c;

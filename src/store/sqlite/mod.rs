@@ -11,12 +11,14 @@ mod error;
 mod examine;
 mod lease;
 mod limits;
+mod listing;
 mod lock;
 mod read;
 mod rows;
 mod schedules;
 mod settle;
 mod standing;
+mod tenants;
 mod tokens;
 mod tx;
 mod upkeep;
@@ -36,8 +38,9 @@ use crate::{
     },
     store::{
         Actor, Advanced, Beat, Cancelled, Durability, Enqueued, Error, Exported, Filter, Health, Keys, LeaseReply, LeaseRequest, Now, Page,
-        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store,
+        Progress, Pruned, Quarantined, QueueStatus, Reaped, Result, Retention, Role, Store, TenantLoad,
         examine::{Extent, Finding},
+        search,
         wakes::Wakes,
         words::place_of,
     },
@@ -255,13 +258,24 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-        let (filter, cursor) = (filter.clone(), cursor.map(ToOwned::to_owned));
-        self.readers.call(move |connection| read::list(connection, &filter, cursor.as_deref(), limit.clamp(1, 1000))).await
+        if !filter.ids.is_empty() {
+            return search::named(self, filter, cursor, limit).await;
+        }
+        search::page(filter, cursor, limit, |leg, room| {
+            let filter = filter.clone();
+            self.readers.call(move |connection| listing::look(connection, &filter, leg, room))
+        })
+        .await
     }
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
         let now = now.unwrap_or_else(|| self.clock.now());
         self.readers.call(move |connection| read::queues(connection, now)).await
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
+        let after = after.map(ToOwned::to_owned);
+        self.readers.call(move |connection| tenants::loads(connection, after.as_deref(), limit)).await
     }
 
     async fn daemons(&self) -> Result<Vec<SeenDaemon>> {

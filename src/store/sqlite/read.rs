@@ -11,19 +11,17 @@ use crate::{
         InvalidEnvelope, Job, JobId, Json, Name, Pause, Settings, State, Timestamp, Unique, UniqueFor,
         schedule::{Occurrence, ScheduleState},
     },
-    store::{Error, Exported, Filter, Page, Quarantined, QueueStatus, Result},
+    store::{
+        Error, Exported, Page, Quarantined, QueueStatus, Result,
+        search::{PAGE_BYTES, weight},
+    },
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, fallible_streaming_iterator::FallibleStreamingIterator as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
-
-/// Bytes of payload, result and checkpoint in one page at most, but for its last job.
-const PAGE_BYTES: usize = 8 << 20;
-/// Rows one listing call looks at: a page never takes long, however rare what is asked for.
-const LOOK: usize = 10_000;
 
 #[derive(Clone)]
 pub(super) struct Readers {
@@ -89,100 +87,6 @@ fn cursor_id(text: &str) -> Result<[u8; 16]> {
     Ok(*id.0.as_bytes())
 }
 
-/// One table's rows, newest id first, as a listing walks them.
-struct Walk<'s> {
-    rows: rusqlite::Rows<'s>,
-    /// The id of the row it stands on.
-    at: Option<[u8; 16]>,
-}
-
-impl<'s> Walk<'s> {
-    fn step(&mut self) -> Result<()> {
-        self.at = None;
-        while let Some(row) = self.rows.next().map_err(own)? {
-            self.at = row.get(0).ok();
-            if self.at.is_some() {
-                break;
-            }
-            tracing::error!("a stored job whose id cannot be read is not shown");
-        }
-        Ok(())
-    }
-
-    fn row(&self) -> Option<&Row<'s>> {
-        self.rows.get()
-    }
-}
-
-/// Live jobs, history and dead letters as one list by id.
-pub(super) fn list(connection: &Connection, filter: &Filter, cursor: Option<&str>, limit: usize) -> Result<Page<Job>> {
-    let below = match cursor {
-        None => [0xff; 16],
-        Some(text) => cursor_id(text)?,
-    };
-    let tables: Vec<&'static str> = match filter.state {
-        None => vec![sql!("list_live"), sql!("list_history"), sql!("list_dead")],
-        Some(State::Completed | State::Cancelled) => vec![sql!("list_history")],
-        Some(State::Dead) => vec![sql!("list_dead")],
-        Some(_) => vec![sql!("list_live")],
-    };
-    let mut statements = tables.iter().map(|text| connection.prepare_cached(text)).collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
-    let mut walks = Vec::new();
-    for statement in &mut statements {
-        let mut walk = Walk { rows: statement.query([below]).map_err(own)?, at: None };
-        walk.step()?;
-        walks.push(walk);
-    }
-    let mut page = Page { items: Vec::new(), next: None };
-    let mut bytes = 0;
-    for _ in 0..LOOK {
-        let Some(newest) = walks.iter_mut().filter(|walk| walk.at.is_some()).max_by_key(|walk| walk.at) else {
-            return Ok(page);
-        };
-        let id = newest.at.unwrap_or_default();
-        if page.items.len() == limit || bytes >= PAGE_BYTES {
-            // There is at least one more row; the next page begins below the last one shown.
-            return Ok(page);
-        }
-        if let Some(row) = newest.row()
-            && matches(row, filter).map_err(own)?
-        {
-            match rows::job(row) {
-                Ok(job) if filter.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag)) => {
-                    bytes += weight(&job);
-                    page.items.push(job);
-                }
-                Ok(_) => {}
-                Err(reason) => tracing::error!(reason, "a stored job cannot be shown"),
-            }
-        }
-        page.next = Some(super::lease::job_id(id).to_string());
-        newest.step()?;
-        if walks.iter().all(|walk| walk.at.is_none()) {
-            page.next = None;
-        }
-    }
-    Ok(page)
-}
-
-fn weight(job: &Job) -> usize {
-    [Some(&job.payload), job.result.as_ref(), job.checkpoint.as_ref()].into_iter().flatten().map(|json| json.as_str().len()).sum()
-}
-
-/// The filter's plain members, on the row itself: most rows are passed over without being read.
-fn matches(row: &Row<'_>, filter: &Filter) -> rusqlite::Result<bool> {
-    let is = |column: usize, wanted: Option<&str>| -> rusqlite::Result<bool> {
-        Ok(match wanted {
-            None => true,
-            Some(wanted) => row.get_ref(column)?.as_bytes().is_ok_and(|bytes| bytes == wanted.as_bytes()),
-        })
-    };
-    Ok(is(1, filter.kind.as_deref())?
-        && is(2, filter.queue.as_deref())?
-        && is(3, filter.tenant.as_deref())?
-        && is(5, filter.state.map(State::as_str))?)
-}
-
 pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
     let above = match cursor {
         None => [0; 16],
@@ -216,7 +120,7 @@ pub(super) fn export(connection: &Connection, cursor: Option<&str>, limit: usize
         stopped = [stopped, exported.keys().nth(limit - 1).copied()].into_iter().flatten().min();
     }
     let items = exported.into_values().take_while(|exported| stopped.is_none_or(|last| exported.job.id <= last)).collect();
-    Ok(Page { items, next: stopped.map(|id| id.to_string()) })
+    Ok(Page { items, next: stopped.map(|id| id.to_string()), ..Page::default() })
 }
 
 fn exported_row(connection: &Connection, row: &Row<'_>) -> Result<std::result::Result<Exported, String>> {

@@ -1,26 +1,21 @@
--- A page of jobs below $1, newest first: $2 rows of each table are looked at, $3 shown at most, and 8 MiB. One statement, so
--- that a job on its way between tables is shown once. The last row says how far was looked ($1 of the next page), or nothing.
-WITH looked AS MATERIALIZED (
-  (SELECT 'j' AS t, id, kind, queue, tenant, NULL AS state, octet_length(payload) AS size, line, seq FROM windlass.jobs WHERE id < $1 ORDER BY id DESC LIMIT $2)
-  UNION ALL
-  (SELECT 'w' AS t, id, kind, queue, tenant, state AS state, octet_length(payload) AS size, 0, 0 FROM windlass.waiting WHERE id < $1 ORDER BY id DESC LIMIT $2)
-  UNION ALL
-  (SELECT 'h' AS t, id, kind, queue, tenant, state AS state, octet_length(payload) + coalesce(octet_length(result), 0) AS size, 0, 0 FROM windlass.history WHERE id < $1 ORDER BY id DESC LIMIT $2)
-  UNION ALL
-  (SELECT 'd' AS t, id, kind, queue, tenant, state AS state, octet_length(payload) + coalesce(octet_length(result), 0) AS size, 0, 0 FROM windlass.dead WHERE id < $1 ORDER BY id DESC LIMIT $2)),
--- Where the first of the tables stopped before its end: what the others have below that belongs to the next page.
-stopped AS (SELECT max(last::text)::uuid AS last FROM (SELECT (array_agg(id ORDER BY id))[1] AS last FROM looked GROUP BY t HAVING count(*) >= $2) s),
-running AS MATERIALIZED (SELECT line, unnest(seqs) AS seq FROM windlass.claims WHERE $4::text IN ('queued', 'running')),
+-- A page of jobs with ids from $2 up to, but not, $1, newest first. $3 rows are looked at, or as many as have $5 bytes of payload; $4 jobs
+-- shown at most, or as many as have $6 bytes. One statement, so that a job on its way between tables is shown once. The last row is the last that was looked at, with its number and whether there is one below it.
+WITH ahead AS (SELECT * FROM ({lists}) l ORDER BY id DESC LIMIT $3 + 1),
+numbered AS MATERIALIZED (SELECT *, row_number() OVER w AS n, sum(size) OVER w - size AS before FROM ahead WINDOW w AS (ORDER BY id DESC)),
+running AS MATERIALIZED (SELECT line, unnest(seqs) AS seq FROM windlass.claims WHERE $7::text = 'queued'),
 matching AS (
-  SELECT l.t, l.id, l.size FROM looked l LEFT JOIN running r ON l.t = 'j' AND r.line = l.line AND r.seq = l.seq, stopped s
-  WHERE (s.last IS NULL OR l.id >= s.last)
-    AND ($4::text IS NULL OR $4 = coalesce(l.state, CASE WHEN r.seq IS NULL THEN 'queued' ELSE 'running' END))
-    AND ($5::text IS NULL OR l.queue = $5) AND ($6::text IS NULL OR l.kind = $6) AND ($7::text IS NULL OR l.tenant = $7)
-  ORDER BY l.id DESC LIMIT $3 + 1),
-ranked AS (SELECT *, row_number() OVER w AS n, sum(size) OVER w - size AS before FROM matching WINDOW w AS (ORDER BY id DESC)),
-picked AS MATERIALIZED (SELECT t, id FROM ranked WHERE n <= $3 AND before < 8388608),
+  SELECT l.t, l.id, l.size, l.n FROM numbered l LEFT JOIN running r ON l.t = 'j' AND r.line = l.line AND r.seq = l.seq
+  WHERE l.n <= $3 AND l.before < $5 AND ($7::text IS NULL OR $7 = coalesce(l.state, CASE WHEN r.seq IS NULL THEN 'queued' ELSE 'running' END))
+    AND ($8::text IS NULL OR l.queue = $8) AND ($9::text IS NULL OR l.kind = $9) AND ($10::text IS NULL OR l.tenant = $10)
+    AND l.created_at >= $13 AND l.created_at < $14 AND l.due >= $15 AND l.due < $16 AND l.has
+  ORDER BY l.n LIMIT $4 + 1),
+ranked AS (SELECT *, row_number() OVER w AS k, sum(size) OVER w - size AS before FROM matching WINDOW w AS (ORDER BY n)),
+picked AS MATERIALIZED (SELECT t, id, n FROM ranked WHERE k <= $4 AND before < $6),
+-- Where the jobs shown end, or the rows that were looked at.
 ended AS (
-  SELECT CASE WHEN (SELECT count(*) FROM picked) < (SELECT count(*) FROM matching) THEN (SELECT (array_agg(id ORDER BY id))[1] FROM picked) ELSE (SELECT last FROM stopped) END AS id),
+  SELECT id, n, n < (SELECT max(n) FROM numbered) AS is_cut FROM numbered WHERE n =
+    CASE WHEN (SELECT count(*) FROM picked) < (SELECT count(*) FROM matching) THEN (SELECT max(n) FROM picked)
+    ELSE (SELECT max(n) FROM numbered WHERE n <= $3 AND before < $5) END),
 shown AS (
 SELECT j.id, j.kind, j.queue, j.tenant, j.priority, CASE WHEN c.epoch IS NULL THEN 'queued' ELSE 'running' END, j.attempt + (c.epoch IS NOT NULL)::integer,
   j.max_attempts, j.timeout_ms, j.created_at, j.run_at, j.expires_at, c.granted_at, NULL::bigint, j.concurrency_key, j.ordered, j.unique_key, j.deaths,
@@ -40,4 +35,4 @@ UNION ALL SELECT d.id, d.kind, d.queue, d.tenant, d.priority, d.state, d.attempt
 FROM picked k JOIN windlass.dead d ON d.id = k.id WHERE k.t = 'd'
 ORDER BY 1 DESC)
 SELECT * FROM shown
-UNION ALL SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ended WHERE id IS NOT NULL
+UNION ALL SELECT id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, n, NULL, NULL, NULL, NULL, NULL, is_cut, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM ended

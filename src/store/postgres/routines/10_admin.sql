@@ -434,6 +434,29 @@ BEGIN
     ORDER BY 1;
 END $$;
 
+-- The tenants with jobs in lines or running, by name after `p_after`; '' is no tenant, and stands for those of queues that are not fair.
+-- What producers told of plain jobs and nobody took in yet is counted too.
+CREATE OR REPLACE FUNCTION {v}.tenant_loads(p_after text, p_most bigint) RETURNS TABLE (lane text, waiting bigint, running bigint)
+LANGUAGE sql STABLE SET jit = off AS $$
+  WITH parts AS (
+    SELECT l.lane, l.waiting, 0::bigint AS running FROM windlass.lines l WHERE l.waiting > 0
+    UNION ALL
+    SELECT coalesce((SELECT l.lane FROM windlass.lines l WHERE l.line = t.line ORDER BY l.n DESC LIMIT 1),
+        CASE WHEN ({v}.rules(n.name)).fair
+          THEN (SELECT j.tenant FROM windlass.jobs j WHERE j.line = t.line AND j.seq = t.first AND NOT j.special) END, ''), t.jobs::bigint, 0
+    FROM {v}.queue_names() n (name)
+    LEFT JOIN LATERAL (SELECT * FROM windlass.queues q WHERE q.queue = n.name ORDER BY q.n DESC LIMIT 1) q ON true
+    CROSS JOIN LATERAL {v}.told(q, n.name) t WHERE t.what = 'l'
+    UNION ALL
+    SELECT (SELECT l.lane FROM windlass.lines l WHERE l.line = c.line ORDER BY l.n DESC LIMIT 1), 0, 1
+    FROM windlass.claims c CROSS JOIN LATERAL unnest(c.seqs) WITH ORDINALITY s (seq, ord)
+    JOIN LATERAL (
+      SELECT FROM windlass.jobs j WHERE c.ids IS NULL AND j.line = c.line AND j.seq = s.seq AND NOT j.special
+      UNION ALL SELECT FROM windlass.jobs j WHERE c.ids IS NOT NULL AND j.id = c.ids[s.ord] AND j.seq = s.seq) j ON true)
+  SELECT p.lane, sum(p.waiting)::bigint, sum(p.running)::bigint FROM parts p
+  WHERE p.lane IS NOT NULL AND (p_after IS NULL OR p.lane > p_after COLLATE "C") GROUP BY p.lane ORDER BY p.lane COLLATE "C" LIMIT p_most
+$$;
+
 -- ------------------------------------------------------------------ schedules
 
 -- Records a plan: its skipped run, a job for each of its other instants, and `last` moved to `p_through`, if generation and

@@ -50,16 +50,8 @@ function W.get(s, id)
   return shown(s, id, blob, ended, running)
 end
 
--- A page of jobs, newest id first, from below `below` on (or the end); of `only` dead letters. Answers rows, how many were looked at, and the
--- id of the last.
-function W.page(s, below, limit, only_dead, upwards, most_bytes)
-  local set = only_dead and s.dead or s.ids
-  local ids
-  if upwards then
-    ids = call('ZRANGE', set, below == '' and '-' or '(' .. below, '+', 'BYLEX', 'LIMIT', 0, limit)
-  else
-    ids = call('ZRANGE', set, below == '' and '+' or '(' .. below, '-', 'BYLEX', 'REV', 'LIMIT', 0, limit)
-  end
+-- Jobs as they are stored, in the order of `ids`, until they come to `most_bytes`.
+function W.rows(s, ids, most_bytes)
   local rows, bytes = {}, 0
   if #ids == 0 then
     return rows
@@ -81,11 +73,85 @@ function W.page(s, below, limit, only_dead, upwards, most_bytes)
   return rows
 end
 
+-- A page of jobs, newest id first, from below `below` on (or the end); of `only` dead letters.
+function W.page(s, below, limit, only_dead, upwards, most_bytes)
+  local set = only_dead and s.dead or s.ids
+  local ids
+  if upwards then
+    ids = call('ZRANGE', set, below == '' and '-' or '(' .. below, '+', 'BYLEX', 'LIMIT', 0, limit)
+  else
+    ids = call('ZRANGE', set, below == '' and '+' or '(' .. below, '-', 'BYLEX', 'REV', 'LIMIT', 0, limit)
+  end
+  return W.rows(s, ids, most_bytes)
+end
+
+-- The ids of all that are in a state, in no order; nothing, where they are more than `most`.
+function W.few(s, state, most)
+  if state ~= 'running' then
+    local set = state == 'scheduled' and s.due or s.parks
+    return call('ZCARD', set) <= most and call('ZRANGE', set, 0, -1)
+  end
+  if tonumber(call('HGET', s.base, 'running') or 0) > most then
+    return false
+  end
+  local ids = {}
+  for id in pairs(all_running(s)) do
+    ids[#ids + 1] = id
+  end
+  return ids
+end
+
 -- What export needs beside the job: who holds its unique key, and the parents it still waits for.
 function W.beside_job(s, id)
   local j = peek(s, id)
   local unique = j and j.h.unique and call('HGET', s.uniques, (j.h.tenant or '') .. '\0' .. j.h.unique)
   return { unique or '', call('HKEYS', s.base .. ':parents:' .. id) }
+end
+
+-- Jobs that run in no lane, for `slots` knows only those that run in one.
+local function running_in_none(s)
+  local running = tonumber(call('HGET', s.base, 'running') or 0)
+  for _, jobs in ipairs(call('HVALS', s.slots)) do
+    running = running - jobs
+  end
+  return math.max(running + tonumber(call('HGET', s.slots, '') or 0), 0)
+end
+
+-- The lanes in which somebody waits or runs, of each level at most 10,000; '' is none.
+function W.lanes(s)
+  local is, names = {}, {}
+  local function note(lanes)
+    for _, lane in ipairs(lanes) do
+      if not is[lane] then
+        is[lane] = true
+        names[#names + 1] = lane
+      end
+    end
+  end
+  for _, priority in ipairs(W.levels(s)) do
+    note(call('ZRANGE', s.base .. ':open:' .. priority, 0, 9999))
+  end
+  note(call('SMEMBERS', s.shut))
+  note(call('HKEYS', s.slots))
+  if running_in_none(s) > 0 then
+    note({ '' })
+  end
+  return names
+end
+
+-- Of each of these lanes: how many stand in its lines, and how many run.
+function W.loads(s, lanes)
+  local counts, levels = {}, W.levels(s)
+  for _, lane in ipairs(lanes) do
+    local waiting = 0
+    for _, priority in ipairs(levels) do
+      local line, heads = W.line_keys(s, priority, lane)
+      waiting = waiting + call('LLEN', line) + call('ZCARD', heads)
+    end
+    counts[#counts + 1] = waiting
+    counts[#counts + 1] = lane == '' and running_in_none(s) or tonumber(call('HGET', s.slots, lane) or 0)
+  end
+  return counts
 end
 
 -- Counters, pause, and when the oldest job at the head of a line became due.

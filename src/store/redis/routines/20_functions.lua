@@ -243,6 +243,22 @@ function F.page(s, args)
   return W.page(s, args[2], tonumber(args[3]), args[4] == 'dead', args[5] == 'up', tonumber(args[6]))
 end
 
+function F.few(s, args)
+  return W.few(s, args[2], tonumber(args[3]))
+end
+
+function F.rows(s, args)
+  return W.rows(s, { unpack(args, 3) }, tonumber(args[2]))
+end
+
+function F.lanes(s)
+  return W.lanes(s)
+end
+
+function F.loads(s, args)
+  return W.loads(s, { unpack(args, 2) })
+end
+
 function F.beside_job(s, args)
   return W.beside_job(s, args[2])
 end
@@ -314,6 +330,6 @@ end
 
 register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire note')
 -- Those who may only read may call these.
-register('get audited live_tokens standing page beside_job status outgoing is_leased keyed', { 'no-writes' })
+register('get audited live_tokens standing page few rows lanes loads beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })

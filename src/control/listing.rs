@@ -1,0 +1,75 @@
+//! What a list of jobs may be asked for in a query string: one line a member.
+
+use super::{
+    Problem,
+    extract::{Asked, rows},
+};
+use crate::{
+    job::{JobId, Name, State, Timestamp},
+    store::{Filter, MOST_IDS, Span},
+};
+use axum::{extract::FromRequestParts, http::request::Parts};
+use serde::Deserialize;
+
+/// Longer ones are not ours.
+const CURSOR_BYTES: usize = 512;
+
+/// A list as it is asked for.
+pub(super) struct Listing {
+    pub filter: Filter,
+    pub cursor: Option<String>,
+    pub limit: usize,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Members {
+    /// One or more, separated by commas.
+    id: Option<String>,
+    state: Option<State>,
+    queue: Option<Name>,
+    kind: Option<Name>,
+    tenant: Option<Name>,
+    tag: Option<Name>,
+    text: Option<String>,
+    created_from: Option<Timestamp>,
+    created_to: Option<Timestamp>,
+    due_from: Option<Timestamp>,
+    due_to: Option<Timestamp>,
+    finished_from: Option<Timestamp>,
+    finished_to: Option<Timestamp>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Listing {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Asked(asked) = Asked::<Members>::from_request_parts(parts, state).await?;
+        if asked.cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
+            return Err(Problem::bad_request("bad_cursor", "the cursor is none of ours; begin again without it"));
+        }
+        let filter = Filter {
+            ids: asked.id.as_deref().map_or(Ok(Vec::new()), ids)?,
+            state: asked.state,
+            queue: asked.queue,
+            kind: asked.kind,
+            tenant: asked.tenant,
+            tag: asked.tag,
+            text: asked.text,
+            created: Span { from: asked.created_from, to: asked.created_to },
+            due: Span { from: asked.due_from, to: asked.due_to },
+            finished: Span { from: asked.finished_from, to: asked.finished_to },
+        };
+        filter.check().map_err(|error| Problem::bad_request(error.code, error.message))?;
+        Ok(Self { filter, cursor: asked.cursor, limit: rows(asked.limit)? })
+    }
+}
+
+fn ids(text: &str) -> Result<Vec<JobId>, Problem> {
+    let no_id = |one: &str| {
+        let shown: String = one.chars().take(40).collect();
+        Problem::bad_request("bad_id", format!("`{shown}` in `id` is no job id; write up to {MOST_IDS} UUIDs, separated by commas"))
+    };
+    text.split(',').map(|one| one.trim().parse().map_err(|_| no_id(one))).collect()
+}
