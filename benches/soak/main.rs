@@ -1,4 +1,4 @@
-//! The long soaks, all but `depth` and `masters` on Postgres and with the real daemon as a child of this program:
+//! The long soaks, all but `depth`, `masters` and one `search` on Postgres and with the real daemon as a child of this program:
 //!
 //!     cargo build --release --bin windlass --example soak
 //!     SOAK_PG_URL=postgres://postgres@127.0.0.1:5432 target/release/examples/soak VERB key=value…
@@ -19,6 +19,8 @@
 //!   second, and the processor's time for each.
 //! * `depth jobs=5000000 pairs=5`: what a lease and an end cost on Redis with that many waiting and as many finished, against ten thousand
 //!   waiting and none finished, and the memory of a waiting job. It starts its own servers; the URL is not needed.
+//! * `search store=sqlite finished=5000000 waiting=10000000`: how long the first and the deep pages of a search take there, for each sort of
+//!   filter. `store=postgres` needs the URL.
 //!
 //! Each prints one JSON line a measurement, and last the medians of the ratios.
 
@@ -30,6 +32,7 @@ mod daemon;
 mod database;
 mod depth;
 mod masters;
+mod search;
 mod server;
 mod upgrade;
 mod worker;
@@ -62,8 +65,9 @@ async fn main() {
         Some("commits") => commits::soak(number("n", 1000), number("lanes", 8)).await,
         Some("depth") => depth::soak(number("jobs", 5_000_000), number("pairs", 5)).await,
         Some("masters") => masters::soak(number("jobs", 400_000), number("rounds", 3)).await,
+        Some("search") => search::soak(&text("store"), number("finished", 5_000_000), number("waiting", 10_000_000)).await,
         Some("upgrade") => upgrade::drill(text("old").as_ref(), Duration::from_secs(number("secs", 60))).await,
-        _ => panic!("soak waiting|pinned|blocked|commits|upgrade|depth|masters key=value…"),
+        _ => panic!("soak waiting|pinned|blocked|commits|upgrade|depth|masters|search key=value…"),
     }
 }
 

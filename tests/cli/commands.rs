@@ -338,3 +338,25 @@ fn a_job_is_shown_with_its_id_as_it_is() {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
 }
+
+#[test]
+fn jobs_are_searched_for_by_ids_times_and_text() {
+    both_ways(|place| {
+        let put = |text: &str| id_of(&place.json(&["enqueue", "work", &format!("\"{text}\""), "--delay-ms", "600000", "--json"]));
+        let (first, second) = (put("one needle"), put("two"));
+        let listed = |args: &[&str]| {
+            let page = place.json(&[&["jobs", "list", "--json"], args].concat());
+            page["items"].as_array().unwrap().iter().map(id_of).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&["--id", &first, "--id", &second]), [second.clone(), first.clone()]);
+        assert_eq!(listed(&["--text", "needle"]), std::slice::from_ref(&first));
+        assert_eq!(listed(&["--since", "1h", "--due-since", "2020-01-01T00:00:00Z"]).len(), 2);
+        assert_eq!(listed(&["--until", "1h"]).len() + listed(&["--finished-since", "1h"]).len(), 0);
+        let table = place.run(&["jobs", "list", "--limit", "1", "--since", "1h"]).out;
+        let next: Vec<&str> = table.lines().last().and_then(|line| line.strip_prefix("more with ")).expect("a hint").split(' ').collect();
+        let rest = place.run(&[&["jobs", "list", "--limit", "1"], &next[..]].concat()).out;
+        assert!(rest.contains(&first) && !rest.contains(&second), "{rest}");
+        let refused = place.run(&["jobs", "list", "--since", "yesterday"]);
+        assert!(refused.code == 64 && refused.err.contains("`yesterday` is not") && refused.err.contains("2h"), "{refused:?}");
+    });
+}

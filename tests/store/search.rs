@@ -173,7 +173,8 @@ async fn the_few_of_a_state_are_found_at_once_among_many(store: &mut TestStore) 
         for queue in [None, Some(name("default"))] {
             let page = store.list(&Filter { state: Some(state), queue, ..any() }, None, 50).await.unwrap();
             assert_eq!(page.items.iter().map(|job| job.id).collect::<Vec<_>>(), [id], "{state}");
-            assert_eq!((page.looked, page.next), (1, None), "{state}");
+            // What waits may stand in one place, whatever it waits for.
+            assert!(page.looked <= 2 && page.next.is_none(), "{state}: {page:?}");
         }
     }
 }

@@ -19,6 +19,9 @@ const PARKED: &str = include_str!("queries/list_parked.sql");
 const HISTORY: &str = include_str!("queries/list_history.sql");
 const DEAD: &str = include_str!("queries/list_dead.sql");
 
+/// A whole number of partitions of history.
+const DAY_US: i64 = 86_400_000_000;
+
 static ALL: LazyLock<String> = LazyLock::new(|| of(&[LIVE, WAITING, HISTORY, DEAD]));
 static ENDED: LazyLock<String> = LazyLock::new(|| of(&[HISTORY, DEAD]));
 static EACH: LazyLock<[String; 6]> = LazyLock::new(|| [LIVE, RUNNING, WAITING, PARKED, HISTORY, DEAD].map(|list| of(&[list])));
@@ -78,6 +81,8 @@ impl PostgresStore {
             due.1,
             finished.0,
             finished.1,
+            finished.0.saturating_sub(finished.0.rem_euclid(DAY_US)),
+            finished.1.saturating_add(DAY_US - finished.1.rem_euclid(DAY_US)),
         ];
         let mut found = self.lanes.other.rows(Effect::Reads, statement, params).await?;
         let mut looked = found.pop().map_or_else(Looked::default, |end| last(&end));

@@ -7,7 +7,8 @@ matching AS (
   SELECT l.t, l.id, l.size, l.n FROM numbered l LEFT JOIN running r ON l.t = 'j' AND r.line = l.line AND r.seq = l.seq
   WHERE l.n <= $3 AND l.before < $5 AND ($7::text IS NULL OR $7 = coalesce(l.state, CASE WHEN r.seq IS NULL THEN 'queued' ELSE 'running' END))
     AND ($8::text IS NULL OR l.queue = $8) AND ($9::text IS NULL OR l.kind = $9) AND ($10::text IS NULL OR l.tenant = $10)
-    AND l.created_at >= $13 AND l.created_at < $14 AND l.due >= $15 AND l.due < $16 AND l.has
+    AND l.created_at >= $13 AND l.created_at < $14 AND l.due >= $15 AND l.due < $16
+    AND (l.finished IS NULL OR l.finished >= $17 AND l.finished < $18) AND l.has
   ORDER BY l.n LIMIT $4 + 1),
 ranked AS (SELECT *, row_number() OVER w AS k, sum(size) OVER w - size AS before FROM matching WINDOW w AS (ORDER BY n)),
 picked AS MATERIALIZED (SELECT t, id, n FROM ranked WHERE k <= $4 AND before < $6),

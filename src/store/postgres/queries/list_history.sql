@@ -1,4 +1,5 @@
-SELECT 'h' AS t, id, kind, queue, tenant, state AS state, (octet_length(payload) + coalesce(octet_length(result), 0))::bigint AS size, 0::bigint AS line, 0::bigint AS seq, created_at, run_at AS due,
+-- $19 and $20 are whole days around what is asked for: they choose partitions, and pass over no row of one.
+SELECT 'h' AS t, id, kind, queue, tenant, state AS state, (octet_length(payload) + coalesce(octet_length(result), 0))::bigint AS size, 0::bigint AS line, 0::bigint AS seq, created_at, run_at AS due, finished_at AS finished,
   ($11::text IS NULL OR strpos(extra, $11) > 0) AND ($12::text IS NULL OR strpos(payload, $12) > 0) AS has
 FROM windlass.history
-WHERE id < $1 AND id >= $2 AND finished_at >= $17 AND finished_at < $18 ORDER BY id DESC LIMIT $3 + 1
+WHERE id < $1 AND id >= $2 AND finished_at >= $19 AND finished_at < $20 ORDER BY id DESC LIMIT $3 + 1
