@@ -19,8 +19,8 @@ use windlass::{
 const PAGE: usize = 50;
 /// Measured pages of each sort.
 const PAGES: usize = 100;
-/// Rows between the first page and the deep ones, a hundred calls of as many as a call may ask for.
-const DEEP_CALLS: usize = 100;
+/// Rows between the first page and the deep ones, ten calls of as many as a call may ask for.
+const DEEP_CALLS: usize = 10;
 /// Over which all of it was made.
 const SPAN: Duration = Duration::from_secs(6 * 86_400);
 const KINDS: u64 = 10;
@@ -87,8 +87,8 @@ fn told(size: Size, began: Instant) {
 fn words(size: Size, n: &str) -> String {
     let old = size.finished / 100;
     format!(
-        "CASE WHEN {n} % {RARE} = 7 THEN 'rare' ELSE 'k' || {n} % {KINDS} END, CASE WHEN {n} < {old} THEN 'old' ELSE 'q' || {n} % {QUEUES} END, \
-         't' || {n} % {TENANTS}, '{{\"n\":' || {n} || ',\"note\":\"' || CASE WHEN {n} % {RARE} = 7 THEN 'needle' ELSE 'hay' END || '{}\"}}', \
+        "CASE WHEN {n} % {RARE} = 7 THEN 'rare' ELSE 'k' || ({n} % {KINDS}) END, CASE WHEN {n} < {old} THEN 'old' ELSE 'q' || ({n} % {QUEUES}) END, \
+         't' || ({n} % {TENANTS}), '{{\"n\":' || {n} || ',\"note\":\"' || CASE WHEN {n} % {RARE} = 7 THEN 'needle' ELSE 'hay' END || '{}\"}}', \
          CASE WHEN {n} % {RARE} = 7 THEN '{{\"tags\":[\"rare\"]}}' END",
         "x".repeat(150)
     )
