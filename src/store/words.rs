@@ -90,7 +90,7 @@ impl Page<Audited> {
     /// Of rows that were asked for up to `limit`: fewer are the last.
     pub(super) fn of_audit(items: Vec<Audited>, limit: usize) -> Self {
         let next = if items.len() < limit { None } else { items.last().map(|row| row.place().to_string()) };
-        Self { items, next }
+        Self { items, next, ..Self::default() }
     }
 }
 

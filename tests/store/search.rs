@@ -199,7 +199,7 @@ async fn a_filtered_cursor_survives_jobs_that_come_and_go(store: &mut TestStore)
             cursor = Some(next);
             store.put((0..5).map(|n| work().queue("new").id(minted(at(n * 8))).delay_ms(n.unsigned_abs() * 500)).collect(), now(1)).await;
             store.complete(&daemon.lease_from(&**store, "goes", 2, now(1)).await, now(1)).await;
-            store.prune(Retention { finished_hours: 0, dead_hours: 0 }, 100, now(turn + 7_200)).await.unwrap();
+            store.prune(Retention { finished_hours: 0, dead_hours: 0, ..Retention::default() }, 100, now(turn + 7_200)).await.unwrap();
             assert!(turn < 100, "the list has an end");
         }
         let distinct: BTreeSet<_> = seen.iter().map(|job| job.id).collect();
