@@ -11,7 +11,10 @@ use super::{
     keyring::Found,
     quota::Standing,
 };
-use crate::job::{Scope, ShownToken};
+use crate::{
+    job::{Scope, ShownToken},
+    telemetry::Metrics,
+};
 use axum::{
     extract::{self, Request},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -118,6 +121,26 @@ impl Reason {
             Self::NotThisMachine => "not_this_machine",
             Self::NotThroughProxy => "not_through_proxy",
             Self::Handshake => "handshake",
+        }
+    }
+
+    const ALL: [Self; 10] = [
+        Self::NoToken,
+        Self::MalformedToken,
+        Self::UnknownToken,
+        Self::EndedToken,
+        Self::MissingScope,
+        Self::BoundToTenant,
+        Self::TooManyCalls,
+        Self::NotThisMachine,
+        Self::NotThroughProxy,
+        Self::Handshake,
+    ];
+
+    /// From zero on, so that the first of a sort is seen as one more.
+    pub fn begin_counting(metrics: &Metrics) {
+        for reason in Self::ALL {
+            metrics.control_refused.with_label_values(&[reason.as_str()]).inc_by(0);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Config,
-    auth::Gate,
+    auth::{self, Gate},
     doctor::Examiner,
     hooks,
     keyring::Keyring,
@@ -89,6 +89,7 @@ impl State {
     ) -> Result<Self, String> {
         let in_force = Arc::new(InForce::of(config, webhooks, clock.now())?);
         hooks::begin_counting(&metrics, &in_force.sources);
+        auth::Reason::begin_counting(&metrics);
         Ok(Self(Arc::new(Shared {
             store,
             keyring: Keyring::default(),

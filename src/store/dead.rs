@@ -92,7 +92,7 @@ impl Within<'_> {
         let (mut looked, mut next) = (0, cursor.map(ToOwned::to_owned));
         while looked < LOOK {
             let page = self.list(&filter, next.as_deref(), PAGE.min(LOOK - looked)).await?;
-            looked += page.items.len();
+            looked += usize::try_from(page.looked).unwrap_or(LOOK).max(page.items.len());
             for job in &page.items {
                 let fingerprint = Fingerprint::of(job);
                 groups.entry(fingerprint.clone()).or_insert_with(|| Group::beginning_with(fingerprint, job)).take(job);
@@ -115,7 +115,7 @@ impl Within<'_> {
         while found.more && looked < LOOK && found.jobs.len() < most {
             let want = if order.fingerprint.is_some() { PAGE } else { PAGE.min(most - found.jobs.len()) };
             let page = self.list(&filter, found.next.as_deref(), want).await?;
-            looked += page.items.len();
+            looked += usize::try_from(page.looked).unwrap_or(LOOK).max(page.items.len());
             let mut fitting: Vec<Job> = page.items.into_iter().filter(|job| order.matches(job)).collect();
             let room = most - found.jobs.len();
             if fitting.len() > room {
