@@ -11,6 +11,7 @@ mod deploy;
 mod engine;
 mod intake;
 mod job;
+mod page;
 mod producers;
 mod sandbox;
 mod schedules;

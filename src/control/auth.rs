@@ -1,7 +1,7 @@
 //! Who may call. Whoever shows the configured token may do everything; whoever shows one that was made, what that says. Where there is
 //! neither, the port is on loopback only, and the caller must be a program on this machine: no web page in its browser, which could reach
 //! 127.0.0.1 under a name of its own (DNS rebinding) or with a form that needs no preflight, and no proxy, which connects from this machine
-//! for the whole world.
+//! for the whole world. A browser shows a session's cookie (`session/`) in place of a token.
 
 use super::{
     Config, Problem, State,
@@ -10,14 +10,15 @@ use super::{
     crowd::counted,
     keyring::Found,
     quota::Standing,
+    session,
 };
 use crate::{
-    job::{Scope, ShownToken},
+    job::{Scope, ShownToken, TokenId},
     telemetry::Metrics,
 };
 use axum::{
     extract::{self, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -41,7 +42,10 @@ impl Gate {
     }
 
     fn is_token(&self, shown: &str) -> bool {
-        let digest: [u8; 32] = Sha256::digest(shown).into();
+        self.is_digest(&Sha256::digest(shown).into())
+    }
+
+    fn is_digest(&self, digest: &[u8; 32]) -> bool {
         self.token.is_some_and(|token| digest.ct_eq(&token).into())
     }
 
@@ -57,11 +61,43 @@ fn authority_form(ip: std::net::IpAddr) -> String {
     }
 }
 
+/// As much of a request as tells who makes it.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'r> {
+    pub method: &'r Method,
+    pub uri: &'r Uri,
+    pub headers: &'r HeaderMap,
+}
+
+impl<'r> Asked<'r> {
+    /// The name and port by which the caller knows us.
+    pub fn host(self) -> &'r str {
+        let named = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        named.or_else(|| self.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+    }
+
+    /// To the proxy before us, as far as we are told. Who lies harms its own cookie only.
+    pub fn is_said_to_be_over_tls(self) -> bool {
+        let told = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
+        told("x-forwarded-proto").is_some_and(|proto| proto.split(',').next_back().is_some_and(|last| last.trim() == "https"))
+            || told("forwarded").is_some_and(|forwarded| forwarded.replace('"', "").contains("proto=https"))
+    }
+}
+
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Whoever showed the configured token, of which this is the digest.
+    Operator([u8; 32]),
+    Token(TokenId),
+}
+
 /// Stands before every guarded route, of which it knows what it asks.
 pub(super) async fn admit(extract::State((state, access)): extract::State<(State, Access)>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>().copied();
+    let asked = Asked { method: request.method(), uri: request.uri(), headers: request.headers() };
     let admitted = match peer {
-        Some(peer) => admitted(&state, access, request.headers(), peer).await,
+        Some(peer) => admitted(&state, access, asked, peer).await,
         None => Err(unauthorized()),
     };
     match admitted {
@@ -154,19 +190,33 @@ const TOKEN: &str = "token";
 const ADDRESS: &str = "address";
 const FAILURES: &str = "failures";
 
-async fn admitted(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<(Caller, Option<Standing>), Problem> {
+async fn admitted(state: &State, access: Access, asked: Asked<'_>, peer: Peer) -> Result<(Caller, Option<Standing>), Problem> {
+    within_bounds(state, peer)?;
     let (config, now) = (&state.in_force().config, state.clock.now());
-    let per_address = counted(peer.0).and_then(|address| state.quotas.addresses.spend(address, config.calls_per_address, now));
-    if let Some(standing) = per_address.filter(|standing| standing.is_over) {
-        return Err(standing.refusal(ADDRESS));
-    }
-    let caller = recognised(state, access, headers, peer).await?;
+    let caller = recognised(state, access, asked, peer).await?;
     let standing = caller.token().and_then(|token| state.quotas.tokens.spend(token.id.clone(), config.calls_per_token, now));
     if let Some(standing) = standing.filter(|standing| standing.is_over) {
         return Err(standing.refusal(TOKEN));
     }
     caller.admitted_to(access)?;
     Ok((caller, standing))
+}
+
+/// # Errors
+/// When this address calls too often, whatever it shows.
+pub(super) fn within_bounds(state: &State, peer: Peer) -> Result<(), Problem> {
+    let most = state.in_force().config.calls_per_address;
+    let standing = counted(peer.0).and_then(|address| state.quotas.addresses.spend(address, most, state.clock.now()));
+    standing.filter(|standing| standing.is_over).map_or(Ok(()), |standing| Err(standing.refusal(ADDRESS)))
+}
+
+/// Who calls, whatever it may do.
+///
+/// # Errors
+/// When it is nobody.
+pub(super) async fn anybody(state: &State, asked: Asked<'_>, peer: Peer) -> Result<Caller, Problem> {
+    within_bounds(state, peer)?;
+    recognised(state, Access { scope: Scope::Metrics, within_tenant: true }, asked, peer).await
 }
 
 /// Lets nobody in, and not too often. Who shows a good token is not held up by others of its address who do not.
@@ -181,34 +231,62 @@ fn failed(state: &State, peer: Peer, reason: Reason) -> Problem {
     }
 }
 
-async fn recognised(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
-    let (in_force, failed) = (state.in_force(), |reason| failed(state, peer, reason));
-    let (gate, patience) = (&in_force.gate, in_force.config.health_deadline());
-    match headers.get(header::AUTHORIZATION) {
-        Some(shown) => {
-            let shown = bearer(shown).ok_or_else(|| failed(Reason::MalformedToken))?;
-            if gate.is_token(shown) {
-                return Ok(Caller::operator(peer));
-            }
-            let shown = ShownToken::parse(shown).ok_or_else(|| failed(Reason::MalformedToken))?;
-            match state.keyring().find(&shown, state.store(), patience, &state.clock).await? {
-                Found::Good(token) => Ok(Caller::holding(token)),
-                Found::Ended => Err(failed(Reason::EndedToken)),
-                Found::Unknown => Err(failed(Reason::UnknownToken)),
-            }
+async fn recognised(state: &State, access: Access, asked: Asked<'_>, peer: Peer) -> Result<Caller, Problem> {
+    if let Some(shown) = asked.headers.get(header::AUTHORIZATION) {
+        let shown = bearer(shown).ok_or_else(|| failed(state, peer, Reason::MalformedToken))?;
+        return holder(state, shown, peer).await.map(|(_, caller)| caller);
+    }
+    match session::caller(state, asked, peer).await? {
+        Some(caller) => Ok(caller),
+        None => without_token(state, access, asked.headers, peer).await,
+    }
+}
+
+/// Whose token this is.
+///
+/// # Errors
+/// When it is nobody's, which is counted.
+pub(super) async fn holder(state: &State, shown: &str, peer: Peer) -> Result<(Holder, Caller), Problem> {
+    let in_force = state.in_force();
+    if in_force.gate.is_token(shown) {
+        return Ok((Holder::Operator(Sha256::digest(shown).into()), Caller::operator(peer)));
+    }
+    let shown = ShownToken::parse(shown).ok_or_else(|| failed(state, peer, Reason::MalformedToken))?;
+    match state.keyring().find(&shown, state.store(), in_force.config.health_deadline(), &state.clock).await? {
+        Found::Good(token) => Ok((Holder::Token(token.id.clone()), Caller::holding(token))),
+        Found::Ended => Err(failed(state, peer, Reason::EndedToken)),
+        Found::Unknown => Err(failed(state, peer, Reason::UnknownToken)),
+    }
+}
+
+/// Who held a token when its session began, if it is one still.
+///
+/// # Errors
+/// When the store has not said yet which there are.
+pub(super) async fn still_holds(state: &State, holder: &Holder, peer: Peer) -> Result<Option<Caller>, Problem> {
+    let in_force = state.in_force();
+    match holder {
+        Holder::Operator(digest) => Ok(in_force.gate.is_digest(digest).then(|| Caller::operator(peer))),
+        Holder::Token(id) => {
+            let token = state.keyring().live(id, state.store(), in_force.config.health_deadline(), &state.clock).await?;
+            Ok(token.map(Caller::holding))
         }
-        None if gate.token.is_some() => Err(failed(Reason::NoToken)),
-        None => {
-            gate.takes_for_this_machine(headers)?;
-            match state.keyring().are_there(state.store(), patience).await {
-                // Once anybody was given a token, everybody needs one.
-                Ok(true) => Err(failed(Reason::NoToken)),
-                Ok(false) => Ok(Caller::this_machine(peer)),
-                // A probe of a daemon whose store never answered must be told just that; the metrics are no probe.
-                Err(_) if access.scope == Scope::Metrics && access.within_tenant => Ok(Caller::this_machine(peer)),
-                Err(problem) => Err(problem),
-            }
-        }
+    }
+}
+
+async fn without_token(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
+    let in_force = state.in_force();
+    if in_force.gate.token.is_some() {
+        return Err(failed(state, peer, Reason::NoToken));
+    }
+    in_force.gate.takes_for_this_machine(headers)?;
+    match state.keyring().are_there(state.store(), in_force.config.health_deadline()).await {
+        // Once anybody was given a token, everybody needs one.
+        Ok(true) => Err(failed(state, peer, Reason::NoToken)),
+        Ok(false) => Ok(Caller::this_machine(peer)),
+        // A probe of a daemon whose store never answered must be told just that; the metrics are no probe.
+        Err(_) if access.scope == Scope::Metrics && access.within_tenant => Ok(Caller::this_machine(peer)),
+        Err(problem) => Err(problem),
     }
 }
 

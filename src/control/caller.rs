@@ -1,6 +1,6 @@
 //! Who calls: what they may do, and whose jobs they reach. A handler has the store through its caller and not otherwise.
 
-use super::{Problem, State, connection::Peer};
+use super::{Problem, State, connection::Peer, session::Ticket};
 use crate::{
     job::{InvalidEnvelope, Limits, Name, NewJob, Scope, Token},
     store::{Actor, Store, within::Within},
@@ -27,17 +27,19 @@ struct Who {
     token: Option<Token>,
     /// It showed nothing, because nobody has anything to show.
     is_this_machine: bool,
+    /// It showed this session of a browser's.
+    session: Option<Ticket>,
 }
 
 impl Caller {
     /// Whoever shows the configured token: there is only the address to tell them apart.
     pub fn operator(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: false }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: false, session: None }))
     }
 
     /// A program of this machine, where no token is asked for.
     pub fn this_machine(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: true }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: true, session: None }))
     }
 
     pub fn is_this_machine(&self) -> bool {
@@ -45,7 +47,30 @@ impl Caller {
     }
 
     pub fn holding(token: Token) -> Self {
-        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token), is_this_machine: false }))
+        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token), is_this_machine: false, session: None }))
+    }
+
+    /// The same one, by its browser.
+    #[must_use]
+    pub fn by_session(&self, session: Ticket) -> Self {
+        let Who { name, token, is_this_machine, .. } = &*self.0;
+        Self(Arc::new(Who { name: name.clone(), token: token.clone(), is_this_machine: *is_this_machine, session: Some(session) }))
+    }
+
+    /// The same one, for what goes on by itself: whoever signs out has not called it off.
+    #[must_use]
+    pub fn beyond_its_session(&self) -> Self {
+        let Who { name, token, is_this_machine, .. } = &*self.0;
+        Self(Arc::new(Who { name: name.clone(), token: token.clone(), is_this_machine: *is_this_machine, session: None }))
+    }
+
+    pub fn session(&self) -> Option<Ticket> {
+        self.0.session
+    }
+
+    /// As audit rows call it.
+    pub fn name(&self) -> &str {
+        &self.0.name
     }
 
     pub fn may(&self, scope: Scope) -> bool {
@@ -80,12 +105,15 @@ impl Caller {
 
     /// Asked now and then in a call that goes on for long.
     pub async fn is_still_let_in(&self, state: &State) -> bool {
-        match self.token() {
+        let patience = state.in_force().config.health_deadline();
+        let has_its_session =
+            self.session().is_none_or(|ticket| state.sessions.until(ticket).is_some_and(|until| until > state.clock.now()));
+        let is_good = match self.token() {
+            None if self.is_this_machine() => !matches!(state.keyring().are_there(state.store(), patience).await, Ok(true)),
             None => true,
-            Some(token) => {
-                state.keyring().is_still_good(token, state.store(), state.in_force().config.health_deadline(), &state.clock).await
-            }
-        }
+            Some(token) => matches!(state.keyring().live(&token.id, state.store(), patience, &state.clock).await, Ok(Some(_))),
+        };
+        has_its_session && is_good
     }
 
     /// Reads and checks an envelope of this caller's.

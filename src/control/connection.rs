@@ -85,6 +85,7 @@ pub async fn serve(listener: TcpListener, state: State, shutdown: CancellationTo
         }
     }
     drop(listener);
+    state.live.close();
     connections.end(config.close_deadline()).await;
     Ok(())
 }

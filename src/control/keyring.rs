@@ -75,10 +75,13 @@ impl Keyring {
         Ok(self.all(recently(), store, patience).await?.is_any)
     }
 
-    /// Whether a token that was good when a long call began is so still.
-    pub async fn is_still_good(&self, token: &Token, store: &dyn Store, patience: Duration, clock: &Clock) -> bool {
-        let all = self.all(recently(), store, patience).await;
-        all.is_ok_and(|all| all.by_id.get(&token.id).is_some_and(|token| token.is_live(clock.now())))
+    /// The token of that id, if it is good still: it was shown before.
+    ///
+    /// # Errors
+    /// As [`Keyring::find`].
+    pub async fn live(&self, id: &TokenId, store: &dyn Store, patience: Duration, clock: &Clock) -> Result<Option<Token>, Problem> {
+        let all = self.all(recently(), store, patience).await?;
+        Ok(all.by_id.get(id).filter(|token| token.is_live(clock.now())).cloned())
     }
 
     /// As they were read at `since` or later.

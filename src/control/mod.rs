@@ -20,21 +20,25 @@ mod dead;
 mod doctor;
 mod edit;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod hooks;
 mod jobs;
 mod keyring;
 mod listing;
+mod live;
 mod memory;
 mod metrics;
 mod ndjson;
 mod observe;
+mod page;
 mod proxy;
 mod queues;
 mod quota;
 mod redrives;
 mod schedules;
+mod session;
 mod state;
 mod stats;
 mod tls;
@@ -96,6 +100,7 @@ pub fn doors() -> Vec<Door> {
         door(POST, "/v1/jobs", own(Enqueue), jobs::enqueue),
         door(GET, "/v1/jobs/{id}", own(Read), jobs::show),
         door(Method::PATCH, "/v1/jobs/{id}", own(Operate), edit::edit),
+        door(GET, "/v1/jobs/{id}/events", own(Read), events::of_job),
         door(GET, "/v1/jobs/{id}/explain", own(Read), jobs::explain),
         door(POST, "/v1/jobs/{id}/cancel", own(Operate), jobs::cancel),
         door(POST, "/v1/jobs/{id}/retry", own(Operate), jobs::retry),
@@ -118,6 +123,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/queues", all(Read), queues::list),
         door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause),
         door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume),
+        door(GET, "/v1/events", all(Read), events::of_everything),
         door(GET, "/v1/daemons", all(Read), daemons::list),
         door(GET, "/v1/stats", all(Read), stats::stats),
         door(GET, "/v1/tenants", all(Read), stats::tenants),
@@ -142,6 +148,12 @@ pub fn router(state: State) -> Router {
     // Says only that the process answers; a probe has no token.
     let open = Router::new().route("/livez", routing::get(health::livez));
 
+    // An empty frame: all that it shows it asks of guarded routes.
+    let page = Router::new().route("/", routing::get(page::document)).route("/assets/{version}/{*file}", routing::get(page::asset));
+
+    // Where a token is shown for a cookie, and a cookie given back.
+    let session = Router::new().route("/v1/session", routing::get(session::show).post(session::begin).delete(session::end));
+
     // The sender proves itself by its signature over the body.
     let signed = Router::new().route("/hooks/{source}", routing::post(hooks::receive));
 
@@ -150,7 +162,9 @@ pub fn router(state: State) -> Router {
         router.route(door.path, door.does.route_layer(admit))
     });
 
-    open.merge(signed)
+    open.merge(page)
+        .merge(session)
+        .merge(signed)
         .merge(guarded)
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)

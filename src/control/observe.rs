@@ -47,10 +47,13 @@ pub(super) async fn observe(
     response
 }
 
-/// Answers are data for programs: no browser may sniff, frame or keep them.
+/// Answers are data for programs: no browser may sniff or keep them. What has an ETag is a file of the page's, and says itself how long it may
+/// be kept.
 fn add_headers(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !headers.contains_key(header::ETAG) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
 }
 
 /// A client can invent methods; a label cannot.

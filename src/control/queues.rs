@@ -9,19 +9,23 @@ use super::{
 };
 use crate::{
     job::{Pause, State as JobState},
-    store::QueueStatus,
+    store::{self, QueueStatus, Store},
 };
 use axum::{Json, body::Body, extract, http::HeaderMap};
 
 /// `GET /v1/queues`: per queue the number of jobs in each state, zeros included (contract 5).
 pub(super) async fn list(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<QueueStatus>>, Problem> {
-    let mut queues = caller.everything(&state)?.queues(None).await?;
+    Ok(Json(all(caller.everything(&state)?).await?))
+}
+
+pub(super) async fn all(store: &dyn Store) -> store::Result<Vec<QueueStatus>> {
+    let mut queues = store.queues(None).await?;
     for queue in &mut queues {
         for state in JobState::ALL {
             queue.jobs.entry(state).or_insert(0);
         }
     }
-    Ok(Json(queues))
+    Ok(queues)
 }
 
 /// A pause that is meant to last longer is meant to last until it is resumed.

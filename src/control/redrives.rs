@@ -127,6 +127,7 @@ pub(super) async fn start(
     };
     let words = format!("at most {} a second, {} in all", request.rate_per_s, request.most);
     state.store().note(&caller.actor(), "begin_redrive", &id.to_string(), Some(&words)).await?;
+    let caller = caller.beyond_its_session();
     let run = Arc::new(Run { request, order, caller, told: Mutex::new(told.clone()), stop: CancellationToken::new() });
     state.redrives.add(id, run.clone())?;
     tokio::spawn(async move { run.go(&state).await });

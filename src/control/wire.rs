@@ -137,6 +137,29 @@ pub struct TokenMade {
     pub kept: TokenAnswer,
 }
 
+/// A token, for a session in a browser.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {
+    pub token: String,
+}
+
+/// Who calls, and what it may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionAnswer {
+    /// As audit rows call it: `token:<id>`, `http:<address>`.
+    pub name: String,
+    /// All that it may do, those scopes too that others bring along.
+    pub scopes: Vec<Scope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Name>,
+    /// Missing where nothing ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// What it showed: `session`, `token`, or `nothing`, where programs of this machine need none.
+    pub shown: String,
+}
+
 /// A page of a list, and where the next begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PageOf<T> {

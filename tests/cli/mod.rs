@@ -8,7 +8,7 @@ mod demo;
 mod doctor;
 mod manual;
 mod private;
-mod program;
+pub mod program;
 mod running;
 mod tls;
 mod token;

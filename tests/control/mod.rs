@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod health;
 mod hooks;
+mod live;
 mod outages;
 mod proxy;
 mod schedules;
@@ -190,9 +191,19 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
-        let response = request.send().await.expect("an answer");
+        let mut response = request.send().await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
-        Self { status, headers, text: response.text().await.expect("a whole answer") }
+        // A stream of events goes on for half an hour: what comes first tells enough.
+        let goes_on = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.expect("a whole answer") {
+            bytes.extend_from_slice(&chunk);
+            let told = String::from_utf8_lossy(&bytes);
+            if goes_on && told.contains("event: ") && told.ends_with("\n\n") {
+                break;
+            }
+        }
+        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
     }
 
     pub fn json(&self) -> Value {

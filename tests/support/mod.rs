@@ -1,6 +1,7 @@
 //! What tests share: throw-away stores of every driver, jobs written in one line, instants that are passed in.
 //! Waits for nothing and reads no clock; a test that needs either says so itself.
 
+mod browser;
 mod daemon;
 mod jobs;
 mod pooler;
@@ -10,6 +11,7 @@ mod redis;
 mod report;
 mod stores;
 
+pub use browser::{Tab, browser};
 pub use daemon::{Daemon, LEASE, ids};
 pub use jobs::{Build, WINDOW, at, json, name, names, now, operator, work};
 pub use pooler::Pooler;
