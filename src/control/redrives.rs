@@ -233,7 +233,7 @@ impl Run {
         if state.is_draining() {
             return Some((RunStatus::Stopped, "the daemon ends; what is left stays dead".into()));
         }
-        if !self.caller.is_still_let_in(state).await {
+        if self.caller.is_shut_out(state).await {
             return Some((RunStatus::Stopped, "the token of who began it has ended".into()));
         }
         None

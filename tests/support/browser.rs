@@ -231,12 +231,14 @@ impl Tab {
         let there = self.until(&format!("{find} && !{find}.disabled"));
         async move {
             there.await;
-            let at = self
-                .value(&format!(
-                    "(() => {{ const it = {find}; it.scrollIntoView({{block: 'center'}}); const b = it.getBoundingClientRect(); \
-                     return [b.x + b.width / 2, b.y + b.height / 2]; }})()"
-                ))
-                .await;
+            // Where it is once it stands still and nothing is before it: what comes in above it moves it.
+            let still = format!(
+                "new Promise((done) => {{ let last = ''; const look = () => {{ const it = {find}; let now = ''; if (it) {{ \
+                 it.scrollIntoView({{block: 'center'}}); const b = it.getBoundingClientRect(); const [x, y] = [b.x + b.width / 2, b.y + b.height / 2]; \
+                 now = `${{x}} ${{y}}`; if (now === last && it.contains(document.elementFromPoint(x, y))) return done([x, y]); }} \
+                 last = now; setTimeout(look, 50); }}; look(); }})"
+            );
+            let at = self.value(&still).await;
             for kind in ["mousePressed", "mouseReleased"] {
                 let event = json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1});
                 self.ask("Input.dispatchMouseEvent", event).await;

@@ -86,7 +86,7 @@ impl Server {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let Some(name) = used else { return self.fresh().await };
         let tables = "SELECT string_agg(format('DELETE FROM %I.%I', schemaname, tablename), ';') FROM pg_tables \
-            WHERE schemaname = 'windlass' AND tablename NOT IN ('installation', 'kinds', 'rules', 'doors', 'migrations', 'routines') AND tablename <> 'history_rest'";
+            WHERE schemaname = 'windlass' AND tablename NOT IN ('installation', 'kinds', 'rules', 'doors', 'migrations', 'routines', 'audit_head') AND tablename <> 'history_rest'";
         let client = self.connect(&name).await;
         let deletes: String = client.query_one(tables, &[]).await.expect("the tables can be listed").get(0);
         client.batch_execute(&deletes).await.expect("the tables can be emptied");
