@@ -9,7 +9,7 @@
 //!         wake or poll │ Store::lease  (gates in the same step)   ◄── reap ◄─ lease expired  │
 //!                      ▼                                                                     │
 //!             engine/poller.rs ─► attempt.rs ─► workers/* ─► clients/*                       │
-//!             control/work/    ─► a worker in another language                               │
+//!             `control::work`  ─► a worker in another language                               │
 //!                      ▼ a verdict: job::Verdict, decided in job/verdict.rs                  │
 //!             Store::settle (a batch, under its fence) ──────────────────────────────────────┤
 //!                      ▼                                                                     │

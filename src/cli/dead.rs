@@ -134,13 +134,11 @@ async fn redrive(door: &door::Door, args: &Redrive) -> anyhow::Result<RedriveAns
             seconds.tick().await;
         }
         let answer = door.redrive(&request).await?;
-        let went_on = answer.redriven > 0 || answer.next != request.cursor;
         bar.inc(answer.items.len() as u64);
         whole.redriven += answer.redriven;
         whole.items.extend(answer.items);
         (whole.more, request.cursor) = (answer.more, answer.next);
-        // Those that cannot go back are at the front each time; a call that moved nothing will not move the rest either.
-        if !answer.more || !went_on {
+        if !answer.more {
             bar.finish_and_clear();
             return Ok(whole);
         }

@@ -238,9 +238,9 @@ impl Door {
         if !request.ids.is_empty() {
             return Ok(RedriveAnswer::of(store.redrive_named(&order, &request.ids, &actor()).await, request.dry_run));
         }
-        let found = store.dead_matching(&order, request.cursor.as_deref(), request.limit.unwrap_or(MOST_ROWS)).await?;
-        let done = store.redrive_each(&order, found.jobs, &actor()).await;
-        Ok(RedriveAnswer { more: found.more, next: found.next, ..RedriveAnswer::of(done, request.dry_run) })
+        let found = store.list(&order.filter, request.cursor.as_deref(), request.limit.unwrap_or(MOST_ROWS)).await?;
+        let done = store.redrive_each(&order, found.items, &actor()).await;
+        Ok(RedriveAnswer { more: found.next.is_some(), next: found.next, ..RedriveAnswer::of(done, request.dry_run) })
     }
 
     /// What dead letters died of.

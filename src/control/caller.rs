@@ -103,27 +103,17 @@ impl Caller {
         Actor::new(self.0.name.clone())
     }
 
-    /// Asked now and then in a call that goes on for long. Where the store does not say, the answer is no.
+    /// Asked now and then in a call that goes on for long. While the store is away, those that were known are.
     pub async fn is_still_let_in(&self, state: &State) -> bool {
-        self.standing(state).await == Some(true)
-    }
-
-    /// For what goes on by itself: a store that is slow calls nothing off.
-    pub async fn is_shut_out(&self, state: &State) -> bool {
-        self.standing(state).await == Some(false)
-    }
-
-    /// Whether it would be let in now; None: the store does not say.
-    async fn standing(&self, state: &State) -> Option<bool> {
         let patience = state.in_force().config.health_deadline();
         let has_its_session =
             self.session().is_none_or(|ticket| state.sessions.until(ticket).is_some_and(|until| until > state.clock.now()));
         let is_good = match self.token() {
-            None if self.is_this_machine() => !state.keyring().are_there(state.store(), patience).await.unwrap_or(false),
+            None if self.is_this_machine() => !matches!(state.keyring().are_there(state.store(), patience).await, Ok(true)),
             None => true,
-            Some(token) => state.keyring().live(&token.id, state.store(), patience, &state.clock).await.ok()?.is_some(),
+            Some(token) => matches!(state.keyring().live(&token.id, state.store(), patience, &state.clock).await, Ok(Some(_))),
         };
-        Some(has_its_session && is_good)
+        has_its_session && is_good
     }
 
     /// Reads and checks an envelope of this caller's.

@@ -78,10 +78,10 @@ pub(super) async fn redrive_many(
         let done = store.redrive_named(&order, &request.ids, &caller.actor()).await;
         return Ok(Json(RedriveAnswer::of(refuse_outage(done)?, request.dry_run)));
     }
-    let found = store.dead_matching(&order, request.cursor.as_deref(), limit).await?;
-    let done = store.redrive_each(&order, found.jobs, &caller.actor()).await;
+    let found = store.list(&order.filter, request.cursor.as_deref(), limit).await?;
+    let done = store.redrive_each(&order, found.items, &caller.actor()).await;
     let answer = RedriveAnswer::of(refuse_outage(done)?, request.dry_run);
-    Ok(Json(RedriveAnswer { more: found.more, next: found.next, ..answer }))
+    Ok(Json(RedriveAnswer { more: found.next.is_some(), next: found.next, ..answer }))
 }
 
 /// # Errors

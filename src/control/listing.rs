@@ -56,6 +56,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
             kind: asked.kind,
             tenant: asked.tenant,
             tag: asked.tag,
+            fingerprint: None,
             text: asked.text,
             created: Span { from: asked.created_from, to: asked.created_to },
             due: Span { from: asked.due_from, to: asked.due_to },

@@ -9,8 +9,8 @@ use super::{
     wire::{ItemError, RedriveRun, RedriveRunRequest, RunStatus},
 };
 use crate::{
-    job::{JobId, Scope, State as JobState, Timestamp},
-    store::dead::{Matching, Order},
+    job::{Job, JobId, Scope, State as JobState, Timestamp},
+    store::{Page, dead::Order},
 };
 use axum::{
     Json,
@@ -214,7 +214,7 @@ impl Run {
             self.told().rate_per_s = rate;
             let batch = usize::try_from(left).unwrap_or(MOST_ROWS).min(rate as usize);
             match self.batch(state, cursor.as_deref(), batch).await {
-                Ok(found) if !found.more => return (RunStatus::Done, "none is left that fits".into()),
+                Ok(found) if found.next.is_none() => return (RunStatus::Done, "all that fit were tried".into()),
                 Ok(found) => cursor = found.next,
                 Err(problem) => self.tell(RunStatus::Running, format!("it waits: {}", problem.detail())),
             }
@@ -233,7 +233,7 @@ impl Run {
         if state.is_draining() {
             return Some((RunStatus::Stopped, "the daemon ends; what is left stays dead".into()));
         }
-        if self.caller.is_shut_out(state).await {
+        if !self.caller.is_still_let_in(state).await {
             return Some((RunStatus::Stopped, "the token of who began it has ended".into()));
         }
         None
@@ -245,7 +245,7 @@ impl Run {
             Ok(found) => found,
             Err(problem) => return Some((RunStatus::Failed, problem.detail().to_owned())),
         };
-        let Some(first) = found.jobs.first().map(|job| job.id) else {
+        let Some(first) = found.items.first().map(|job| job.id) else {
             return Some((RunStatus::Done, "none fits".into()));
         };
         if self.told().redriven == 0 {
@@ -272,10 +272,10 @@ impl Run {
         }
     }
 
-    async fn batch(&self, state: &State, cursor: Option<&str>, most: usize) -> Result<Matching, Problem> {
+    async fn batch(&self, state: &State, cursor: Option<&str>, most: usize) -> Result<Page<Job>, Problem> {
         let store = self.caller.jobs(state);
-        let found = store.dead_matching(&self.order, cursor, most).await?;
-        let done = store.redrive_each(&self.order, found.jobs.clone(), &self.caller.actor()).await;
+        let found = store.list(&self.order.filter, cursor, most).await?;
+        let done = store.redrive_each(&self.order, found.items.clone(), &self.caller.actor()).await;
         let stayed = done.iter().filter(|done| done.error.is_some()).count() as u64;
         let mut told = self.told();
         told.stayed += stayed;

@@ -354,14 +354,13 @@ impl RedriveRequest {
     /// Whether it says which, in one way.
     #[must_use]
     pub fn is_clear(&self) -> bool {
-        let is_filtered = self.fingerprint.is_some() || self.filter() != Filter { state: Some(State::Dead), ..Filter::default() };
+        let is_filtered = self.filter() != Filter { state: Some(State::Dead), ..Filter::default() };
         [self.all, is_filtered, !self.ids.is_empty()].into_iter().filter(|said| *said).count() == 1
     }
 
     #[must_use]
     pub fn order(&self, limits: Limits) -> Order {
-        let Self { fingerprint, change, dry_run, .. } = self.clone();
-        Order { filter: self.filter(), fingerprint, change, limits, dry_run }
+        Order { filter: self.filter(), change: self.change.clone(), limits, dry_run: self.dry_run }
     }
 
     #[must_use]
@@ -372,6 +371,7 @@ impl RedriveRequest {
             kind: self.kind.clone(),
             tenant: self.tenant.clone(),
             tag: self.tag.clone(),
+            fingerprint: self.fingerprint.clone(),
             ..Filter::default()
         }
     }

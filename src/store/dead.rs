@@ -1,14 +1,12 @@
 //! Dead letters together: what they died of, and putting many back, changed or not.
 
-use super::{Actor, Error, Filter, Result, within::Within};
+use super::{Actor, Error, Filter, Result, search::LOOK, within::Within};
 use crate::job::{Change, ErrorClass, Fingerprint, Job, JobId, Limits, Name, State, Timestamp, last_error};
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Dead letters that one call looks at.
-const LOOK: usize = 10_000;
-/// Of them, in one page.
+/// Dead letters in one page of those that one call looks at.
 const PAGE: usize = 500;
 /// Ids that a group shows.
 const SAMPLE: usize = 5;
@@ -53,27 +51,10 @@ pub struct Groups {
 #[derive(Clone, Debug, Default)]
 pub struct Order {
     pub filter: Filter,
-    pub fingerprint: Option<Fingerprint>,
     pub change: Option<Change>,
     pub limits: Limits,
     /// Say what would become of each, and leave it.
     pub dry_run: bool,
-}
-
-impl Order {
-    fn matches(&self, job: &Job) -> bool {
-        self.fingerprint.as_ref().is_none_or(|wanted| *wanted == Fingerprint::of(job))
-    }
-}
-
-/// Some that fit an order.
-#[derive(Debug, Default)]
-pub struct Matching {
-    pub jobs: Vec<Job>,
-    /// There may be others.
-    pub more: bool,
-    /// Where to look on for them; None: from the beginning.
-    pub next: Option<String>,
 }
 
 /// What became of one.
@@ -85,7 +66,7 @@ pub struct Done {
 }
 
 impl Within<'_> {
-    /// What dead letters died of, of those that fit the filter; at most 10,000 are looked at.
+    /// What dead letters died of, of those that fit the filter; no page is begun once 10,000 were looked at.
     pub async fn dead_groups(&self, filter: &Filter, cursor: Option<&str>) -> Result<Groups> {
         let filter = Filter { state: Some(State::Dead), ..filter.clone() };
         let mut groups: BTreeMap<Fingerprint, Group> = BTreeMap::new();
@@ -105,28 +86,6 @@ impl Within<'_> {
         let mut groups: Vec<Group> = groups.into_values().collect();
         groups.sort_by_key(|group| (std::cmp::Reverse(group.jobs), std::cmp::Reverse(group.newest_at)));
         Ok(Groups { groups, looked: looked as u64, next })
-    }
-
-    /// At most `most` that fit; fewer, or none, where there are more to look at.
-    pub async fn dead_matching(&self, order: &Order, cursor: Option<&str>, most: usize) -> Result<Matching> {
-        let filter = Filter { state: Some(State::Dead), ..order.filter.clone() };
-        let mut found = Matching { jobs: Vec::new(), more: true, next: cursor.map(ToOwned::to_owned) };
-        let mut looked = 0;
-        while found.more && looked < LOOK && found.jobs.len() < most {
-            let want = if order.fingerprint.is_some() { PAGE } else { PAGE.min(most - found.jobs.len()) };
-            let page = self.list(&filter, found.next.as_deref(), want).await?;
-            looked += usize::try_from(page.looked).unwrap_or(LOOK).max(page.items.len());
-            let mut fitting: Vec<Job> = page.items.into_iter().filter(|job| order.matches(job)).collect();
-            let room = most - found.jobs.len();
-            if fitting.len() > room {
-                // The page is looked at again, for the rest of it.
-                fitting.truncate(room);
-            } else {
-                (found.more, found.next) = (page.next.is_some(), page.next);
-            }
-            found.jobs.extend(fitting);
-        }
-        Ok(found)
     }
 
     /// Each by itself: one that cannot go back does not hold the others.

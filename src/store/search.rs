@@ -6,7 +6,7 @@
 //! rare, a call ends at its bound and says how far it got.
 
 use super::{Error, Result, Store};
-use crate::job::{InvalidEnvelope, Job, JobId, Json, Name, State, Timestamp};
+use crate::job::{Fingerprint, InvalidEnvelope, Job, JobId, Json, Name, State, Timestamp};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,8 @@ pub struct Filter {
     pub kind: Option<Name>,
     pub tenant: Option<Name>,
     pub tag: Option<Name>,
+    /// What they died of.
+    pub fingerprint: Option<Fingerprint>,
     /// Stands somewhere in the payload as it is stored, letter by letter.
     pub text: Option<String>,
     pub created: Span,
@@ -118,6 +120,7 @@ impl Filter {
             && (self.finished.is_any() || job.finished_at.is_some_and(|at| self.finished.holds(at)))
             && (self.ids.is_empty() || self.ids.contains(&job.id))
             && self.tag.as_ref().is_none_or(|tag| job.extra.tags.contains(tag))
+            && self.fingerprint.as_ref().is_none_or(|wanted| *wanted == Fingerprint::of(job))
             && self.text.as_ref().is_none_or(|text| job.payload.as_str().contains(text.as_str()))
     }
 

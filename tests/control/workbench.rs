@@ -194,3 +194,14 @@ async fn who_may_not_see_payloads_sees_none_of_them_in_a_group_or_by_a_patch() {
     let many = json!({"all": true, "change": guess, "dry_run": true});
     port.call(&token, Method::POST, "/v1/dead/redrive", &many).await.problem(403, "missing_scope");
 }
+
+#[tokio::test]
+async fn run_passes_those_that_cannot_go_back() {
+    let port = Port::start().await;
+    casualties(&port).await;
+    let patch = json!([{"op": "test", "path": "/n", "value": 0}]);
+    let which = json!({"fingerprint": fingerprint(&port).await, "change": {"patch": patch}});
+    let begun = port.post("/v1/dead/redrives", &json!({"which": which, "canary": false, "rate_per_s": 1})).await.json();
+    let run = port.run_ended(&begun["id"]).await;
+    assert_eq!((&run["status"], &run["redriven"], &run["stayed"]), (&json!("done"), &json!(1), &json!(2)), "{run}");
+}

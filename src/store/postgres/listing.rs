@@ -66,7 +66,7 @@ impl PostgresStore {
             leg.below,
             leg.down_to,
             number(room.rows),
-            number(room.jobs),
+            number(if filter.fingerprint.is_some() { room.rows } else { room.jobs }),
             most_text,
             number(room.bytes),
             state,
@@ -87,6 +87,11 @@ impl PostgresStore {
         let mut found = self.lanes.other.rows(Effect::Reads, statement, params).await?;
         let mut looked = found.pop().map_or_else(Looked::default, |end| last(&end));
         for row in &found {
+            // What the statement cannot tell apart it does not count: those beyond are looked at again.
+            if looked.jobs.len() == room.jobs {
+                looked.stopped_at = looked.jobs.last().map(|job| job.id.0);
+                break;
+            }
             match rows::job(row) {
                 Ok(job) if filter.fits(&job) => looked.jobs.push(job),
                 Ok(_) => {}
