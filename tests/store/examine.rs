@@ -67,8 +67,17 @@ fn assert_told(findings: &[Finding], check: &str, level: Level, parts: &[&str]) 
     }
 }
 
+/// A check that had no time on a busy machine is made again, for what it looks for.
 async fn examined(url: &str, options: &Options) -> Vec<Finding> {
-    store::examine(url, options, Extent::Everything).await.expect("it answers")
+    let is_late = |finding: &Finding| finding.says.contains("no answer") || finding.says.contains("all the time there is");
+    let mut findings = store::examine(url, options, Extent::Everything).await.expect("it answers");
+    for _ in 0..20 {
+        if !findings.iter().any(is_late) {
+            break;
+        }
+        findings = store::examine(url, options, Extent::Everything).await.expect("it answers");
+    }
+    findings
 }
 
 // --------------------------------------------------------------------------------------------------------------------- SQLite
@@ -214,7 +223,7 @@ async fn pooler_that_shares_sessions_is_told_from_one_that_does_not() {
     assert_told(&database(&pooler.url(&database_name)).await, "pooler", Level::Ok, &["session mode"]);
     pooler.share_sessions();
     let mut findings = database(&pooler.url(&database_name)).await;
-    while of(&findings, "pooler").level == Level::Ok {
+    while ["pooler", "notify"].iter().any(|check| of(&findings, check).level == Level::Ok) {
         findings = database(&pooler.url(&database_name)).await;
     }
     assert_told(&findings, "pooler", Level::Warn, &["transaction pooler", "listen_url"]);
