@@ -11,12 +11,15 @@ use crate::{
     store::trail,
 };
 use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listing {
     cursor: Option<String>,
+    /// How many at most.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
     actor: Option<String>,
     action: Option<String>,

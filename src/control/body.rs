@@ -7,12 +7,13 @@ use super::{
 };
 use axum::{
     body::{Body, BodyDataStream},
+    extract::{FromRequest, Request},
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// A body that does not come in one piece begins with so much room, and doubles it.
@@ -25,6 +26,51 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Bodies of the administrative calls: a reason, a filter, one schedule with its envelope.
 const SMALL_BYTES: usize = 2 << 20;
+
+/// A JSON body of at most `MOST` bytes.
+pub(super) struct Sent<T, const MOST: usize = SMALL_BYTES>(pub T);
+
+impl<T: DeserializeOwned, const MOST: usize> FromRequest<State> for Sent<T, MOST> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        is_json(&parts.headers)?;
+        parse(&read(state, &parts.headers, body, MOST).await?.bytes).map(Self)
+    }
+}
+
+/// A JSON body of at most `control.max_body_bytes`, which whoever takes it reads by itself as a `T`.
+pub(super) struct SentText<T> {
+    pub text: Buffered,
+    is: PhantomData<T>,
+}
+
+impl<T: Send> FromRequest<State> for SentText<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        is_json(&parts.headers)?;
+        let text = read(state, &parts.headers, body, state.in_force().config.max_body_bytes).await?;
+        Ok(Self { text, is: PhantomData })
+    }
+}
+
+/// The same as [`Sent`], or no body at all, which is `T`'s default.
+pub(super) struct SentIfAny<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for SentIfAny<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        not_encoded(&parts.headers)?;
+        let read = read(state, &parts.headers, body, SMALL_BYTES).await?;
+        if read.bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        is_json(&parts.headers)?;
+        parse(&read.bytes).map(Self)
+    }
+}
 
 /// A body in memory, with its share of the budget for as long as it lives.
 #[derive(Debug)]
@@ -203,20 +249,6 @@ pub(super) fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A small JSON body of an administrative call.
-///
-/// # Errors
-/// As [`read`] and [`form`]; 400 when it is not a `T`.
-pub(super) async fn json<T: DeserializeOwned>(state: &State, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    json_within(state, headers, body, SMALL_BYTES).await
-}
-
-/// As [`json`], of at most `limit` bytes.
-pub(super) async fn json_within<T: DeserializeOwned>(state: &State, headers: &HeaderMap, body: Body, limit: usize) -> Result<T, Problem> {
-    is_json(headers)?;
-    parse(&read(state, headers, body, limit).await?.bytes)
-}
-
 /// # Errors
 /// 415 with what to send instead.
 pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -224,17 +256,6 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
         Form::Json => Ok(()),
         Form::Ndjson => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "send application/json")),
     }
-}
-
-/// As [`json`], where the body may be left out.
-pub(super) async fn json_or_default<T: DeserializeOwned + Default>(state: &State, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    not_encoded(headers)?;
-    let read = read(state, headers, body, SMALL_BYTES).await?;
-    if read.bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(T::default());
-    }
-    form(headers)?;
-    parse(&read.bytes)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

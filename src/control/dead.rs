@@ -1,7 +1,8 @@
 //! `/v1/dead`: the jobs that gave up, one by one or by filter: look, put back, remove.
 
 use super::{
-    Problem, State, body,
+    Problem, State,
+    body::SentIfAny,
     caller::Caller,
     edit,
     extract::{Asked, Id, MOST_ROWS},
@@ -16,12 +17,8 @@ use crate::{
         dead::{Done, Groups, Order},
     },
 };
-use axum::{
-    Json,
-    body::Body,
-    extract,
-    http::{HeaderMap, StatusCode},
-};
+use axum::{Json, extract, http::StatusCode};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// `GET /v1/dead`, newest first.
@@ -64,10 +61,8 @@ pub(super) async fn purge(extract::State(state): extract::State<State>, caller: 
 pub(super) async fn redrive_many(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
+    SentIfAny(request): SentIfAny<RedriveRequest>,
 ) -> Result<Json<RedriveAnswer>, Problem> {
-    let request: RedriveRequest = body::json_or_default(&state, &headers, sent).await?;
     let limit = request.limit.unwrap_or(MOST_ROWS);
     if !(1..=MOST_ROWS).contains(&limit) {
         return Err(Problem::invalid(vec![ItemError::new("/limit", "out_of_range", format!("must be 1 to {MOST_ROWS}"))]));
@@ -127,7 +122,7 @@ pub(super) async fn groups(
     Ok(Json(found))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Which {
     queue: Option<Name>,

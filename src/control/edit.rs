@@ -1,23 +1,22 @@
 //! `PATCH /v1/jobs/{id}`: changing a job that waits, or a dead letter.
 
 use super::{
-    Problem, State, body,
+    Problem, State,
+    body::Sent,
     caller::Caller,
     extract::Id,
     jobs::{self, JobAnswer},
 };
 use crate::job::{Change, Scope};
-use axum::{Json, body::Body, extract, http::HeaderMap, http::StatusCode};
+use axum::{Json, extract, http::StatusCode};
 
 /// Answers the job as it is then.
 pub(super) async fn edit(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Id(id): Id,
-    headers: HeaderMap,
-    sent: Body,
+    Sent(change): Sent<Change>,
 ) -> Result<Json<JobAnswer>, Problem> {
-    let change: Change = body::json(&state, &headers, sent).await?;
     may_be_made(&caller, &change)?;
     let job = jobs::find(&state, &caller, id).await?;
     let edit = change.on(&job, state.in_force().config.limits())?;

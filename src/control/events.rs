@@ -7,6 +7,7 @@ use super::{
     extract::Id,
     jobs::{self, JobAnswer},
     live::{EVERY, Seen},
+    openapi::{Answers, Operation, Schemas},
 };
 use crate::job::{Job, JobId};
 use axum::{
@@ -32,6 +33,21 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long a client waits before it asks again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Server-sent events, as they come.
+pub(super) struct Events(Response);
+
+impl IntoResponse for Events {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answers for Events {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.answers("200", "Events, until the stream ends.", &[("text/event-stream", json!({"type": "string"}))]);
+    }
+}
+
 struct Stream {
     state: State,
     caller: Caller,
@@ -49,7 +65,7 @@ enum About {
 }
 
 /// `GET /v1/events`: `queues` and `daemons` as `/v1/queues` and `/v1/daemons` have them, and `trouble` while the store does not answer.
-pub(super) async fn of_everything(extract::State(state): extract::State<State>, caller: Caller) -> Result<Response, Problem> {
+pub(super) async fn of_everything(extract::State(state): extract::State<State>, caller: Caller) -> Result<Events, Problem> {
     caller.everything(&state)?;
     let place = state.live.place()?;
     let about = About::Everything { seen: state.live.listen(&state), told: 0 };
@@ -57,7 +73,7 @@ pub(super) async fn of_everything(extract::State(state): extract::State<State>, 
 }
 
 /// `GET /v1/jobs/{id}/events`: `job` as `/v1/jobs/{id}` has it, until it is final.
-pub(super) async fn of_job(extract::State(state): extract::State<State>, caller: Caller, Id(id): Id) -> Result<Response, Problem> {
+pub(super) async fn of_job(extract::State(state): extract::State<State>, caller: Caller, Id(id): Id) -> Result<Events, Problem> {
     let job = jobs::find(&state, &caller, id).await?;
     let place = state.live.place()?;
     let mut stream = Stream::new(state, caller, About::Job { id, number: 0, told: String::new() }, place);
@@ -73,11 +89,11 @@ impl Stream {
         Self { state, caller, about, waiting, ticks, until: Instant::now() + LASTS, is_over: false, _place: place }
     }
 
-    fn answer(self) -> Response {
+    fn answer(self) -> Events {
         let events = stream::unfold(self, async |mut stream| Some((Ok::<_, Infallible>(stream.next().await?), stream)));
         // Some proxies collect answers before they pass them on.
         let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
-        (unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response()
+        Events((unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response())
     }
 
     async fn next(&mut self) -> Option<Event> {

@@ -8,11 +8,13 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-/// Longest text that a path member may be, before it is looked at.
-const PATH_MEMBER_BYTES: usize = 256;
-
 /// The one member of the route's path.
 pub(super) struct Member(pub String);
+
+impl Member {
+    /// Longer texts are not looked at.
+    pub const MOST_BYTES: usize = 256;
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Member {
     type Rejection = Problem;
@@ -20,8 +22,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Member {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::bad_request("bad_path", "the path is not percent-encoded UTF-8"))?;
-        if text.len() > PATH_MEMBER_BYTES || text.contains('\0') {
-            return Err(Problem::bad_request("bad_path", format!("a path member is at most {PATH_MEMBER_BYTES} bytes, without NUL")));
+        if text.len() > Self::MOST_BYTES || text.contains('\0') {
+            return Err(Problem::bad_request("bad_path", format!("a path member is at most {} bytes, without NUL", Self::MOST_BYTES)));
         }
         Ok(Self(text))
     }

@@ -3,10 +3,11 @@
 
 use super::{
     State,
+    coded::Coded,
     wire::{Checks, HealthAnswer, ReadyAnswer, StoreCheck},
 };
 use crate::store;
-use axum::{Json, extract, http::StatusCode};
+use axum::{extract, http::StatusCode};
 use std::time::Instant;
 
 /// Alive unless one of the daemon's own loops stands still. Never asks the store: restarting a daemon does not repair a
@@ -16,7 +17,7 @@ pub(super) async fn livez(extract::State(state): extract::State<State>) -> (Stat
 }
 
 /// Ready when the store answers in time and the daemon is not on its way out.
-pub(super) async fn readyz(extract::State(state): extract::State<State>) -> (StatusCode, Json<ReadyAnswer>) {
+pub(super) async fn readyz(extract::State(state): extract::State<State>) -> Coded<ReadyAnswer, 200, 503> {
     let mut failed: Vec<String> = state.stalled().into_iter().map(|name| format!("stalled:{name}")).collect();
     if state.is_draining() {
         failed.push("draining".into());
@@ -25,11 +26,11 @@ pub(super) async fn readyz(extract::State(state): extract::State<State>) -> (Sta
         failed.push("store".into());
     }
     let ready = failed.is_empty();
-    (status(ready), Json(ReadyAnswer { ready, failed }))
+    Coded(status(ready), ReadyAnswer { ready, failed })
 }
 
 /// What runs here and how it is.
-pub(super) async fn healthz(extract::State(state): extract::State<State>) -> (StatusCode, Json<HealthAnswer>) {
+pub(super) async fn healthz(extract::State(state): extract::State<State>) -> Coded<HealthAnswer, 200, 503> {
     let (store, durability) = ask_store(&state).await;
     let stalled = state.stalled();
     let fails = !store.ok || !stalled.is_empty();
@@ -45,7 +46,7 @@ pub(super) async fn healthz(extract::State(state): extract::State<State>) -> (St
         durability,
         checks: Checks { store, stalled },
     };
-    (status(!fails), Json(answer))
+    Coded(status(!fails), answer)
 }
 
 const fn status(good: bool) -> StatusCode {

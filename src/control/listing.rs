@@ -3,12 +3,14 @@
 use super::{
     Problem,
     extract::{Asked, rows},
+    openapi::{Operation, Schemas, Takes},
 };
 use crate::{
     job::{JobId, Name, State, Timestamp},
     store::{Filter, MOST_IDS, Span},
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Longer ones are not ours.
@@ -21,24 +23,35 @@ pub(super) struct Listing {
     pub limit: usize,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Members {
     /// One or more, separated by commas.
+    #[schemars(extend("pattern" = "^[0-9a-fA-F-]{32,36}(,[0-9a-fA-F-]{32,36}){0,99}$"))]
     id: Option<String>,
     state: Option<State>,
     queue: Option<Name>,
     kind: Option<Name>,
     tenant: Option<Name>,
     tag: Option<Name>,
+    /// Stands somewhere in the payload, letter by letter.
     text: Option<String>,
+    /// Not before.
     created_from: Option<Timestamp>,
+    /// Before.
     created_to: Option<Timestamp>,
+    /// Not before.
     due_from: Option<Timestamp>,
+    /// Before.
     due_to: Option<Timestamp>,
+    /// Not before.
     finished_from: Option<Timestamp>,
+    /// Before.
     finished_to: Option<Timestamp>,
+    /// As `next` of the page before has it.
     cursor: Option<String>,
+    /// How many at most.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
 }
 
@@ -64,6 +77,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
         };
         filter.check().map_err(|error| Problem::bad_request(error.code, error.message))?;
         Ok(Self { filter, cursor: asked.cursor, limit: rows(asked.limit)? })
+    }
+}
+
+impl Takes for Listing {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.in_query::<Members>(schemas);
     }
 }
 

@@ -1,19 +1,24 @@
 //! `/metrics`: the counters as they stand, with the gauges that mirror the store read afresh. Counts come from the store's own
 //! counters, never from a scan (contract 4).
 
-use super::{Problem, State, state::Labels};
+use super::{
+    Problem, State,
+    openapi::{Answers, Operation, Schemas},
+    state::Labels,
+};
 use crate::{job::State as JobState, store::QueueStatus, telemetry::Metrics};
 use axum::{
     extract,
     http::header,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
+use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Quarantined rows are looked at one by one, and there should be none; beyond this many the number no longer matters.
 const COUNTED_QUARANTINE: usize = 1000;
 
-pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
+pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Result<Exposition, Problem> {
     let deadline = state.in_force().config.health_deadline();
     // A store that is away must not hide the metrics that say so.
     let queues = tokio::time::timeout(deadline, state.store().queues(None)).await.ok().and_then(Result::ok);
@@ -26,7 +31,22 @@ pub(super) async fn scrape(extract::State(state): extract::State<State>) -> Resu
         }
         state.metrics.render()
     };
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok(Exposition(text))
+}
+
+/// Text as Prometheus reads it.
+pub(super) struct Exposition(String);
+
+impl IntoResponse for Exposition {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], self.0).into_response()
+    }
+}
+
+impl Answers for Exposition {
+    fn describe(operation: &mut Operation, _: &mut Schemas) {
+        operation.answers("200", "The metrics, as text.", &[("text/plain", json!({"type": "string"}))]);
+    }
 }
 
 /// What one label shows: a queue, or all those together that have no label of their own.

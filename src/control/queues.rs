@@ -1,7 +1,8 @@
 //! `/v1/queues`: how many jobs stand where, and holding a queue back.
 
 use super::{
-    Problem, State, body,
+    Problem, State,
+    body::SentIfAny,
     caller::Caller,
     extract::Named,
     jobs,
@@ -11,7 +12,7 @@ use crate::{
     job::{Pause, State as JobState},
     store::{self, QueueStatus, Store},
 };
-use axum::{Json, body::Body, extract, http::HeaderMap};
+use axum::{Json, extract};
 
 /// `GET /v1/queues`: per queue the number of jobs in each state, zeros included (contract 5).
 pub(super) async fn list(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<QueueStatus>>, Problem> {
@@ -36,10 +37,8 @@ pub(super) async fn pause(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Named(queue): Named,
-    headers: HeaderMap,
-    sent: Body,
+    SentIfAny(asked): SentIfAny<PauseRequest>,
 ) -> Result<Json<PauseAnswer>, Problem> {
-    let asked: PauseRequest = body::json_or_default(&state, &headers, sent).await?;
     if asked.for_ms.is_some_and(|ms| ms > YEAR_MS || ms == 0) {
         return Err(Problem::invalid(vec![ItemError::new("/for_ms", "out_of_range", format!("must be 1 to {YEAR_MS}"))]));
     }

@@ -2,8 +2,10 @@
 //! it; what it did not come to stays a dead letter.
 
 use super::{
-    Problem, State, body,
+    Problem, State,
+    body::Sent,
     caller::Caller,
+    coded::Coded,
     dead,
     extract::{Id, MOST_ROWS},
     wire::{ItemError, RedriveRun, RedriveRunRequest, RunStatus},
@@ -12,12 +14,7 @@ use crate::{
     job::{Job, JobId, Scope, State as JobState, Timestamp},
     store::{Page, dead::Order},
 };
-use axum::{
-    Json,
-    body::Body,
-    extract,
-    http::{HeaderMap, StatusCode},
-};
+use axum::{Json, extract, http::StatusCode};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -104,10 +101,8 @@ pub(super) async fn stop(extract::State(state): extract::State<State>, caller: C
 pub(super) async fn start(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
-) -> Result<(StatusCode, Json<RedriveRun>), Problem> {
-    let request: RedriveRunRequest = body::json(&state, &headers, sent).await?;
+    Sent(request): Sent<RedriveRunRequest>,
+) -> Result<Coded<RedriveRun, 202>, Problem> {
     let order = dead::ordered(&state, &caller, &request.which)?;
     check(&request)?;
     let id = JobId::mint();
@@ -131,7 +126,7 @@ pub(super) async fn start(
     let run = Arc::new(Run { request, order, caller, told: Mutex::new(told.clone()), stop: CancellationToken::new() });
     state.redrives.add(id, run.clone())?;
     tokio::spawn(async move { run.go(&state).await });
-    Ok((StatusCode::ACCEPTED, Json(told)))
+    Ok(Coded(StatusCode::ACCEPTED, told))
 }
 
 fn check(request: &RedriveRunRequest) -> Result<(), Problem> {

@@ -1,8 +1,11 @@
 //! `/v1/schedules`: recurring rules, shown and changed. When they are due is `job::schedule`'s word, firing them the engine's.
 
 use super::{
-    Problem, State, body, bulk,
+    Problem, State,
+    body::Sent,
+    bulk,
     caller::Caller,
+    coded::Coded,
     extract::{Asked, Named, rows},
     wire::{ItemError, PageOf, PreviewAnswer, ScheduleAnswer},
 };
@@ -13,16 +16,19 @@ use crate::{
     },
     store::{Enqueued, Store},
 };
-use axum::{Json, body::Body, extract, http::HeaderMap, http::StatusCode};
+use axum::{Json, extract, http::StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listing {
     /// The last name of the page before.
     cursor: Option<Name>,
+    /// How many at most.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
 }
 
@@ -83,10 +89,8 @@ pub(super) async fn put(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Named(name): Named,
-    headers: HeaderMap,
-    sent: Body,
+    Sent(members): Sent<Members>,
 ) -> Result<Json<ScheduleAnswer>, Problem> {
-    let members: BTreeMap<String, Box<RawValue>> = body::json(&state, &headers, sent).await?;
     let schedule = named(members, &name)?;
     let limits = state.in_force().config.limits();
     let schedule = blocking(move || {
@@ -100,8 +104,26 @@ pub(super) async fn put(
     show(extract::State(state), caller, Named(name)).await
 }
 
-/// Reads the body member by member, so that the job's payload keeps its bytes.
-fn named(mut members: BTreeMap<String, Box<RawValue>>, name: &Name) -> Result<Schedule, Problem> {
+/// A schedule whose name may be left out, member by member, so that the job's payload keeps its bytes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Members(BTreeMap<String, Box<RawValue>>);
+
+impl JsonSchema for Members {
+    fn schema_name() -> Cow<'static, str> {
+        "NamedSchedule".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let mut schema = Schedule::json_schema(schemas);
+        if let Some(needed) = schema.get_mut("required").and_then(|needed| needed.as_array_mut()) {
+            needed.retain(|name| name != "name");
+        }
+        schema
+    }
+}
+
+fn named(Members(mut members): Members, name: &Name) -> Result<Schedule, Problem> {
     let in_path = serde_json::value::to_raw_value(name).map_err(|error| Problem::bad_request("bad_name", error.to_string()))?;
     let in_body = members.insert("name".into(), in_path);
     if in_body.is_some_and(|own| serde_json::from_str::<&str>(own.get()).ok() != Some(name.as_str())) {
@@ -146,9 +168,11 @@ pub(super) async fn resume(
     show(extract::State(state), caller, Named(name)).await
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Previewed {
+    /// How many at most.
+    #[schemars(range(min = 1, max = 1000))]
     n: Option<usize>,
 }
 
@@ -187,12 +211,12 @@ pub(super) async fn run(
     extract::State(state): extract::State<State>,
     caller: Caller,
     Named(name): Named,
-) -> Result<(StatusCode, Json<Enqueued>), Problem> {
+) -> Result<Coded<Enqueued, 200, 201>, Problem> {
     let store = caller.everything(&state)?;
     let job = find(store, &name).await?.schedule.job.check(state.in_force().config.limits())?;
     let label = state.labels().label(&job);
     let run = store.run_schedule(&name, job, &caller.actor()).await;
     let done = run.map_err(|error| Problem::from(error).about_one_item())?;
     bulk::count_enqueued(&state, &[label], std::slice::from_ref(&done));
-    Ok((if done.duplicate { StatusCode::OK } else { StatusCode::CREATED }, Json(done)))
+    Ok(Coded(if done.duplicate { StatusCode::OK } else { StatusCode::CREATED }, done))
 }

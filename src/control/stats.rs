@@ -12,6 +12,7 @@ use crate::{
     store::{QueueStatus, TenantLoad},
 };
 use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -51,11 +52,13 @@ fn of_daemons(daemons: &[SeenDaemon], now: Timestamp) -> DaemonTotals {
     totals
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Listing {
     /// The last tenant of the page before; nothing for those that come after no tenant.
     cursor: Option<String>,
+    /// How many at most.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
 }
 

@@ -1,18 +1,21 @@
 //! `/v1/tokens`, where tokens are made and ended. The first is made on the store itself: who can call a port is not yet who runs it.
 
 use super::{
-    Problem, State, body,
+    Problem, State,
+    body::Sent,
     caller::Caller,
+    coded::Coded,
     extract::{Asked, Member},
+    openapi::{Operation, Schemas, Takes},
     wire::{ItemError, TokenAnswer, TokenMade},
 };
 use crate::job::{Timestamp, Token, TokenId, TokenRequest};
 use axum::{
     Json,
-    body::Body,
-    extract,
-    http::{HeaderMap, StatusCode},
+    extract::{self, FromRequestParts},
+    http::{StatusCode, request::Parts},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -25,42 +28,58 @@ pub(super) async fn list(extract::State(state): extract::State<State>, caller: C
 pub(super) async fn create(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
-) -> Result<(StatusCode, Json<TokenMade>), Problem> {
+    Sent(request): Sent<TokenRequest>,
+) -> Result<Coded<TokenMade, 201>, Problem> {
     let store = caller.everything(&state)?;
     if caller.is_this_machine() {
         let sentence = "the first token is made with `windlass token create` on the store itself, while no daemon has it where that is SQLite; \
                         or set control.token";
-        return Err(body::refuse(sent, &headers, Problem::new(StatusCode::FORBIDDEN, "first_token", sentence)));
+        return Err(Problem::new(StatusCode::FORBIDDEN, "first_token", sentence));
     }
-    let request: TokenRequest = body::json(&state, &headers, sent).await?;
     let now = state.clock.now();
     request.check(now).map_err(|error| ItemError::new(&error.pointer, error.code, error.message))?;
     let actor = caller.actor();
     let (text, token) = Token::make(request, chance()?, now, &actor.name);
     store.put_token(&token, &actor).await?;
     state.keyring().note(|all| _ = all.insert(token.id.clone(), token.clone()));
-    Ok((StatusCode::CREATED, Json(TokenMade { token: text, kept: TokenAnswer::of(token, now) })))
+    Ok(Coded(StatusCode::CREATED, TokenMade { token: text, kept: TokenAnswer::of(token, now) }))
 }
 
 /// Ninety days in which an old and a new one are both good is no rotation any more.
 const MOST_OVERLAP_MS: u64 = 90 * 24 * 3_600_000;
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Ending {
+    /// From then on; at most 90 days.
+    #[schemars(range(max = 7_776_000_000_u64))]
     after_ms: u64,
+}
+
+/// The token of the path.
+pub(super) struct Ended(TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Ended {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Member(text) = Member::from_request_parts(parts, state).await?;
+        text.parse().map(Self).map_err(|_| Problem::bad_request("bad_id", "a token's id is sixteen of 0-9 a-f"))
+    }
+}
+
+impl Takes for Ended {
+    fn describe(operation: &mut Operation, schemas: &mut Schemas) {
+        operation.in_path(schemas.sent::<TokenId>());
+    }
 }
 
 /// `DELETE /v1/tokens/{id}?after_ms=`: from now on, or after a while, it is worth nothing.
 pub(super) async fn revoke(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    Member(id): Member,
+    Ended(id): Ended,
     Asked(ending): Asked<Ending>,
 ) -> Result<StatusCode, Problem> {
-    let id: TokenId = id.parse().map_err(|_| Problem::bad_request("bad_id", "a token's id is sixteen of 0-9 a-f"))?;
     if ending.after_ms > MOST_OVERLAP_MS {
         return Err(Problem::bad_request("out_of_range", format!("after_ms must be 0 to {MOST_OVERLAP_MS}")));
     }

@@ -6,7 +6,7 @@ use super::error;
 use crate::{
     job::{
         Change, Fingerprint, InvalidEnvelope, Job, JobError, JobId, Limits, Name, Scope, SeenDaemon, State, Timestamp, TokenId,
-        schedule::Schedule,
+        objects_only, schedule::Schedule,
     },
     store::{
         self, Enqueued, Filter, Page, QueueStatus,
@@ -14,11 +14,12 @@ use crate::{
         examine::{Finding, Level},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// RFC 9457, with our stable `code` and the parts of the input at fault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemDocument {
     pub r#type: String,
     pub title: String,
@@ -36,7 +37,7 @@ pub struct ProblemDocument {
 }
 
 /// One thing that is wrong with the input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ItemError {
     /// Place of the item in a bulk call, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ fn fragment(pointer: &str) -> String {
 }
 
 /// The answer to one item of a bulk call that answers per item.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ItemAnswer {
     Enqueued(Enqueued),
@@ -114,7 +115,7 @@ pub struct Stopped {
 }
 
 /// A token as people see it: all but its digest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenAnswer {
     pub id: TokenId,
     pub name: Name,
@@ -130,7 +131,7 @@ pub struct TokenAnswer {
 }
 
 /// One that was just made, with the token itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenMade {
     pub token: String,
     #[serde(flatten)]
@@ -161,14 +162,15 @@ pub struct SessionAnswer {
 }
 
 /// A page of a list, and where the next begins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct PageOf<T> {
     pub items: Vec<T>,
     pub next: Option<String>,
 }
 
 /// A page of jobs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct JobPage {
     pub items: Vec<JobSummary>,
     /// Where the next page begins; None at the end. A page may be short, even empty, and still have one: a call looks at a bounded number
@@ -190,7 +192,7 @@ impl From<Page<Job>> for JobPage {
 }
 
 /// A job in a list: everything but its payload, result, checkpoint and attempts, of which a thousand could be gigabytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSummary {
     pub id: JobId,
     pub kind: Name,
@@ -248,7 +250,7 @@ impl From<Job> for JobSummary {
 }
 
 /// A daemon in `GET /v1/daemons`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DaemonAnswer {
     #[serde(flatten)]
     pub seen: SeenDaemon,
@@ -257,7 +259,7 @@ pub struct DaemonAnswer {
 }
 
 /// Body of `/v1/stats`: how it all stands at one time, from counters and never from a scan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsAnswer {
     pub at: Timestamp,
     /// Over all queues. Final states count what is still kept.
@@ -269,7 +271,7 @@ pub struct StatsAnswer {
 }
 
 /// The daemons that live, and what they say of themselves together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DaemonTotals {
     pub live: usize,
     pub slots: usize,
@@ -278,7 +280,7 @@ pub struct DaemonTotals {
 }
 
 /// Rows that cannot be read, as far as they are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QuarantineTotal {
     pub rows: usize,
     /// There are more than that.
@@ -286,23 +288,30 @@ pub struct QuarantineTotal {
 }
 
 /// For how long and why a queue is paused. The body may be left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct PauseRequest {
+    #[schemars(length(max = 500))]
     pub reason: Option<String>,
     /// After so many milliseconds it ends by itself, at most a year; until it is resumed when left out.
+    #[schemars(range(min = 1, max = 31_536_000_000_u64))]
     pub for_ms: Option<u64>,
 }
 
+objects_only!(PauseRequest);
+
 /// Why somebody cancels. The body may be left out.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Because {
+    #[schemars(length(max = 500))]
     pub reason: Option<String>,
 }
 
+objects_only!(Because);
+
 /// What `POST /v1/jobs/{id}/cancel` did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CancelAnswer {
     pub id: JobId,
     /// `now`, `asked`, `already_final`.
@@ -310,13 +319,13 @@ pub struct CancelAnswer {
 }
 
 /// What `POST /v1/jobs/{id}/retry` did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetryAnswer {
     pub id: JobId,
     pub done: Retried,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retried {
     /// It waited and is due now.
@@ -327,12 +336,13 @@ pub enum Retried {
 
 /// Which dead letters to redrive, and how. Without a filter, `all` must be said: a call that leaves the filter out by mistake must not
 /// move ten thousand jobs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct RedriveRequest {
     pub all: bool,
     /// These and no others, at most 1000.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     pub ids: Vec<JobId>,
     /// Those that died of the same, as `GET /v1/dead/groups` names it.
     pub fingerprint: Option<Fingerprint>,
@@ -347,8 +357,11 @@ pub struct RedriveRequest {
     pub tenant: Option<Name>,
     pub tag: Option<Name>,
     /// At most so many in this call, 1 to 1000; 1000 when left out.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
+
+objects_only!(RedriveRequest);
 
 impl RedriveRequest {
     /// Whether it says which, in one way.
@@ -377,7 +390,7 @@ impl RedriveRequest {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RedriveAnswer {
     pub redriven: usize,
     pub items: Vec<RedrivenItem>,
@@ -398,7 +411,7 @@ impl RedriveAnswer {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RedrivenItem {
     pub id: JobId,
     /// None: it is back in its queue, or would be.
@@ -407,20 +420,24 @@ pub struct RedrivenItem {
 }
 
 /// What `POST /v1/dead/redrives` takes: which, and how fast.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct RedriveRunRequest {
     pub which: RedriveRequest,
     /// At most, after a slow beginning; 1 to 1000.
     #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 1000))]
     pub rate_per_s: u32,
     /// Put one back first, and the others only once it has completed.
     #[serde(default = "yes")]
     pub canary: bool,
     /// At most so many; 1 to 100,000.
     #[serde(default = "ten_thousand")]
+    #[schemars(range(min = 1, max = 100_000))]
     pub most: u64,
 }
+
+objects_only!(RedriveRunRequest);
 
 const fn ten() -> u32 {
     10
@@ -435,7 +452,7 @@ const fn ten_thousand() -> u64 {
 }
 
 /// A run as it stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RedriveRun {
     pub id: JobId,
     pub status: RunStatus,
@@ -456,7 +473,7 @@ pub struct RedriveRun {
     pub request: RedriveRunRequest,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     /// One went first; the others wait for what becomes of it.
@@ -468,13 +485,13 @@ pub enum RunStatus {
 }
 
 /// The job that a call woke or made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobRef {
     pub id: JobId,
 }
 
 /// Body of `/healthz`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HealthAnswer {
     /// `ok`, `draining`, `failing`.
     pub status: String,
@@ -485,14 +502,14 @@ pub struct HealthAnswer {
     pub checks: Checks,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Checks {
     pub store: StoreCheck,
     /// Loops of the daemon that stopped ticking.
     pub stalled: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoreCheck {
     pub ok: bool,
     pub latency_ms: f64,
@@ -505,7 +522,7 @@ pub struct StoreCheck {
 }
 
 /// What an examination says, from `/v1/doctor` and from `windlass doctor --json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DoctorAnswer {
     pub at: Timestamp,
     /// Of the worst line.
@@ -521,7 +538,7 @@ impl DoctorAnswer {
 }
 
 /// Body of `/readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReadyAnswer {
     pub ready: bool,
     /// Which checks failed: `store`, `draining`, `stalled:<loop>`.
@@ -529,7 +546,7 @@ pub struct ReadyAnswer {
 }
 
 /// A schedule with what the store remembers of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ScheduleAnswer {
     pub schedule: Schedule,
     pub generation: i64,
@@ -539,14 +556,14 @@ pub struct ScheduleAnswer {
     pub next: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PreviewAnswer {
     pub name: Name,
     pub instants: Vec<Timestamp>,
 }
 
 /// A queue as a pause or a resume leaves it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PauseAnswer {
     pub name: Name,
     pub paused: Option<crate::job::Pause>,

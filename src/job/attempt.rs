@@ -1,10 +1,11 @@
 //! The record that each attempt leaves.
 
 use super::{HolderId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What kind of failure it was, in the words that classify every provider's answers (reference: providers 1.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// May work later: a lost connection, a 5xx, a rate limit.
@@ -36,7 +37,7 @@ impl ErrorClass {
 }
 
 /// A failure as it is recorded: what class, and a sentence for people. Capped by [`JobError::new`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobError {
     pub class: ErrorClass,
     /// A stable code, such as `invalid_answer` or `http_503`, by which failures are grouped.
@@ -61,7 +62,7 @@ impl JobError {
 }
 
 /// How an attempt ended, in the words of [`super::Transition`], and one that only others can record of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     Completed,
@@ -92,7 +93,7 @@ impl AttemptOutcome {
 }
 
 /// One run of a job, as it stays with the job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// From 1; the same number again after a run that was not charged.
     pub number: u32,

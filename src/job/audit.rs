@@ -3,13 +3,14 @@
 //! `store/redis/routines/15_audit.lua`).
 
 use super::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 use uuid::Uuid;
 
 /// One act, as it stands in the audit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Audited {
     /// Which chain it is a link of. A store on one server of SQLite or Postgres has one, without a name; on Redis each queue's shard has its
     /// own, and `_` is what belongs to no queue.

@@ -1,10 +1,11 @@
 //! What a daemon says of itself, so that people and other daemons know who works on what.
 
 use super::{HolderId, Name, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Daemon {
     /// The name under which it leases.
     pub holder: HolderId,
@@ -25,7 +26,7 @@ pub struct Daemon {
 }
 
 /// A daemon's part in one queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueWork {
     pub slots: usize,
     /// Of those, taken.
@@ -35,7 +36,7 @@ pub struct QueueWork {
 }
 
 /// A daemon as the store knows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SeenDaemon {
     #[serde(flatten)]
     pub daemon: Daemon,

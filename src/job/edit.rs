@@ -1,6 +1,7 @@
 //! Changing a job that waits, or a dead letter before it goes back.
 
-use super::{Envelope, InvalidEnvelope, Job, JobId, Json, Limits, NewJob, State, Timestamp};
+use super::{Envelope, InvalidEnvelope, Job, JobId, Json, Limits, NewJob, State, Timestamp, objects_only};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is to be different; the rest stays as it is.
@@ -64,25 +65,44 @@ const WITHOUT_TIME: &str = "it has no time to be due at; leave run_at out";
 const KEEPS_ITS_TURN: &str = "an ordered job keeps its turn, so neither its priority nor its time can be changed";
 const KEEPS_ITS_PLACE: &str = "it runs alone next, so neither its priority nor its time can be changed";
 
+/// A step of a JSON Patch, for those who read its schema; what it means is `json_patch`'s affair.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase", tag = "op")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum PatchStep {
+    Add { path: String, value: Json },
+    Remove { path: String },
+    Replace { path: String, value: Json },
+    Move { from: String, path: String },
+    Copy { from: String, path: String },
+    Test { path: String, value: Json },
+}
+
 /// A change as people ask for it: of one job, or of many that have the same fault.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Change {
     /// In place of the payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Json>,
     /// What to change in the payload: a JSON Patch (RFC 6902).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<PatchStep>>")]
     pub patch: Option<json_patch::Patch>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 9))]
     pub priority: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
     pub max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400_000))]
     pub timeout_ms: Option<u64>,
 }
+
+objects_only!(Change);
 
 impl Change {
     /// What it comes to for this job.

@@ -1,12 +1,13 @@
 //! A lease is (job, epoch, nonce): ownership of one job for a time, and the proof that a settlement must show.
 
 use super::{JobId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
 /// One life of one daemon process. Minted at start, so that a process that comes back is not taken for its former self.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct HolderId(pub Uuid);
 
@@ -25,7 +26,7 @@ impl fmt::Display for HolderId {
 
 /// Names one lease call, chosen by the caller: it is the call's `op_id`, so that a call whose answer was lost can be
 /// asked about, and it travels in every lease that the call granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Nonce(pub Uuid);
 
@@ -50,7 +51,7 @@ pub struct Lease {
 }
 
 /// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Applied {
     Applied,

@@ -10,6 +10,7 @@ pub mod explain;
 mod fingerprint;
 mod lease;
 mod name;
+mod object;
 mod queue;
 mod retry;
 pub mod schedule;
@@ -28,6 +29,7 @@ pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Uniqu
 pub use fingerprint::{Fingerprint, last_error};
 pub use lease::{Applied, HolderId, Lease, Nonce};
 pub use name::{InvalidName, Name};
+pub(crate) use object::objects_only;
 pub use queue::{KindSettings, OnExpire, OnHead, Pause, QueueSettings, Rate, Settings};
 pub use retry::{Curve, Jitter, RetryPolicy, jitter_seed};
 pub use settle::{Effect, Settlement, Transition, Usage};
@@ -37,14 +39,15 @@ pub use time::{InvalidTimestamp, Timestamp};
 pub use token::{InvalidScope, InvalidTokenId, Scope, ShownToken, Token, TokenId, TokenRequest};
 pub use verdict::{Run, Verdict};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
 /// Names a job for ever, at every door and in every store. A UUIDv7, minted by the producer or by the door.
 /// It never orders jobs: position comes from the store when a job becomes due.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
 
@@ -118,6 +121,20 @@ impl fmt::Debug for Json {
     }
 }
 
+impl JsonSchema for Json {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Json".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        true.into()
+    }
+}
+
 impl Serialize for Json {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serde_json::from_str::<&RawValue>(&self.0).map_err(serde::ser::Error::custom)?.serialize(serializer)
@@ -131,7 +148,7 @@ impl<'de> Deserialize<'de> for Json {
 }
 
 /// A job as a store shows it to people: everything that is known, whatever its state.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Self")]
 pub struct Job {
     pub id: JobId,
@@ -203,7 +220,7 @@ impl<'de> Deserialize<'de> for Job {
 }
 
 /// The rarely used members of an envelope, kept together so that a plain job pays for none of them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Extra {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Name>,

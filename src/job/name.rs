@@ -1,7 +1,8 @@
 //! One grammar for every name that crosses a door: kinds, queues, tenants, tags, keys.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
 
 /// Matches `[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}` (contract 2): safe in SQL, in a Redis key tag, in a URL path and in a label.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +87,20 @@ impl std::str::FromStr for Name {
     type Err = InvalidName;
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         Self::new(text)
+    }
+}
+
+impl JsonSchema for Name {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"})
     }
 }
 

@@ -2,6 +2,7 @@
 //! its configuration there at start.
 
 use super::{Limits, Name, RetryPolicy, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -111,7 +112,7 @@ impl Default for KindSettings {
 }
 
 /// A queue is held back: nothing of it starts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pause {
     pub at: Timestamp,
     pub by: String,

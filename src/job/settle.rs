@@ -2,6 +2,7 @@
 //! step under the lease's fence.
 
 use super::{AttemptOutcome, JobError, Json, Lease, Name, NewJob, State, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the job goes.
@@ -95,7 +96,7 @@ pub enum Effect {
 }
 
 /// What a provider says an attempt cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     pub provider: String,
     pub model: String,

@@ -1,12 +1,13 @@
 //! Who may do what at the control port: a token's words. The store keeps a token's digest; the token itself is shown once, to whoever made it.
 
-use super::{InvalidEnvelope, Name, Timestamp};
+use super::{InvalidEnvelope, Name, Timestamp, objects_only};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
 
 /// What one may do. Each is given by itself; some bring others along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Scope {
     /// Bring jobs, and look at nothing.
     #[serde(rename = "enqueue")]
@@ -75,8 +76,9 @@ impl FromStr for Scope {
 }
 
 /// Names a token in lists and in the audit; not secret. Sixteen hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^[0-9a-f]{16}$"))]
 pub struct TokenId(String);
 
 impl TokenId {
@@ -137,16 +139,19 @@ pub struct Token {
 }
 
 /// A token that is about to be made: what it may do, and until when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TokenRequest {
     pub name: Name,
+    #[schemars(with = "Vec<Scope>", length(min = 1))]
     pub scopes: BTreeSet<Scope>,
     #[serde(default)]
     pub tenant: Option<Name>,
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
 }
+
+objects_only!(TokenRequest);
 
 impl TokenRequest {
     /// # Errors

@@ -3,6 +3,7 @@
 use super::{Actor, Error, Filter, Result, search::LOOK, within::Within};
 use crate::job::{Change, ErrorClass, Fingerprint, Job, JobId, Limits, Name, State, Timestamp, last_error};
 use futures_util::{StreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ const SAMPLE: usize = 5;
 const AT_ONCE: usize = 64;
 
 /// Dead letters that died of the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
     pub fingerprint: Fingerprint,
     pub kind: Name,
@@ -38,7 +39,7 @@ pub struct Group {
 }
 
 /// The largest group first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Groups {
     pub groups: Vec<Group>,
     /// Dead letters that were looked at.

@@ -3,6 +3,7 @@
 
 use super::{Error, Result};
 use crate::job::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, ffi::CString, mem::MaybeUninit, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
@@ -15,7 +16,7 @@ pub enum Extent {
 }
 
 /// From good to bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Ok,
@@ -37,7 +38,7 @@ impl Level {
 }
 
 /// One line of an examination.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// A name that scripts can rely on.
     pub check: Cow<'static, str>,

@@ -32,6 +32,7 @@ use crate::job::{
 };
 use async_trait::async_trait;
 use examine::{Extent, Finding};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::watch;
@@ -41,7 +42,7 @@ use uuid::Uuid;
 pub type Now = Option<Timestamp>;
 
 /// The answer to one enqueued envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Enqueued {
     pub id: JobId,
     /// `queued` or `scheduled`; `parked` while dependencies are open. For a duplicate: where the holder stands.
@@ -157,7 +158,7 @@ pub enum Cancelled {
 }
 
 /// One queue as people see it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStatus {
     pub name: String,
     /// From counters, never from a scan. Final states count what is still kept.
@@ -168,7 +169,7 @@ pub struct QueueStatus {
 }
 
 /// A tenant that has jobs in lines or running now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantLoad {
     /// None: the jobs of no tenant, and those of queues that are not fair, in which tenants have no lines of their own.
     pub tenant: Option<Name>,
@@ -223,7 +224,7 @@ pub struct Keys {
 }
 
 /// What a positive enqueue answer survives (contract P1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// A crash of the store and of its machine.

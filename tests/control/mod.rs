@@ -14,6 +14,7 @@ mod explain;
 mod health;
 mod hooks;
 mod live;
+mod openapi;
 mod outages;
 mod proxy;
 mod schedules;
@@ -191,7 +192,10 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(request: RequestBuilder) -> Self {
-        let mut response = request.send().await.expect("an answer");
+        let (client, request) = request.build_split();
+        let request = request.expect("a request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let mut response = client.execute(request).await.expect("an answer");
         let (status, headers) = (response.status(), response.headers().clone());
         // A stream of events goes on for half an hour: what comes first tells enough.
         let goes_on = headers.get("content-type").is_some_and(|value| value == "text/event-stream");
@@ -203,7 +207,9 @@ impl Answer {
                 break;
             }
         }
-        Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        let answer = Self { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() };
+        openapi::is_as_described(&method, &path, &answer);
+        answer
     }
 
     pub fn json(&self) -> Value {

@@ -1,7 +1,8 @@
 //! What workers over HTTP say and are told: `/v1/lease`, `/v1/heartbeat`, `/v1/settle`, `/v1/goodbye`.
 
 use super::ItemError;
-use crate::job::{Applied, ErrorClass, HolderId, JobId, Json, Name, Nonce, Timestamp, Usage};
+use crate::job::{Applied, ErrorClass, HolderId, JobId, Json, Name, Nonce, Timestamp, Usage, objects_only};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,8 @@ const fn lease_ms() -> u64 {
     15_000
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct LeaseAsked {
     /// One life of one worker process, minted by it at start.
     pub worker: HolderId,
@@ -19,10 +20,13 @@ pub struct LeaseAsked {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// How many jobs of which queue at most.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 100))]
     pub queues: BTreeMap<Name, usize>,
     /// All kinds that it can run.
+    #[schemars(with = "Vec<Name>", length(min = 1))]
     pub kinds: BTreeSet<Name>,
     #[serde(default = "lease_ms")]
+    #[schemars(range(min = 1000, max = 3_600_000))]
     pub lease_ms: u64,
     /// How long to wait for a job where none is due.
     #[serde(default)]
@@ -32,6 +36,8 @@ pub struct LeaseAsked {
     pub nonce: Option<Nonce>,
 }
 
+objects_only!(LeaseAsked);
+
 impl LeaseAsked {
     /// A call that waits for nothing.
     #[must_use]
@@ -40,7 +46,7 @@ impl LeaseAsked {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseAnswer {
     pub jobs: Vec<LeasedAnswer>,
     /// There may be more at once.
@@ -48,7 +54,7 @@ pub struct LeaseAnswer {
 }
 
 /// A job to run, with the proof that it is this worker's.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LeasedAnswer {
     /// What the worker names it by from now on; made of nothing that it needs to look at.
     pub lease: String,
@@ -86,12 +92,13 @@ pub struct LeasedAnswer {
     pub parent: Option<JobId>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct BeatAsked {
     pub worker: HolderId,
     /// From now on, for all that the worker holds.
     #[serde(default = "lease_ms")]
+    #[schemars(range(min = 1000, max = 3_600_000))]
     pub lease_ms: u64,
     pub held: Vec<String>,
     /// Of some of these, what people see of the run; the newest value counts.
@@ -102,14 +109,18 @@ pub struct BeatAsked {
     pub draining: bool,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+objects_only!(BeatAsked);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ProgressSent {
     pub lease: String,
     pub value: Json,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+objects_only!(ProgressSent);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BeatAnswer {
     /// No longer the worker's: stop these runs, whatever comes of them is refused.
     pub lost: Vec<String>,
@@ -119,15 +130,17 @@ pub struct BeatAnswer {
     pub strays: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct GoodbyeAsked {
     pub worker: HolderId,
 }
 
+objects_only!(GoodbyeAsked);
+
 /// How one attempt ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Settled {
     pub lease: String,
     pub verdict: VerdictSent,
@@ -146,8 +159,11 @@ pub struct Settled {
     pub checkpoint: Option<Json>,
     /// Refused: typed writes are the built-in workers'.
     #[serde(default, skip_serializing)]
+    #[schemars(skip)]
     pub effects: Option<IgnoredAny>,
 }
+
+objects_only!(Settled);
 
 impl Settled {
     #[must_use]
@@ -158,7 +174,7 @@ impl Settled {
 }
 
 /// In JSON an object with one member: `{"complete": {}}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum VerdictSent {
     Complete {},
@@ -196,8 +212,8 @@ pub enum VerdictSent {
     Release {},
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ErrorSent {
     /// A stable word, such as `http_503`, by which failures are grouped.
     pub code: String,
@@ -207,9 +223,11 @@ pub struct ErrorSent {
     pub class: Option<ErrorClass>,
 }
 
+objects_only!(ErrorSent);
+
 /// What an attempt cost at a provider.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct UsageSent {
     pub provider: String,
     pub model: String,
@@ -222,6 +240,8 @@ pub struct UsageSent {
     pub estimated: bool,
 }
 
+objects_only!(UsageSent);
+
 impl From<UsageSent> for Usage {
     fn from(sent: UsageSent) -> Self {
         let UsageSent { provider, model, input_tokens, cached_tokens, output_tokens, cost_micros, estimated } = sent;
@@ -230,7 +250,7 @@ impl From<UsageSent> for Usage {
 }
 
 /// What became of one settlement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum SettledAnswer {
     Told { outcome: Applied },

@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        Problem, State, body,
+        Problem, State,
+        body::Sent,
         caller::Caller,
         wire::work::{BeatAnswer, BeatAsked, GoodbyeAsked, ProgressSent},
     },
@@ -12,12 +13,7 @@ use crate::{
     job::{Lease, Name},
     store::{Beat, Progress, Store},
 };
-use axum::{
-    Json,
-    body::Body,
-    extract,
-    http::{HeaderMap, StatusCode},
-};
+use axum::{Json, extract, http::StatusCode};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 const MOST_HELD: usize = 10_000;
@@ -29,10 +25,8 @@ const MOST_PROGRESS_BYTES: usize = 4 << 10;
 pub(in crate::control) async fn heartbeat(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
+    Sent(asked): Sent<BeatAsked, MOST_BODY_BYTES>,
 ) -> Result<Json<BeatAnswer>, Problem> {
-    let asked: BeatAsked = body::json_within(&state, &headers, sent, MOST_BODY_BYTES).await?;
     let lasts = lease_time(asked.lease_ms)?;
     if asked.held.len() > MOST_HELD {
         return Err(out_of_range("/held", format!("at most {MOST_HELD} leases")));
@@ -96,10 +90,8 @@ async fn told(store: &dyn Store, beat: Beat, texts: HashMap<Lease, String>) -> R
 pub(in crate::control) async fn goodbye(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
+    Sent(asked): Sent<GoodbyeAsked>,
 ) -> Result<StatusCode, Problem> {
-    let asked: GoodbyeAsked = body::json(&state, &headers, sent).await?;
     roster::dismiss(&state, caller.everything(&state)?, asked.worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }

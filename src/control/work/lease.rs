@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        Problem, State, body,
+        Problem, State,
+        body::Sent,
         caller::Caller,
         wire::work::{LeaseAnswer, LeaseAsked, LeasedAnswer},
     },
@@ -13,9 +14,7 @@ use crate::{
     store::{self, LeaseReply, LeaseRequest, Store},
 };
 use axum::{
-    Json,
-    body::Body,
-    extract,
+    Json, extract,
     http::{HeaderMap, header},
 };
 use std::{sync::Arc, time::Duration};
@@ -43,9 +42,8 @@ pub(in crate::control) async fn lease(
     extract::State(state): extract::State<State>,
     caller: Caller,
     headers: HeaderMap,
-    sent: Body,
+    Sent(asked): Sent<LeaseAsked>,
 ) -> Result<Json<LeaseAnswer>, Problem> {
-    let asked: LeaseAsked = body::json(&state, &headers, sent).await?;
     let lasts = lease_time(asked.lease_ms)?;
     check(&asked)?;
     if state.is_draining() {

@@ -3,7 +3,9 @@
 
 use super::{
     super::{
-        Problem, State, body, bulk,
+        Problem, State,
+        body::SentText,
+        bulk,
         caller::Caller,
         wire::{
             ItemError,
@@ -18,7 +20,7 @@ use crate::{
     },
     store::{self, Store},
 };
-use axum::{body::Body, extract, http::HeaderMap};
+use axum::extract;
 use std::{sync::Arc, time::Duration};
 
 const MOST_SETTLED: usize = 1000;
@@ -38,14 +40,11 @@ type Read = Result<(Ticket, Settlement), ItemError>;
 pub(in crate::control) async fn settle(
     extract::State(state): extract::State<State>,
     caller: Caller,
-    headers: HeaderMap,
-    sent: Body,
+    SentText { text, .. }: SentText<Vec<Settled>>,
 ) -> Result<axum::Json<Vec<SettledAnswer>>, Problem> {
-    body::is_json(&headers)?;
     let in_force = state.in_force();
-    let body = body::read(&state, &headers, sent, in_force.config.max_body_bytes).await?;
     let desk = Desk { settings: state.settings(), limits: in_force.config.limits(), now: state.clock.now() };
-    let bytes = body.bytes.clone();
+    let bytes = text.bytes.clone();
     let read: Vec<Read> = bulk::off_the_way(bytes.len(), move || desk.read_all(&bytes)).await??;
     let store = caller.everything(&state)?;
     let good: Vec<(usize, &Settlement)> =

@@ -6,9 +6,10 @@ mod unique;
 
 pub use unique::{OnDuplicate, Unique, UniqueFor};
 
-use super::{Extra, JobId, Json, Name, Timestamp};
+use super::{Extra, JobId, Json, Name, Timestamp, objects_only};
 use fault::{explain, range, refuse_deep_nesting};
-use serde::{Deserialize, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -65,84 +66,97 @@ impl InvalidEnvelope {
 }
 
 /// The wire form, as loose as serde makes it; [`Envelope::check`] turns it into a [`NewJob`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Envelope {
+    /// What is to be done; decides which worker gets it.
     pub kind: Name,
+    /// What it is to be done with; 1 MiB at most, where the configuration says nothing else.
     pub payload: Json,
+    /// The job's id, a UUIDv7: the same one again is a question about the same job. Minted here when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<JobId>,
+    /// The kind's own when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Name>,
+    /// Whose it is; what a caller that is bound to a tenant leaves out is that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Name>,
+    /// 0 first … 9 last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 9))]
     pub priority: Option<u8>,
+    /// Not before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_at: Option<Timestamp>,
+    /// Not before so many milliseconds from now; not beside `run_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 316_224_000_000_u64))]
     pub delay_ms: Option<u64>,
+    /// When nobody has started it by then, it is not run at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// How long one attempt may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400_000))]
     pub timeout_ms: Option<u64>,
+    /// Then it is a dead letter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
     pub max_attempts: Option<u32>,
+    /// While a job of the same tenant and queue holds it, no other gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<Name>,
+    /// How long it is held; `until_finished` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_for: Option<UniqueFor>,
+    /// What becomes of a job that finds its key taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_duplicate: Option<OnDuplicate>,
+    /// The longest that `debounce` may put a job off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 316_224_000_000_u64))]
     pub debounce_max_ms: Option<u64>,
+    /// Within a day, the same key is a question about the same job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255))]
     pub idempotency_key: Option<String>,
+    /// At most so many of one key run at once as its queue says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Name>,
+    /// One at a time and in their order of arrival, among those of its `concurrency_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered: Option<bool>,
+    /// For people to find it by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
     pub tags: Option<Vec<Name>>,
+    /// When what it is about happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_time: Option<Timestamp>,
+    /// It waits until these have completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
     pub after: Option<Vec<JobId>>,
+    /// Enqueued in the step in which it completes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_success: Option<Box<Envelope>>,
+    /// Enqueued in the step in which it is dead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<Box<Envelope>>,
+    /// Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     pub account: Option<Json>,
+    /// Carried along, such as `traceparent`; at most 4096 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<BTreeMap<String, Json>>,
 }
 
-impl Serialize for Envelope {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-/// An object and nothing else: left alone, serde takes a list of the members' values for a struct too.
-impl<'de> Deserialize<'de> for Envelope {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> de::Visitor<'de> for Object {
-            type Value = Envelope;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an envelope")
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Envelope, A::Error> {
-                Envelope::deserialize(de::value::MapAccessDeserializer::new(map))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
+objects_only!(Envelope);
 
 /// A checked envelope: every door makes one, every store takes it. What is `None` falls back to the kind's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NewJob {
     pub id: JobId,
     /// The producer minted the id, so the same id again is a question about the same job, not a chance event.

@@ -1,11 +1,12 @@
 //! The unique key of a job: how long it is held, and what happens to a job that finds it taken (contract P7).
 
 use crate::job::Name;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// A job's claim on a key: while it holds, no other job of the same tenant and queue gets the key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unique {
     pub key: Name,
     pub held: UniqueFor,
@@ -14,7 +15,7 @@ pub struct Unique {
     pub debounce_max_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDuplicate {
     /// Answer with the id of the job that holds the key.
@@ -60,6 +61,24 @@ impl std::fmt::Display for UniqueFor {
             Self::UntilStarted => f.write_str("until_started"),
             Self::Window(window) => write!(f, "PT{}S", window.as_secs()),
         }
+    }
+}
+
+impl JsonSchema for UniqueFor {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "UniqueFor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^(until_finished|until_started|P([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?)$",
+            "examples": ["until_finished", "until_started", "PT10M"],
+        })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{Facts, Gate, GateName};
 use crate::job::{Place, Standing, State, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How many are served before the job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Position {
     /// Jobs before it.
     pub before: u64,
@@ -34,7 +35,7 @@ impl Position {
 }
 
 /// Between these instants; a guess from how fast the queue was in the last minute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
     pub from: Timestamp,
     /// Missing: nobody knows how late.

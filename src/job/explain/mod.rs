@@ -8,6 +8,7 @@ mod words;
 pub use estimate::{Estimate, Position};
 
 use super::{Job, JobId, Name, SeenDaemon, Standing, State, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an explanation is made of.
@@ -19,7 +20,7 @@ pub struct Facts<'f> {
     pub daemons: &'f [SeenDaemon],
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub id: JobId,
     pub kind: Name,
@@ -42,7 +43,7 @@ pub struct Explanation {
 }
 
 /// One thing that a job must pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gate {
     pub gate: GateName,
     pub open: bool,
@@ -61,7 +62,7 @@ pub struct Gate {
 }
 
 /// In the order in which a job meets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GateName {
     /// It has ended.

@@ -12,6 +12,7 @@ pub use plan::{DueJob, Plan, SkippedRun, plan};
 pub use timetable::Timetable;
 
 use super::{Envelope, InvalidEnvelope, JobId, Limits, Name, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When a schedule is due.
@@ -24,7 +25,7 @@ pub enum Rule {
 }
 
 /// What to do with due instants that passed while no daemon looked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
     /// Record them as skipped, but for the newest if it is not older than a minute.
@@ -43,7 +44,7 @@ impl Missed {
 
 /// A recurring rule and the job it makes. In JSON, one flat object: `{"name", "cron", "tz", "missed", "job"}` or
 /// `{"name", "every_ms", "anchor", "missed", "job"}`; `tz` is UTC, `anchor` the epoch and `missed` `once` when left out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Schedule {
     pub name: Name,
@@ -53,8 +54,9 @@ pub struct Schedule {
     pub job: Envelope,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Schedule")]
 struct Wire {
     name: Name,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,14 +151,14 @@ pub struct ScheduleState {
 }
 
 /// What became of a due instant, or of a run of them: how a store tells the history of a schedule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Occurrence {
     pub due: Timestamp,
     #[serde(flatten)]
     pub fate: Fate,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// Enqueued as `id`.
@@ -165,7 +167,7 @@ pub enum Fate {
     Skipped { reason: SkipReason, through: Timestamp, count: u64 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// No daemon looked in time, and the schedule's `missed` does not ask for a job.
