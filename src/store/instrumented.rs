@@ -136,6 +136,10 @@ impl Store for Instrumented {
         self.measure("get", self.store.get(id)).await
     }
 
+    async fn get_each(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        self.measure("get_each", self.store.get_each(ids)).await
+    }
+
     async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
         self.measure("standing", self.store.standing(job, now)).await
     }

@@ -32,11 +32,15 @@ use crate::job::{
 };
 use async_trait::async_trait;
 use examine::{Extent, Finding};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::watch;
 use uuid::Uuid;
+
+/// Jobs that are read by their ids at the same time.
+const READS_AT_ONCE: usize = 8;
 
 /// `None` in production: the store's clock. Tests pass their own instants.
 pub type Now = Option<Timestamp>;
@@ -349,6 +353,12 @@ pub trait Store: Send + Sync + 'static {
     // ------------------------------------------------------------------ reading
 
     async fn get(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// Those of these jobs that there are, in any order.
+    async fn get_each(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let found: Vec<Option<Job>> = stream::iter(ids.to_vec()).map(|id| self.get(id)).buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
 
     /// What holds `job` back, or what becomes of it. Reads at most 2,000 rows.
     async fn standing(&self, job: &Job, now: Now) -> Result<Standing>;

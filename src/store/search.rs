@@ -8,10 +8,9 @@
 use super::{Error, Result, Store};
 use crate::job::{Fingerprint, InvalidEnvelope, Job, JobId, Json, Name, State, Timestamp};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
 /// Rows that one call looks at: a page never takes long, however rare what is asked for.
@@ -28,8 +27,6 @@ pub(crate) const TEXT_BYTES: usize = 32 << 20;
 const FIRST_LOOK: usize = 1_000;
 /// What producers' clocks are ahead by. A job whose id is further ahead of its time is found at the end of a walk.
 const AHEAD: Duration = Duration::from_secs(1);
-/// Jobs asked for at once by their ids.
-const AT_ONCE: usize = 8;
 
 /// From an instant on, up to another; either may be left open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,15 +292,15 @@ async fn these(store: &dyn Store, filter: &Filter, leg: Leg, room: Room) -> Resu
     ids.sort_unstable();
     ids.dedup();
     ids.reverse();
-    let found: Vec<Option<Job>> = stream::iter(ids.clone()).map(|id| store.get(id)).buffered(AT_ONCE).try_collect().await?;
+    let mut found: HashMap<JobId, Job> = store.get_each(&ids).await?.into_iter().map(|job| (job.id, job)).collect();
     let (mut looked, mut bytes) = (Looked::default(), 0);
-    for (id, job) in ids.into_iter().zip(found) {
+    for id in ids {
         if looked.jobs.len() == room.jobs || looked.rows == room.rows || bytes >= room.bytes {
             return Ok(looked);
         }
         looked.rows += 1;
         looked.stopped_at = Some(id.0);
-        if let Some(job) = job.filter(|job| filter.fits(job)) {
+        if let Some(job) = found.remove(&id).filter(|job| filter.fits(job)) {
             bytes += weight(&job);
             looked.jobs.push(job);
         }

@@ -329,6 +329,10 @@ impl Store for PostgresStore {
         self.job(id).await
     }
 
+    async fn get_each(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        self.jobs(ids).await
+    }
+
     async fn standing(&self, job: &Job, now: Now) -> Result<Standing> {
         self.standing_of(job, self.now_or(now)).await
     }

@@ -8,10 +8,12 @@ use crate::{
     },
     store::{Error, Exported, Page, Quarantined, QueueStatus, Result, TenantLoad},
 };
+use std::sync::LazyLock;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 const JOB: &str = include_str!("queries/job.sql");
+static JOBS: LazyLock<String> = LazyLock::new(|| JOB.replace("id = $1", "id = ANY ($1::uuid[])"));
 const EXPORT: &str = include_str!("queries/export.sql");
 const QUEUES: &str = "SELECT s.*, p.until FROM windlass_v1.queue_states() s LEFT JOIN windlass.pauses p ON p.queue = s.name";
 
@@ -39,6 +41,13 @@ impl PostgresStore {
     pub(super) async fn job(&self, id: JobId) -> Result<Option<Job>> {
         let rows = self.lanes.other.rows(Effect::Reads, JOB, params![id.0]).await?;
         rows.first().map(|row| rows::job(row).map_err(|e| Error::Corrupt(format!("job {id}: {e}")))).transpose()
+    }
+
+    pub(super) async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Job>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let rows = self.lanes.other.rows(Effect::Reads, &JOBS, params![ids]).await?;
+        let unreadable = |reason: &String| tracing::error!(reason, "a stored job cannot be shown");
+        Ok(rows.iter().filter_map(|row| rows::job(row).inspect_err(unreadable).ok()).collect())
     }
 
     pub(super) async fn export_page(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {
