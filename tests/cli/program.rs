@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -18,6 +19,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A folder with a store in it, and the program to work on it.
 pub struct Place {
     folder: TempDir,
+}
+
+/// The one that was built with these tests, or another: a release, say.
+fn binary() -> OsString {
+    std::env::var_os("WINDLASS_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_windlass").into())
 }
 
 /// How a run of the program ended.
@@ -45,7 +51,7 @@ impl Place {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        let mut command = Command::new(binary());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WINDLASS")) {
             command.env_remove(name);
         }

@@ -2,10 +2,11 @@
 //! tokens that are made, end and are taken away.
 
 use super::*;
+use crate::cli::program::Place;
 use std::collections::BTreeSet;
 use windlass::{
     control::{Access, Door, doors},
-    job::{Scope, State as JobState, Timestamp, Token, TokenRequest},
+    job::{Limits, NewJob, Scope, State as JobState, Timestamp, Token, TokenRequest},
     store::{Actor, Filter},
 };
 
@@ -25,13 +26,7 @@ impl Port {
     }
 
     async fn token_until(&self, scopes: impl IntoIterator<Item = Scope>, tenant: Option<&str>, expires_at: Option<Timestamp>) -> String {
-        let request = TokenRequest { name: name("test"), scopes: scopes.into_iter().collect(), tenant: tenant.map(name), expires_at };
-        let mut chance = [0; 40];
-        chance[..16].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
-        chance.rotate_left(8);
-        let (text, token) = Token::make(request, chance, Timestamp(0), "test");
-        self.store.put_token(&token, &operator()).await.expect("it is kept");
-        text
+        kept_token(&*self.store, scopes, tenant, expires_at).await
     }
 
     pub(super) async fn call(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
@@ -40,9 +35,25 @@ impl Port {
     }
 }
 
-/// A path of this door that names things which are nowhere, so that nothing happens.
-fn path_of(door: &Door) -> String {
-    door.path.replace("/v1/tokens/{id}", "/v1/tokens/0123456789abcdef").replace("{id}", &JobId::mint().to_string()).replace(['{', '}'], "")
+/// A token that the store knows, as its holder shows it.
+async fn kept_token(
+    store: &dyn Store,
+    scopes: impl IntoIterator<Item = Scope>,
+    tenant: Option<&str>,
+    expires_at: Option<Timestamp>,
+) -> String {
+    let request = TokenRequest { name: name("test"), scopes: scopes.into_iter().collect(), tenant: tenant.map(name), expires_at };
+    let mut chance = [0; 40];
+    chance[..16].copy_from_slice(uuid::Uuid::now_v7().as_bytes());
+    chance.rotate_left(8);
+    let (text, token) = Token::make(request, chance, Timestamp(0), "test");
+    store.put_token(&token, &operator()).await.expect("it is kept");
+    text
+}
+
+/// A path of this route that names `job`, and otherwise things which are nowhere, so that nothing happens.
+fn path_of(path: &str, job: JobId) -> String {
+    path.replace("/v1/tokens/{id}", "/v1/tokens/0123456789abcdef").replace("{id}", &job.to_string()).replace(['{', '}'], "")
 }
 
 /// What each scope lets one do, written down a second time: whoever changes the one must mean it.
@@ -59,42 +70,94 @@ fn covered_by(scope: Scope) -> BTreeSet<Scope> {
     }
 }
 
-#[tokio::test]
-async fn each_route_admits_whom_its_door_says_and_nobody_else() {
-    let port = Port::with(Config { failures_per_address: 0, calls_per_token: 0, ..Config::default() }).await;
-    let ended = port.token_until(Scope::ALL, None, Some(Timestamp(1))).await;
-    let live = port.token(Scope::ALL, None).await;
+/// Somebody who calls, and what they may do at a route's door.
+struct Holder {
+    what: String,
+    shown: Option<String>,
+    /// None: nobody is let in with this.
+    rights: Option<(Scope, Option<&'static str>)>,
+}
+
+/// Nobody, who has nothing good to show, and whoever has one scope: bound to no tenant, to the one whose job it is, or to another.
+async fn holders(store: &dyn Store) -> Vec<Holder> {
+    let live = kept_token(store, Scope::ALL, None, None).await;
     let forged = format!("{}{}", &live[..live.len() - 1], if live.ends_with('0') { '1' } else { '0' });
-    let revoked = port.token(Scope::ALL, None).await;
+    let revoked = kept_token(store, Scope::ALL, None, None).await;
     let id = revoked.split('_').nth(1).expect("an id").parse().expect("an id");
-    port.store.end_token(&id, Timestamp(2), &operator()).await.expect("it ends");
-    let mut holders = Vec::new();
+    store.end_token(&id, Timestamp(2), &operator()).await.expect("it ends");
+    let nobodys = [
+        ("none", None),
+        ("garbage", Some("garbage".to_owned())),
+        ("no token's form", Some("windlass_0_0".to_owned())),
+        ("expired", Some(kept_token(store, Scope::ALL, None, Some(Timestamp(1))).await)),
+        ("forged", Some(forged)),
+        ("revoked", Some(revoked)),
+    ];
+    let mut all: Vec<Holder> = nobodys.into_iter().map(|(what, shown)| Holder { what: what.into(), shown, rights: None }).collect();
     for scope in Scope::ALL {
-        holders.push((scope, false, port.token([scope], None).await));
-        holders.push((scope, true, port.token([scope], Some("acme")).await));
+        for tenant in [None, Some("acme"), Some("other")] {
+            let shown = Some(kept_token(store, [scope], tenant, None).await);
+            all.push(Holder { what: format!("{scope} of {tenant:?}"), shown, rights: Some((scope, tenant)) });
+        }
     }
+    all
+}
+
+/// What the table in the code says of this cell: the status and the code of a refusal, or nothing.
+fn refusal(door: Option<&Door>, rights: Option<(Scope, Option<&str>)>) -> Option<(u16, &'static str)> {
+    let Some(Door { access, path, .. }) = door else { return Some((405, "wrong_method")) };
+    let Some((scope, tenant)) = rights else { return Some((401, "unauthorized")) };
+    if !covered_by(scope).contains(&access.scope) {
+        return Some((403, "missing_scope"));
+    }
+    match tenant {
+        Some(_) if !access.within_tenant => Some((403, "bound_to_tenant")),
+        // Of somebody else's job nothing is known, not even that it is there.
+        Some("other") if path.contains("{id}") => Some((404, "not_found")),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn binary_admits_at_each_route_and_method_whom_its_door_says_and_nobody_else() {
+    let place = Place::new();
+    place.write("windlass.toml", "[control]\ncalls_per_token = 0\ncalls_per_address = 0\nfailures_per_address = 0\n");
+    let file = place.path("windlass.db");
+    let store = SqliteStore::open(&file, Role::Client, sqlite::Config::default(), Clock::System).expect("a store");
+    let holders = holders(&store).await;
+    let envelope = json!({"kind": "work", "payload": 1, "tenant": "acme", "delay_ms": 86_400_000}).to_string();
+    let job = NewJob::check(envelope.as_bytes(), Limits::default()).expect("an envelope");
+    let jobs_id = job.id;
+    store.enqueue(vec![job], None).await.expect("it is kept");
+    store.close().await;
+    drop(store);
+    let daemon = place.daemon(&["--config", "windlass.toml", "--store", &format!("sqlite:{}", file.display())]);
+    let http = http();
+    let doors = doors();
+    let paths: BTreeSet<&str> = doors.iter().map(|door| door.path).collect();
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let mut cells = 0;
-    for door in doors() {
-        let path = path_of(&door);
-        let what = format!("{} {}", door.method, door.path);
-        for shown in ["garbage", "windlass_0_0", &ended, &forged, &revoked] {
-            let answer = port.call(shown, door.method.clone(), &path, &json!({})).await;
-            answer.problem(401, "unauthorized");
-            cells += 1;
-        }
-        Answer::of(port.request(door.method.clone(), &path)).await.problem(401, "unauthorized");
-        for (scope, is_bound, token) in &holders {
-            let answer = port.call(token, door.method.clone(), &path, &json!({})).await;
-            let Access { scope: asked, within_tenant } = door.access;
-            match (covered_by(*scope).contains(&asked), *is_bound && !within_tenant) {
-                (false, _) => _ = answer.problem(403, "missing_scope"),
-                (true, true) => _ = answer.problem(403, "bound_to_tenant"),
-                (true, false) => assert!(![401, 403].contains(&answer.status.as_u16()), "{what} with {scope}: {answer:?}"),
+    for path in &paths {
+        for method in &methods {
+            let door = doors.iter().find(|door| door.path == *path && door.method == *method);
+            for holder in &holders {
+                let url = format!("http://{}{}", daemon.address, path_of(path, jobs_id));
+                let asked = http.request(method.clone(), url).timeout(PATIENCE).header("content-type", "application/json").body("{}");
+                let asked = if let Some(shown) = &holder.shown { asked.bearer_auth(shown) } else { asked };
+                let answer = Answer::of(asked).await;
+                let what = format!("{method} {path}, {}: {answer:?}", holder.what);
+                match refusal(door, holder.rights) {
+                    Some((status, code)) => {
+                        let told = (answer.status.as_u16(), answer.json()["code"].clone());
+                        assert_eq!(told, (status, json!(code)), "{what}");
+                    }
+                    None => assert!(!matches!(answer.status.as_u16(), 401 | 403 | 405 | 500..), "{what}"),
+                }
+                cells += 1;
             }
-            cells += 1;
         }
     }
-    assert_eq!(cells, doors().len() * (5 + 2 * Scope::ALL.len()));
+    assert_eq!(cells, paths.len() * methods.len() * (6 + 3 * Scope::ALL.len()));
 }
 
 #[tokio::test]
