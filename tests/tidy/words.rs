@@ -107,3 +107,19 @@ fn every_statement_of_a_store_is_used() {
     }
     complain(complaints);
 }
+
+#[test]
+fn every_code_of_a_refusal_stands_in_its_manual() {
+    let manual = &files("docs", "http.md")[0].text;
+    let makers = ["Problem::new(", "Problem::bad_request(", "Problem::unavailable(", "Self::new(StatusCode"];
+    let is_code = |text: &&str| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let mut complaints = Vec::new();
+    for source in files("src/control", ".rs") {
+        let code = source.code();
+        let made = makers.iter().flat_map(|maker| code.match_indices(maker)).filter_map(|(at, _)| code[at..].split('"').nth(1));
+        for told in made.filter(is_code).filter(|told| !manual.contains(&format!("`{told}`"))) {
+            complaints.push(format!("{}: `{told}` is missing in docs/http.md", source.path));
+        }
+    }
+    complain(complaints);
+}
