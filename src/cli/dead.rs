@@ -67,7 +67,7 @@ pub struct Redrive {
     which: Which,
     /// Those that died of the same, as `dead groups` names it
     #[arg(long)]
-    fingerprint: Option<String>,
+    fingerprint: Option<Fingerprint>,
     /// Change each payload before it goes back: a JSON Patch (RFC 6902)
     #[arg(long, value_name = "JSON", value_parser = jobs::patch)]
     patch: Option<json_patch::Patch>,
@@ -118,7 +118,7 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 async fn redrive(door: &door::Door, args: &Redrive) -> anyhow::Result<RedriveAnswer> {
     let Which { queue, kind, tenant, tag } = args.which.clone();
     let change = args.patch.clone().map(|patch| Change { patch: Some(patch), ..Change::default() });
-    let (ids, fingerprint) = (args.ids.clone(), args.fingerprint.clone().map(Fingerprint::from));
+    let (ids, fingerprint) = (args.ids.clone(), args.fingerprint.clone());
     let limit = args.rate.map(usize::from);
     let mut request =
         RedriveRequest { all: args.all, ids, queue, kind, tenant, tag, fingerprint, change, dry_run: args.dry_run, limit, cursor: None };

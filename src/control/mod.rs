@@ -141,7 +141,7 @@ pub fn doors() -> Vec<Door> {
         door(GET, "/v1/dead/redrives", own(Read), redrives::list, "redrives that this daemon runs or ran"),
         door(POST, "/v1/dead/redrives", own(Operate), redrives::start, "begin a redrive at a rate"),
         door(GET, "/v1/dead/redrives/{id}", own(Read), redrives::show, "how a redrive stands"),
-        door(DELETE, "/v1/dead/redrives/{id}", own(Operate), redrives::stop, "stop a redrive"),
+        door(POST, "/v1/dead/redrives/{id}/stop", own(Operate), redrives::stop, "stop a redrive"),
         door(GET, "/v1/dead/{id}", own(Read), dead::show, "a dead letter"),
         door(DELETE, "/v1/dead/{id}", own(Admin), dead::purge, "delete a dead letter for good"),
         door(POST, "/v1/dead/{id}/redrive", own(Operate), dead::redrive, "put a dead letter back into its queue"),

@@ -88,7 +88,7 @@ pub(super) async fn show(extract::State(state): extract::State<State>, caller: C
     Ok(Json(state.redrives.find(&caller, id)?.shown_to(&caller)))
 }
 
-/// `DELETE /v1/dead/redrives/{id}`: what it did not come to stays.
+/// `POST /v1/dead/redrives/{id}/stop`: what it did not come to stays.
 pub(super) async fn stop(extract::State(state): extract::State<State>, caller: Caller, Id(id): Id) -> Result<Json<RedriveRun>, Problem> {
     let run = state.redrives.find(&caller, id)?;
     state.store().note(&caller.actor(), "stop_redrive", &id.to_string(), None).await?;

@@ -5,12 +5,17 @@ use super::{Job, JobError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Sixteen hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
+#[schemars(extend("pattern" = "^[0-9a-f]{16}$"))]
 pub struct Fingerprint(String);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a fingerprint is sixteen of 0-9 a-f, as the groups of dead letters show it")]
+pub struct InvalidFingerprint;
 
 /// As much of a message as tells troubles apart.
 const TELLING: usize = 200;
@@ -32,9 +37,18 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-impl From<String> for Fingerprint {
-    fn from(text: String) -> Self {
-        Self(text)
+impl FromStr for Fingerprint {
+    type Err = InvalidFingerprint;
+    fn from_str(text: &str) -> Result<Self, InvalidFingerprint> {
+        let is_one = text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        if is_one { Ok(Self(text.to_owned())) } else { Err(InvalidFingerprint) }
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = InvalidFingerprint;
+    fn try_from(text: String) -> Result<Self, InvalidFingerprint> {
+        text.parse()
     }
 }
 

@@ -26,7 +26,7 @@ pub use audit::{AuditFilter, AuditPlace, Audited, Head, InvalidPlace, NO_LINK, V
 pub use daemon::{Daemon, QueueWork, SeenDaemon};
 pub use edit::{Change, Edit};
 pub use envelope::{Envelope, InvalidEnvelope, Limits, NewJob, OnDuplicate, Unique, UniqueFor, check_many};
-pub use fingerprint::{Fingerprint, last_error};
+pub use fingerprint::{Fingerprint, InvalidFingerprint, last_error};
 pub use lease::{Applied, HolderId, Lease, Nonce};
 pub use name::{InvalidName, Name};
 pub(crate) use object::objects_only;

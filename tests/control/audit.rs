@@ -68,7 +68,7 @@ impl Things {
             ("POST", "/v1/unpark/{token}") => (path.replace("{token}", &self.token), json!({"yes": true}), "unpark"),
             ("POST", "/v1/dead/redrive") => (path.into(), json!({"queue": "dead"}), "redrive"),
             ("POST", "/v1/dead/redrives") => (path.into(), json!({"which": {"kind": "nothing"}}), "begin_redrive"),
-            ("DELETE", "/v1/dead/redrives/{id}") => (with(&self.run), json!(null), "stop_redrive"),
+            ("POST", "/v1/dead/redrives/{id}/stop") => (with(&self.run), json!(null), "stop_redrive"),
             ("DELETE", "/v1/dead/{id}") => (with(&self.dead.to_string()), json!(null), "purge"),
             ("POST", "/v1/dead/{id}/redrive") => (with(&self.dead.to_string()), json!({}), "redrive"),
             ("POST", "/v1/queues/{queue}/pause") => (with(""), json!({"reason": "full"}), "pause"),

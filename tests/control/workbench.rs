@@ -153,8 +153,8 @@ async fn run_can_be_stopped_and_has_a_cap() {
     let run = port.run_ended(&capped["id"]).await;
     assert_eq!((&run["status"], &run["redriven"]), (&json!("done"), &json!(1)), "{run}");
     let waits = port.post("/v1/dead/redrives", &json!({"which": {"all": true}})).await.json();
-    let path = format!("/v1/dead/redrives/{}", waits["id"].as_str().expect("an id"));
-    let stopped = Answer::of(port.request(Method::DELETE, &path)).await.json();
+    let path = format!("/v1/dead/redrives/{}/stop", waits["id"].as_str().expect("an id"));
+    let stopped = Answer::of(port.request(Method::POST, &path)).await.json();
     assert_eq!(stopped["status"], "stopped");
     assert_eq!(port.run_ended(&waits["id"]).await["status"], "stopped");
 }
@@ -193,6 +193,14 @@ async fn who_may_not_see_payloads_sees_none_of_them_in_a_group_or_by_a_patch() {
     port.call(&token, Method::PATCH, &format!("/v1/jobs/{}", ids[1]), &guess).await.problem(403, "missing_scope");
     let many = json!({"all": true, "change": guess, "dry_run": true});
     port.call(&token, Method::POST, "/v1/dead/redrive", &many).await.problem(403, "missing_scope");
+}
+
+#[tokio::test]
+async fn fingerprint_that_is_none_is_refused() {
+    let port = Port::start().await;
+    for text in ["", "none", "0123456789ABCDEF"] {
+        port.post("/v1/dead/redrive", &json!({"fingerprint": text})).await.problem(400, "invalid");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 // Redrives that go on by themselves: so many a second, a few first to see how they do, stopped when somebody says so.
 
-import { get, part, post, remove } from "../api.js";
+import { get, part, post } from "../api.js";
 import { button, el, fill, link } from "../element.js";
 import { ask } from "../dialog.js";
 import { facts, heading, jobLink, notice, problem, section, select, told } from "../parts.js";
@@ -92,7 +92,7 @@ const stop = (one) =>
     verb: "Stop it",
     danger: true,
     act: async () => {
-      await remove(`/v1/dead/redrives/${part(one.id)}`);
+      await post(`/v1/dead/redrives/${part(one.id)}/stop`);
       notice("The redrive is stopped.");
     },
   });
