@@ -46,22 +46,8 @@ fn queues(config: &Config, tree: &Table, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(origin, message));
     };
     for (name, queue) in &config.queues {
-        if queue.tenant_concurrency.is_some() && !queue.fair {
-            let message =
-                format!("`queues.{name}.tenant_concurrency` needs `fair = true`, because an unfair queue does not tell tenants apart");
-            report(&["queues", name, "tenant_concurrency"], message);
-        }
-        for (key, rate) in [("rate", queue.rate), ("key_rate", queue.key_rate)] {
-            if rate.is_some_and(|rate| !(rate.per_second > 0.0 && rate.per_second.is_finite() && rate.burst > 0)) {
-                let message =
-                    format!("`queues.{name}.{key}` must have `per_second` above 0 and `burst` of 1 or more; to stop a queue, pause it");
-                report(&["queues", name, key], message);
-            }
-        }
-        for (key, limit) in [("concurrency", queue.concurrency), ("key_concurrency", Some(queue.key_concurrency))] {
-            if limit == Some(0) {
-                report(&["queues", name, key], format!("`queues.{name}.{key}` is 0, so no job could start; to stop a queue, pause it"));
-            }
+        for fault in queue.faults() {
+            report(&["queues", name, fault.setting], format!("`queues.{name}.{}` {}", fault.setting, fault.says));
         }
         if let Some(message) = partitions(config, name, queue) {
             report(&["queues", name, "partitions"], message);

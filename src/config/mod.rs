@@ -75,7 +75,12 @@ impl Config {
     /// What the store keeps of the configuration.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        Settings { queues: self.queues.clone(), kinds: self.kinds.clone(), payload_bytes: self.control.max_payload_bytes }
+        Settings {
+            queues: self.queues.clone(),
+            kinds: self.kinds.clone(),
+            payload_bytes: self.control.max_payload_bytes,
+            ..Settings::default()
+        }
     }
 
     /// Where entries are taken from, if anywhere: URL and prefix.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
-        Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
+        Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -122,6 +122,10 @@ impl Store for Instrumented {
 
     async fn repartition(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
         self.measure("repartition", self.store.repartition(queue, partitions, actor)).await
+    }
+
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        self.measure("set_limits", self.store.set_limits(queue, limits, reason, actor, now)).await
     }
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {

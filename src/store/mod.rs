@@ -11,6 +11,7 @@ pub mod dead;
 mod error;
 pub mod examine;
 mod instrumented;
+mod overview;
 pub mod postgres;
 pub mod redis;
 mod search;
@@ -22,12 +23,13 @@ mod words;
 
 pub use error::{Error, Result};
 pub use instrumented::Instrumented;
+pub use overview::{limits, queues};
 pub use search::{Filter, LOOK, MOST_IDS, Page, Span};
 pub use words::hostname;
 
 use crate::job::{
-    Applied, Audited, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, Pause, SeenDaemon,
-    Settings, Settlement, Standing, State, Timestamp, Token, TokenId,
+    Applied, Audited, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, LimitsInForce, LiveLimits, Name, NewJob,
+    Nonce, Pause, SeenDaemon, Settings, Settlement, Standing, State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -170,6 +172,9 @@ pub struct QueueStatus {
     pub paused: Option<Pause>,
     /// Age of the job at the head of the oldest line, in milliseconds since it became due.
     pub oldest_queued_ms: Option<u64>,
+    /// A driver leaves it out; [`queues`] puts it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsInForce>,
 }
 
 /// A tenant that has jobs in lines or running now.
@@ -339,6 +344,13 @@ pub trait Store: Send + Sync + 'static {
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()>;
 
+    /// Changes a queue's limits, over what was changed before and over what the daemons' configuration says; None lifts all that was changed.
+    /// In force with the next lease at every daemon, whatever is configured meanwhile: [`Store::configure`] leaves it standing. What runs goes on.
+    ///
+    /// # Errors
+    /// `Invalid`, which names the limit, when one cannot hold.
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()>;
+
     /// Spreads a queue over another number of shards (see [`crate::job::QueueSettings::partitions`]).
     ///
     /// # Errors
@@ -392,10 +404,11 @@ pub trait Store: Send + Sync + 'static {
     /// When the store does not answer at all.
     async fn examine(&self, extent: Extent) -> Result<Vec<Finding>>;
 
-    /// Settings as last configured.
+    /// Settings in force: as last configured, and what was changed live.
     async fn settings(&self) -> Result<Settings>;
 
-    /// Makes `settings` what every door and every lease call goes by.
+    /// Makes `settings` what every door and every lease call goes by, under the limits that were changed live; what it says of those itself is
+    /// not looked at.
     async fn configure(&self, settings: &Settings) -> Result<()>;
 
     /// Live jobs and dead letters, oldest id first, in pages bounded as those of [`Store::list`].

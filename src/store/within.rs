@@ -69,7 +69,8 @@ impl<'s> Within<'s> {
                 continue;
             }
             let daemons = self.store.daemons().await?;
-            let explanation = explain(Facts { job: &job, standing: &standing, daemons: &daemons });
+            let changed = if self.tenant.is_none() { self.store.settings().await?.limits(&job.queue).changed } else { None };
+            let explanation = explain(Facts { job: &job, standing: &standing, daemons: &daemons, changed: changed.as_ref() });
             return Ok(Some(if self.tenant.is_some() { explanation.for_tenant() } else { explanation }));
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{Error, Page, Result};
 use crate::job::{
-    AuditPlace, Audited, Extra, InvalidEnvelope, JobId, Json, NewJob, SeenDaemon, Timestamp, Token, TokenId, UniqueFor,
+    AuditPlace, Audited, Extra, InvalidEnvelope, JobId, Json, LiveLimits, NewJob, SeenDaemon, Settings, Timestamp, Token, TokenId,
+    UniqueFor,
     schedule::{Plan, Rule, Schedule, ScheduleState, plan},
 };
 use sha2::{Digest as _, Sha256};
@@ -111,6 +112,20 @@ pub(super) fn schedule_words(old: Option<&ScheduleState>, new: &Schedule) -> Opt
         }
         Some(_) => None,
     }
+}
+
+/// What is in force once `settings` are configured over the stored ones. Those that cannot be read stop no daemon: they are written anew.
+pub(super) fn over_stored(settings: &Settings, stored: Option<&str>) -> Settings {
+    let stored = stored.map_or_else(|| Ok(Settings::default()), serde_json::from_str).unwrap_or_else(|error| {
+        tracing::error!(%error, "the stored settings cannot be read and are written anew; limits that were changed live are lost");
+        Settings::default()
+    });
+    settings.clone().under_live(&stored)
+}
+
+/// How the audit calls a change of limits, or their lifting.
+pub(super) const fn limits_action(limits: Option<&LiveLimits>) -> &'static str {
+    if limits.is_some() { "set_limits" } else { "unset_limits" }
 }
 
 /// What the audit says of a token that is made.

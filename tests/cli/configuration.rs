@@ -160,6 +160,24 @@ fn a_tenant_cap_needs_a_fair_queue() {
 }
 
 #[test]
+fn limits_that_no_job_could_pass_are_refused_and_a_file_changes_nothing_live() {
+    for (setting, says) in [
+        ("concurrency = 0", "`queues.mail.concurrency` is 0, so no job could start"),
+        ("tenant_concurrency = 0", "`queues.mail.tenant_concurrency` is 0, so no job could start"),
+        ("key_concurrency = 4000000000", "`queues.mail.key_concurrency` is 4000000000, and must be at most 2147483647"),
+        ("rate = { per_second = 0.0, burst = 1 }", "`queues.mail.rate` must have `per_second` above 0"),
+        ("key_rate = { per_second = 1e-9, burst = 1 }", "`queues.mail.key_rate` must let as many as its `burst` start within a year"),
+    ] {
+        let found = problems(&format!("[queues.mail]\n{setting}\n"));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with(&format!("windlass.toml:2: {says}")), "{found:#?}");
+    }
+    for text in ["[queues.mail]\nlive = { concurrency = 1 }\n", "[live.mail]\nconcurrency = 1\n"] {
+        assert!(problems(text)[0].contains("live"), "{:#?}", problems(text));
+    }
+}
+
+#[test]
 fn partitions_need_a_cluster_names_that_are_free_and_a_job_for_each() {
     let text = |queue: &str| format!("[store]\nurl = \"redis+cluster://one:6379\"\n[queues.mail]\n{queue}\n");
     assert_eq!(from_text(&text("partitions = 12\nconcurrency = 12")).unwrap().config.settings().queue("mail").partitions, 12);

@@ -3,6 +3,7 @@
 mod envelope;
 pub use envelope::MEMBERS;
 mod faults;
+mod limits;
 mod names;
 mod retry;
 mod states;

@@ -83,7 +83,7 @@ async fn explained(store: &TestStore, id: JobId, second: i64) -> Explanation {
     let job = store.get(id).await.expect("it is read").expect("it is there");
     let standing = store.standing(&job, now(second)).await.expect("it stands somewhere");
     let daemons = store.daemons().await.expect("they are read");
-    explain(Facts { job: &job, standing: &standing, daemons: &daemons })
+    explain(Facts { job: &job, standing: &standing, daemons: &daemons, changed: None })
 }
 
 /// The first closed gate, when it opens and what it says.

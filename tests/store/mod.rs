@@ -18,6 +18,7 @@ mod export;
 mod lease;
 mod limits;
 mod listing;
+mod live_limits;
 mod migrations;
 mod model;
 mod partitions;

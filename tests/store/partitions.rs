@@ -7,7 +7,7 @@ use redis::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use windlass::{
-    job::{ErrorClass, JobError, JobId, NewJob, OnDuplicate, QueueSettings, State, Transition, UniqueFor},
+    job::{ErrorClass, JobError, JobId, LiveLimits, NewJob, OnDuplicate, QueueSettings, State, Transition, UniqueFor},
     store::{Actor, Error},
 };
 
@@ -40,6 +40,30 @@ async fn spread(store: &TestStore, partitions: u32) -> Vec<u64> {
         counts.push(redis::cmd("HLEN").arg(key).query_async(&mut cluster).await.expect("a count"));
     }
     counts
+}
+
+#[tokio::test]
+async fn live_limit_is_shared_by_the_partitions_and_stands_when_their_number_changes() {
+    let Some(store) = partitioned(4, |_| ()).await else { return };
+    let (queue, actor) = (name("mail"), || Actor::new("test"));
+    let cap = |concurrency: u32| LiveLimits { concurrency: Some(Some(concurrency)), ..LiveLimits::default() };
+    let refused = store.set_limits(&queue, Some(&cap(3)), "why", &actor(), now(0)).await;
+    assert!(matches!(&refused, Err(Error::Invalid { error, .. }) if error.pointer == "/concurrency"), "{refused:?}");
+    store.set_limits(&queue, Some(&cap(8)), "why", &actor(), now(0)).await.expect("it is changed");
+    store.put((0..200).map(|_| mail()).collect(), now(0)).await;
+    let daemon = Daemon::new();
+    let mut running = Vec::new();
+    while let reply = daemon.ask(&*store, "mail", 50, now(1)).await
+        && !(reply.jobs.is_empty() && !reply.more)
+    {
+        running.extend(reply.jobs);
+    }
+    assert_eq!(running.len(), 8, "two in each");
+    store.repartition(&queue, 2, &actor()).await.expect("no job has a key");
+    let limits = windlass::store::limits(&*store, &queue).await.expect("they are read");
+    assert_eq!((limits.in_force.concurrency, limits.configured.concurrency), (Some(8), None));
+    store.set_limits(&queue, None, "why", &actor(), now(1)).await.expect("it is lifted");
+    assert_eq!(store.settings().await.expect("settings").queue("mail"), QueueSettings { partitions: 2, ..QueueSettings::default() });
 }
 
 #[tokio::test]

@@ -362,7 +362,7 @@ impl TestStore {
     }
 
     pub async fn configure_with(&self, change: impl FnOnce(&mut Settings)) {
-        let mut settings = self.settings().await.expect("settings can be read");
+        let mut settings = self.settings().await.expect("settings can be read").as_configured();
         change(&mut settings);
         self.configure(&settings).await.expect("settings can be written");
     }

@@ -4,7 +4,7 @@ use super::{
     Facts, Gate, GateName,
     words::{self, counted},
 };
-use crate::job::{JobId, Place, SeenDaemon, State, Timestamp};
+use crate::job::{Changed, JobId, Place, SeenDaemon, State, Timestamp};
 
 impl Gate {
     fn new(gate: GateName, open: bool, says: impl Into<String>) -> Self {
@@ -24,6 +24,21 @@ impl Gate {
         let open = used < limit;
         let says = if open { format!("{used} of {limit} {what} are taken") } else { format!("all {limit} {what} are taken") };
         Self { used: Some(used), limit: Some(limit), ..Self::new(gate, open, says) }
+    }
+
+    /// Whose limit it is, where somebody changed it live.
+    pub(super) fn tell_of(&mut self, changed: &Changed) {
+        let setting = match self.gate {
+            GateName::QueueSlots => "concurrency",
+            GateName::TenantSlots => "tenant_concurrency",
+            GateName::KeySlots => "key_concurrency",
+            GateName::KeyRate => "key_rate",
+            GateName::QueueRate => "rate",
+            _ => return,
+        };
+        if changed.limits.says(setting) {
+            self.says.push_str(&words::changed(setting, changed));
+        }
     }
 
     fn held_by(mut self, jobs: impl IntoIterator<Item = JobId>) -> Self {

@@ -7,7 +7,7 @@ mod words;
 
 pub use estimate::{Estimate, Position};
 
-use super::{Job, JobId, Name, SeenDaemon, Standing, State, Timestamp};
+use super::{Changed, Job, JobId, Name, SeenDaemon, Standing, State, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct Facts<'f> {
     pub standing: &'f Standing,
     /// Also those that fell silent.
     pub daemons: &'f [SeenDaemon],
+    /// What was changed of the queue's limits. None also where the reader may not know who did it.
+    pub changed: Option<&'f Changed>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -112,6 +114,9 @@ pub enum GateName {
 pub fn explain(facts: Facts<'_>) -> Explanation {
     let Facts { job, standing, .. } = facts;
     let mut gates = gates::all(facts);
+    if let Some(changed) = facts.changed {
+        gates.iter_mut().for_each(|gate| gate.tell_of(changed));
+    }
     gates.sort_by_key(|gate| gate.gate);
     let closed = gates.iter().find(|gate| !gate.open);
     let position = Position::of(standing);

@@ -43,7 +43,7 @@ fn seconds(from: u64, to: Option<u64>) -> Estimate {
 #[test]
 fn estimate_is_a_range_around_the_pace_of_the_last_minute() {
     let (job, standing) = (job(State::Queued), in_line(10));
-    let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)] });
+    let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)], changed: None });
     assert_eq!(explained.held_by, Some(GateName::Line));
     assert_eq!(explained.says, "10 jobs are before it: 10 in its line");
     assert_eq!(explained.starts, Some(seconds(5, Some(22))));
@@ -52,15 +52,15 @@ fn estimate_is_a_range_around_the_pace_of_the_last_minute() {
 #[test]
 fn nothing_is_estimated_while_nothing_ends_or_what_opens_the_gate_is_not_known() {
     let (job, standing) = (job(State::Queued), in_line(10));
-    assert_eq!(explain(Facts { job: &job, standing: &standing, daemons: &[daemon(0, 8)] }).starts, None);
-    assert_eq!(explain(Facts { job: &job, standing: &standing, daemons: &[] }).starts, None);
+    assert_eq!(explain(Facts { job: &job, standing: &standing, daemons: &[daemon(0, 8)], changed: None }).starts, None);
+    assert_eq!(explain(Facts { job: &job, standing: &standing, daemons: &[], changed: None }).starts, None);
 }
 
 #[test]
 fn position_is_exact_to_a_thousand_and_then_more_than_that() {
     let job = job(State::Queued);
     for (line, exact, before) in [(1000, true, 1000), (1001, false, 1000)] {
-        let explained = explain(Facts { job: &job, standing: &in_line(line), daemons: &[daemon(60_000, 8)] });
+        let explained = explain(Facts { job: &job, standing: &in_line(line), daemons: &[daemon(60_000, 8)], changed: None });
         let position = explained.position.expect("it stands in a line");
         assert_eq!((position.exact, position.before), (exact, before));
         assert_eq!(explained.starts.expect("it ends").to.is_some(), exact);
@@ -71,7 +71,7 @@ fn position_is_exact_to_a_thousand_and_then_more_than_that() {
 #[test]
 fn job_that_nothing_holds_starts_at_once() {
     let job = job(State::Queued);
-    let explained = explain(Facts { job: &job, standing: &in_line(0), daemons: &[daemon(0, 8)] });
+    let explained = explain(Facts { job: &job, standing: &in_line(0), daemons: &[daemon(0, 8)], changed: None });
     assert_eq!((explained.held_by, explained.starts), (None, Some(seconds(0, Some(1)))));
 }
 
@@ -79,7 +79,7 @@ fn job_that_nothing_holds_starts_at_once() {
 fn slots_that_are_taken_are_named_before_those_who_stand_in_line() {
     let job = job(State::Queued);
     let standing = Standing { queue: QueueUse { running: 8, ..QueueUse::default() }, ..in_line(3) };
-    let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)] });
+    let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)], changed: None });
     assert_eq!(explained.held_by, Some(GateName::DaemonSlots));
     assert_eq!(explained.says, "all 8 slots of the daemons are taken");
 }
@@ -91,7 +91,7 @@ fn one_tenant_learns_of_no_machine_and_no_person() {
         let mut job = job(state);
         job.holder = Some(HolderId(Uuid::nil()));
         for standing in [in_line(0), Standing { pause: Some(pause.clone()), ..in_line(0) }] {
-            let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)] });
+            let explained = explain(Facts { job: &job, standing: &standing, daemons: &[daemon(60, 8)], changed: None });
             let whole = serde_json::to_string(&explained).expect("it is JSON");
             assert!(state == State::Queued || whole.contains("box-3"), "{whole}");
             let shown = serde_json::to_string(&explained.for_tenant()).expect("it is JSON");

@@ -1,7 +1,7 @@
 //! The sentences of an explanation.
 
 use super::{Facts, GateName, Position};
-use crate::job::{Job, Name, Parent, Pause, SeenDaemon, Standing, State};
+use crate::job::{Changed, Job, Name, Parent, Pause, SeenDaemon, Standing, State};
 
 pub(super) fn counted(n: u64, one: &str, many: &str) -> String {
     match n {
@@ -33,7 +33,7 @@ pub(super) fn ended(job: &Job) -> String {
 }
 
 pub(super) fn runs(facts: Facts<'_>) -> String {
-    let Facts { job, standing, daemons } = facts;
+    let Facts { job, standing, daemons, .. } = facts;
     let since = job.started_at.map(|at| format!(" since {at}")).unwrap_or_default();
     let on = job.holder.map(|holder| {
         let seen = daemons.iter().find(|seen| seen.daemon.holder == holder);
@@ -68,6 +68,10 @@ pub(super) fn unknown_kind(job: &Job, knowing: usize) -> String {
 pub(super) fn paused(queue: &Name, pause: &Pause) -> String {
     let until = pause.until.map_or_else(|| "until it is resumed".to_owned(), |until| format!("until {until}"));
     format!("queue {queue} is paused {until}, by {} since {}: {}", pause.by, pause.at, pause.reason)
+}
+
+pub(super) fn changed(setting: &str, changed: &Changed) -> String {
+    format!("; {setting} was changed by {} at {}: {}", changed.by, changed.at, changed.reason)
 }
 
 pub(super) fn daemons(queue: &Name, working: usize, live: usize, all: &[SeenDaemon]) -> String {

@@ -9,12 +9,12 @@ use super::{
 };
 use crate::{
     job::{
-        HolderId, Json, Limits, Name, Settings, State, Timestamp,
+        HolderId, Json, KindSettings, Limits, LiveLimits, Name, OnExpire, OnHead, QueueSettings, Rate, Settings, State, Timestamp, Turn,
         schedule::{Plan, Schedule, ScheduleState},
     },
     store::{
-        Actor, Cancelled, Exported, Result,
-        words::{STEPS_OWED, fingerprint, held_until, held_word, ms, owed, schedule_words},
+        Actor, Cancelled, Error, Exported, Result,
+        words::{STEPS_OWED, fingerprint, held_until, held_word, limits_action, ms, over_stored, owed, schedule_words},
     },
 };
 use serde_json::{Value, json};
@@ -43,27 +43,44 @@ impl PostgresStore {
     }
 
     pub(super) async fn write_settings(&self, settings: &Settings) -> Result<()> {
-        let kinds: Vec<Value> = settings
-            .kinds
-            .iter()
-            .map(|(kind, s)| {
-                json!({"kind": kind, "queue": s.queue, "priority": s.priority, "max_attempts": s.max_attempts, "timeout_ms": ms(s.timeout_ms),
-                    "park_for_ms": ms(s.park_for_ms), "dead_on_expire": s.on_expire == crate::job::OnExpire::Dead})
-            })
-            .collect();
-        let rules: Vec<Value> = settings
-            .queues
-            .iter()
-            .map(|(queue, s)| {
-                json!({"queue": queue, "fair": s.fair, "concurrency": s.concurrency, "tenant_concurrency": s.tenant_concurrency,
-                    "key_concurrency": s.key_concurrency, "rate_interval": s.rate.map(|r| r.interval_us()), "rate_burst": s.rate.map(|r| r.burst),
-                    "key_interval": s.key_rate.map(|r| r.interval_us()), "key_burst": s.key_rate.map(|r| r.burst),
-                    "skips_heads": s.on_head == crate::job::OnHead::Skip, "weights": s.tenant_weights})
-            })
-            .collect();
-        let payload_bytes = i64::try_from(settings.payload_bytes.min(Limits::PAYLOAD_HARD)).unwrap_or(i64::MAX);
-        let params = params![Json::of(settings).as_str().to_owned(), json!(kinds).to_string(), json!(rules).to_string(), payload_bytes];
-        self.act("SELECT windlass_v1.configure($1, $2::text::json, $3::text::json, $4)", params).await
+        loop {
+            let before = self.settings_text().await?;
+            let after = over_stored(settings, before.as_deref());
+            let payload_bytes = i64::try_from(after.payload_bytes.min(Limits::PAYLOAD_HARD)).unwrap_or(i64::MAX);
+            let params = params![before, Json::of(&after).as_str().to_owned(), rules(&after), kinds(&after), payload_bytes];
+            let put = "SELECT windlass_v1.configure($1, $2, $3::text::json, $4::text::json, $5)";
+            // Unless somebody else has changed them meanwhile.
+            if self.lanes.other.one(Effect::Writes, put, params).await?.get(0) {
+                self.wakes.work();
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) async fn change_limits(
+        &self,
+        queue: &Name,
+        limits: Option<&LiveLimits>,
+        reason: &str,
+        actor: &Actor,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let at = match now {
+            Some(now) => now,
+            None => self.server_time().await?,
+        };
+        let turn = Turn { limits, at, by: &actor.name, reason };
+        loop {
+            let before = self.settings_text().await?;
+            let (after, words) = read::settings(before.as_deref())?.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+            let (text, action, by) = (Json::of(&after).as_str().to_owned(), limits_action(limits).to_owned(), actor.name.clone());
+            let params = params![before, text, rules(&after), actor.op_id, by, action, queue.to_string(), words, at.0];
+            let put = "SELECT windlass_v1.put_settings($1, $2, $3::text::json, $4, $5, $6, $7, $8, $9)";
+            if self.lanes.other.one(Effect::Writes, put, params).await?.get(0) {
+                self.wakes.work();
+                return Ok(());
+            }
+        }
     }
 
     pub(super) async fn import_jobs(&self, jobs: Vec<Exported>, now: Option<Timestamp>) -> Result<u64> {
@@ -161,6 +178,26 @@ impl PostgresStore {
         let params = params![name.to_string(), paused, actor.op_id, actor.name.clone(), now.map(|t| t.0)];
         self.act("SELECT windlass_v1.change_schedule($1, $2, $3, $4, $5)", params).await
     }
+}
+
+/// The kinds as statements look at them: rows of `windlass.kinds`.
+fn kinds(settings: &Settings) -> String {
+    let row = |(kind, s): (&Name, &KindSettings)| {
+        json!({"kind": kind, "queue": s.queue, "priority": s.priority, "max_attempts": s.max_attempts, "timeout_ms": ms(s.timeout_ms),
+            "park_for_ms": ms(s.park_for_ms), "dead_on_expire": s.on_expire == OnExpire::Dead})
+    };
+    settings.kinds.iter().map(row).collect::<Value>().to_string()
+}
+
+/// The queues' rules as statements look at them: rows of `windlass.rules`.
+fn rules(settings: &Settings) -> String {
+    let row = |(queue, s): (&Name, &QueueSettings)| {
+        json!({"queue": queue, "fair": s.fair, "concurrency": s.concurrency, "tenant_concurrency": s.tenant_concurrency,
+            "key_concurrency": s.key_concurrency, "rate_interval": s.rate.map(Rate::interval_us), "rate_burst": s.rate.map(|r| r.burst),
+            "key_interval": s.key_rate.map(Rate::interval_us), "key_burst": s.key_rate.map(|r| r.burst),
+            "skips_heads": s.on_head == OnHead::Skip, "weights": s.tenant_weights})
+    };
+    settings.queues.iter().map(row).collect::<Value>().to_string()
 }
 
 /// A job as `windlass_v1.import` reads it: the row's columns by name, and what stands beside the row.

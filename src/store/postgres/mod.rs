@@ -30,8 +30,8 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
-        Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
+        Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -315,6 +315,10 @@ impl Store for PostgresStore {
         self.act("SELECT windlass_v1.pause($1, $2, $3, $4, $5, $6)", params).await
     }
 
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        self.change_limits(queue, limits, reason, actor, self.now_or(now)).await
+    }
+
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
         let params = params![queue.to_string(), actor.op_id, actor.name.clone(), self.at(now)];
         self.act("SELECT windlass_v1.resume($1, $2, $3, $4)", params).await
@@ -385,7 +389,7 @@ impl Store for PostgresStore {
     }
 
     async fn settings(&self) -> Result<Settings> {
-        self.stored_settings().await
+        read::settings(self.settings_text().await?.as_deref())
     }
 
     async fn configure(&self, settings: &Settings) -> Result<()> {

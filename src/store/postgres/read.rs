@@ -37,6 +37,11 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+pub(super) fn settings(stored: Option<&str>) -> Result<Settings> {
+    let read = stored.map_or_else(|| Ok(Settings::default()), serde_json::from_str);
+    read.map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}")))
+}
+
 impl PostgresStore {
     pub(super) async fn job(&self, id: JobId) -> Result<Option<Job>> {
         let rows = self.lanes.other.rows(Effect::Reads, JOB, params![id.0]).await?;
@@ -78,6 +83,7 @@ impl PostgresStore {
                 jobs: ORDER.into_iter().zip(counts.into_iter().map(unsigned)).collect(),
                 paused,
                 oldest_queued_ms: row.get::<_, Option<i64>>(5).map(age),
+                limits: None,
             }
         };
         Ok(rows.iter().map(status).collect())
@@ -109,12 +115,10 @@ impl PostgresStore {
         Ok(rows.first().map(|row| Json::trusted(row.get(0))))
     }
 
-    pub(super) async fn stored_settings(&self) -> Result<Settings> {
+    /// The settings as they stand there, if they do.
+    pub(super) async fn settings_text(&self) -> Result<Option<String>> {
         let rows = self.lanes.other.rows(Effect::Reads, "SELECT settings FROM windlass.settings", params![]).await?;
-        rows.first().map_or_else(
-            || Ok(Settings::default()),
-            |row| serde_json::from_str(row.get(0)).map_err(|e| Error::Corrupt(format!("the stored settings cannot be read: {e}"))),
-        )
+        Ok(rows.first().map(|row| row.get(0)))
     }
 
     pub(super) async fn schedule_list(&self) -> Result<Vec<ScheduleState>> {

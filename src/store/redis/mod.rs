@@ -38,8 +38,8 @@ pub(super) use examine::examine;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
-        Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
+        Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -448,6 +448,10 @@ impl Store for RedisStore {
 
     async fn pause(&self, queue: &Name, reason: &str, until: Option<Timestamp>, actor: &Actor, now: Now) -> Result<()> {
         self.pause_queue(queue, reason, until, actor, self.now_or(now)).await
+    }
+
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        self.change_limits(queue, limits, reason, actor, self.now_or(now)).await
     }
 
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {

@@ -33,9 +33,11 @@ impl RedisStore {
             )));
         }
         let before = self.stored_settings().await?;
-        let mut after = settings::parse(&before)?.unwrap_or_default();
-        self.know_settings(after.clone());
-        after.queues.entry(queue.clone()).or_default().partitions = partitions;
+        let stored = settings::parse(&before)?.unwrap_or_default();
+        self.know_settings(stored.clone());
+        let mut configured = stored.as_configured();
+        configured.queues.entry(queue.clone()).or_default().partitions = partitions;
+        let after = configured.under_live(&stored);
         self.check_partitions(queue, &after).await?;
         let mut shards = self.shards_of(queue).await?;
         let known = shards.clone();
@@ -45,10 +47,9 @@ impl RedisStore {
             return Err(error);
         }
         // From here on there is no way back. Where it is cut short keys stay held off until this is called again, or for a minute.
-        let detail =
-            format!("{} -> {partitions} partitions", settings::parse(&before)?.unwrap_or_default().queue(queue.as_str()).partitions);
+        let detail = format!("{} -> {partitions} partitions", stored.queue(queue.as_str()).partitions);
         let act = Act { actor, action: "repartition", object: queue, detail: Some(&detail) };
-        let is_switched = self.put_settings(&before, &after, Some(&act)).await?;
+        let is_switched = self.put_settings(&before, &after, Some((&act, None))).await?;
         self.hold_keys(&shards, Duration::ZERO).await?;
         if !is_switched {
             return Err(Error::Unavailable("another program changed the settings meanwhile; try again".into()));

@@ -5,12 +5,16 @@ use super::{
     RedisStore,
     audit::Act,
     connection::function,
+    enqueue::instant,
     error::Effect,
     shards::{Partitions, Tag},
 };
 use crate::{
-    job::{Json, Name, Settings},
-    store::{Error, Result},
+    job::{Json, LiveLimits, Name, Settings, Timestamp, Turn},
+    store::{
+        Actor, Error, Result,
+        words::{limits_action, over_stored},
+    },
 };
 use std::{
     collections::BTreeSet,
@@ -70,7 +74,26 @@ impl RedisStore {
         loop {
             let before = self.stored_settings().await?;
             self.refuse_other_partitions(&before, settings).await?;
-            if self.put_settings(&before, settings, None).await? {
+            if self.put_settings(&before, &over_stored(settings, before.as_deref()), None).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(super) async fn change_limits(
+        &self,
+        queue: &Name,
+        limits: Option<&LiveLimits>,
+        reason: &str,
+        actor: &Actor,
+        now: Option<Timestamp>,
+    ) -> Result<()> {
+        let turn = Turn { limits, at: self.instant_or_now(now).await?, by: &actor.name, reason };
+        loop {
+            let before = self.stored_settings().await?;
+            let (after, words) = parse(&before)?.unwrap_or_default().turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+            let act = Act { actor, action: limits_action(limits), object: queue, detail: Some(&words) };
+            if self.put_settings(&before, &after, Some((&act, now))).await? {
                 return Ok(());
             }
         }
@@ -100,10 +123,10 @@ impl RedisStore {
 
     /// Answers false, and changes nothing, when they are no longer as they were `before`. An error after they were written leaves them in force
     /// where they have arrived; the same call again tells the rest.
-    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings, act: Option<&Act<'_>>) -> Result<bool> {
+    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings, act: Option<(&Act<'_>, Option<Timestamp>)>) -> Result<bool> {
         let mut put = function("put_settings", &[self.common()]);
-        put.arg("").arg(before.as_deref().unwrap_or_default()).arg(Json::of(after).as_str());
-        if let Some(act) = act {
+        put.arg(instant(act.and_then(|(_, at)| at))).arg(before.as_deref().unwrap_or_default()).arg(Json::of(after).as_str());
+        if let Some((act, _)) = act {
             act.stand_in(&mut put);
         }
         if self.server.ask::<i64>(Effect::Promises, &put).await? == 0 {

@@ -7,10 +7,10 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    job::{HolderId, JobId, Json, Name, Settings, State, Timestamp, Unique},
+    job::{HolderId, JobId, Json, LiveLimits, Name, Settings, State, Timestamp, Turn, Unique},
     store::{
         Actor, Cancelled, Error, Exported, Result,
-        words::{extra_text, held_until, held_word, ms},
+        words::{extra_text, held_until, held_word, limits_action, ms, over_stored},
     },
 };
 use rusqlite::params;
@@ -158,10 +158,34 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn configure(&mut self, settings: &Settings) -> Result<()> {
+    pub(super) fn set_limits(
+        &mut self,
+        queue: &Name,
+        limits: Option<&LiveLimits>,
+        reason: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Result<()> {
+        // Another process may have written since they were remembered.
+        self.cache.forget();
+        let turn = Turn { limits, at: now, by: &actor.name, reason };
+        let (after, words) = self.settings()?.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+        if self.audit(actor, limits_action(limits), queue, Some(&words), now)? {
+            self.put_settings(&after, now)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn configure(&mut self, settings: &Settings, now: Timestamp) -> Result<()> {
+        let stored: Option<String> = self.one(sql!("settings_get"), [], |row| row.get(0))?;
+        self.put_settings(&over_stored(settings, stored.as_deref()), now)
+    }
+
+    fn put_settings(&mut self, settings: &Settings, now: Timestamp) -> Result<()> {
         self.run(sql!("settings_put"), [Json::of(settings).as_str()])?;
-        // A cap may have been raised: closed lines look again.
+        // A cap or a rate may have been raised: closed lines look again, and so do gates that hold somebody back.
         self.run(sql!("lines_reopen"), [])?;
+        self.run(sql!("gates_reopen"), [now.0])?;
         self.cache.forget();
         self.hint_work();
         Ok(())

@@ -108,7 +108,11 @@ impl<'c> Tx<'c> {
         let tat = match settings.rate {
             None => 0,
             Some(rate) => {
-                let tat: i64 = self.one(sql!("queue_tat"), [queue.as_str()], |row| row.get(0))?.unwrap_or(0);
+                let stored: i64 = self.one(sql!("queue_tat"), [queue.as_str()], |row| row.get(0))?.unwrap_or(0);
+                let tat = limits::rate_keeps(rate, stored, call.now.0);
+                if tat != stored {
+                    self.run(sql!("queue_tat_put"), (queue.as_str(), tat))?;
+                }
                 want = want.min(limits::rate_admits(rate, tat, call.now.0) as usize);
                 tat
             }

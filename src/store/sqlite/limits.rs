@@ -41,6 +41,13 @@ struct Gate {
 const STANDING: i64 = 100;
 
 impl Gate {
+    /// Its rate may be another than the one that it last started by.
+    fn keep_to_rate(&mut self, now: i64) {
+        let kept = self.rate.map_or(self.tat, |rate| rate_keeps(rate, self.tat, now));
+        self.dirty |= kept != self.tat;
+        self.tat = kept;
+    }
+
     /// A row of this key comes into a line, or has left it.
     fn in_line(&mut self, priority: u8, rows: i32) {
         if let Some(inline) = &mut self.inline {
@@ -71,6 +78,13 @@ pub(super) fn rate_admits(rate: Rate, tat: i64, now: i64) -> u32 {
 
 pub(super) fn rate_spend(rate: Rate, tat: i64, now: i64, starts: u32) -> i64 {
     tat.max(now).saturating_add(rate.interval_us().saturating_mul(i64::from(starts)))
+}
+
+/// An arrival time that a slower rate left behind does not hold up a faster one: nothing of the burst is left, and no more is owed. What is within
+/// a second of that is of this rate, and of a clock that was read a moment earlier.
+pub(super) fn rate_keeps(rate: Rate, tat: i64, now: i64) -> i64 {
+    let most = now.saturating_add(rate.interval_us().saturating_mul(i64::from(rate.burst)));
+    if tat > most.saturating_add(1_000_000) { most } else { tat }
 }
 
 /// When the next start conforms.
@@ -232,6 +246,7 @@ impl Tx<'_> {
     pub(super) fn gate_starts(&mut self, id: i64, waiter: &Waiter, now: i64) -> Result<bool> {
         let running = self.running(id)?;
         let gate = self.gate(id)?;
+        gate.keep_to_rate(now);
         let slots_free = running < gate.limit;
         let conforms = gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0);
         if slots_free && conforms {
@@ -311,7 +326,11 @@ impl Tx<'_> {
                 }
                 return Ok(admitted);
             }
+            if gate.rate.is_none() && gate.opens_at.take().is_some() {
+                gate.dirty = true;
+            }
             if let Some(rate) = gate.rate {
+                gate.keep_to_rate(now);
                 let standing: u32 = self.standing(id)?.iter().sum();
                 let gate = self.gate(id)?;
                 let closed = rate_admits(rate, gate.tat, now) <= standing;

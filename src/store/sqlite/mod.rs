@@ -32,8 +32,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, Name, NewJob, Nonce, SeenDaemon, Settings, Settlement,
-        Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
+        Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -238,6 +238,11 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.pause(&queue, &reason, until, &actor, tx.now(now))).await
     }
 
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+        let (queue, limits, reason, actor) = (queue.clone(), limits.cloned(), reason.to_owned(), actor.clone());
+        self.writer.call(move |tx| tx.set_limits(&queue, limits.as_ref(), &reason, &actor, tx.now(now))).await
+    }
+
     async fn resume(&self, queue: &Name, actor: &Actor, now: Now) -> Result<()> {
         let (queue, actor) = (queue.clone(), actor.clone());
         self.writer.call(move |tx| tx.resume(&queue, &actor, tx.now(now))).await
@@ -312,7 +317,7 @@ impl Store for SqliteStore {
 
     async fn configure(&self, settings: &Settings) -> Result<()> {
         let settings = settings.clone();
-        self.writer.call(move |tx| tx.configure(&settings)).await
+        self.writer.call(move |tx| tx.configure(&settings, tx.now(None))).await
     }
 
     async fn export(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Exported>> {

@@ -73,6 +73,11 @@ BEGIN
     OR {v}.running(p_gate) + CASE WHEN r.tenant_concurrency IS NULL THEN {v}.inline(p_gate, j.priority) ELSE 0 END < greatest(r.key_concurrency, 1));
 END $$;
 
+-- An arrival time that a slower rate left behind does not hold up a faster one: nothing of the burst is left, and no more is owed. What is within a
+-- second of that is of this rate, and of a clock that was read a moment earlier.
+CREATE OR REPLACE FUNCTION {v}.rate_keeps(p_interval bigint, p_burst integer, p_tat bigint, p_now bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN p_tat > p_now + p_interval * p_burst + 1000000 THEN p_now + p_interval * p_burst ELSE p_tat END $$;
+
 -- Lets the best of those behind the gate into their lines, as many as it admits.
 CREATE OR REPLACE FUNCTION {v}.refill(q windlass.queues, p_gate bigint, p_now bigint) RETURNS windlass.queues
 LANGUAGE plpgsql VOLATILE AS $$
@@ -100,6 +105,9 @@ BEGIN
       RETURN q;
     END IF;
     IF r.key_interval IS NOT NULL THEN
+      IF g.tat <> {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) THEN
+        UPDATE windlass.gates SET tat = {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) WHERE gate = p_gate RETURNING * INTO g;
+      END IF;
       -- Those who stand in line have their tokens promised; a hundred are enough to see that none is left.
       SELECT count(*) INTO v_standing FROM (SELECT FROM windlass.stands WHERE what = 'h' AND gate = p_gate LIMIT 100) b;
       -- Where not time but those who stand in line close the gate, it opens when one of them leaves.
@@ -145,6 +153,9 @@ DECLARE
   v_conforms boolean;
 BEGIN
   SELECT * INTO g FROM windlass.gates WHERE gate = s.gate;
+  IF g.tat <> {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) THEN
+    UPDATE windlass.gates SET tat = {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) WHERE gate = s.gate RETURNING * INTO g;
+  END IF;
   v_conforms := r.key_interval IS NULL OR {v}.rate_admits(r.key_interval, r.key_burst, g.tat, p_now) > 0;
   p_starts := v_conforms AND {v}.running(s.gate) < greatest(r.key_concurrency, 1);
   IF p_starts THEN

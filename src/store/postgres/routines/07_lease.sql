@@ -253,7 +253,8 @@ BEGIN
     v_want := least(v_want, r.concurrency - {v}.queue_running(q.queue));
   END IF;
   IF r.rate_interval IS NOT NULL THEN
-    v_want := least(v_want, {v}.rate_admits(r.rate_interval, r.rate_burst, q.tat, c.now));
+    p_queue.tat := {v}.rate_keeps(r.rate_interval, r.rate_burst, q.tat, c.now);
+    v_want := least(v_want, {v}.rate_admits(r.rate_interval, r.rate_burst, p_queue.tat, c.now));
   END IF;
   IF v_want > 0 THEN
     s := {v}.lease_suspect(p_queue, p_call, r);

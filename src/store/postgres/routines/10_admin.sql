@@ -272,20 +272,48 @@ BEGIN
   END IF;
 END $$;
 
--- The configuration, and the parts of it that statements look at. Caps may have been raised: closed lines look again.
-CREATE OR REPLACE FUNCTION {v}.configure(p_settings text, p_kinds json, p_rules json, p_payload_bytes bigint) RETURNS void
+-- The settings in force, and the queues' rules that statements look at, if what is stored is still `p_before` (NULL: nothing); by the act `p_op`, if it
+-- is one. Answers whether they were put. Caps and rates may have been raised: closed lines look again, and so do gates that hold somebody back.
+CREATE OR REPLACE FUNCTION {v}.put_settings(p_before text, p_settings text, p_rules json, p_op uuid, p_actor text, p_action text, p_object text, p_detail text,
+  p_now bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
 BEGIN
-  INSERT INTO windlass.settings VALUES (true, p_settings) ON CONFLICT (one) DO UPDATE SET settings = excluded.settings;
-  DELETE FROM windlass.kinds WHERE kind <> '';
-  INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
+  IF p_before IS NULL THEN
+    INSERT INTO windlass.settings VALUES (true, '{}') ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN
+      RETURN false;
+    END IF;
+  ELSE
+    -- Whoever changes them just now is waited for.
+    PERFORM FROM windlass.settings FOR UPDATE;
+    IF (SELECT settings FROM windlass.settings) IS DISTINCT FROM p_before THEN
+      RETURN false;
+    END IF;
+  END IF;
+  IF p_op IS NOT NULL AND NOT {v}.audited(p_op, p_actor, p_action, p_object, p_detail, p_now) THEN
+    RETURN true;
+  END IF;
+  UPDATE windlass.settings SET settings = p_settings;
   DELETE FROM windlass.rules WHERE queue <> '';
   INSERT INTO windlass.rules SELECT * FROM json_populate_recordset(NULL::windlass.rules, p_rules);
-  UPDATE windlass.installation SET payload_bytes = p_payload_bytes;
-  PERFORM {v}.open_doors();
   INSERT INTO windlass.events (queue, what, jobs, tenant) SELECT DISTINCT queue, 'o'::"char", 0, lane FROM windlass.lines WHERE closed;
   INSERT INTO windlass.events (queue, what, jobs, line) SELECT queue, 'g', 0, gate FROM windlass.gates WHERE EXISTS (SELECT FROM windlass.stands s WHERE s.gate = gates.gate AND s.what = 'g');
   PERFORM {v}.wake();
+  RETURN true;
+END $$;
+
+-- The same for all that a daemon configures: also the kinds, and what producers have to know.
+CREATE OR REPLACE FUNCTION {v}.configure(p_before text, p_settings text, p_rules json, p_kinds json, p_payload_bytes bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
+BEGIN
+  IF NOT {v}.put_settings(p_before, p_settings, p_rules, NULL, NULL, NULL, NULL, NULL, NULL) THEN
+    RETURN false;
+  END IF;
+  DELETE FROM windlass.kinds WHERE kind <> '';
+  INSERT INTO windlass.kinds SELECT * FROM json_populate_recordset(NULL::windlass.kinds, p_kinds);
+  UPDATE windlass.installation SET payload_bytes = p_payload_bytes;
+  PERFORM {v}.open_doors();
+  RETURN true;
 END $$;
 
 -- What producers have to know is put together again.

@@ -112,10 +112,10 @@ function W.put_settings(base, before, after, op)
   if is ~= before and is ~= after then
     return false
   end
-  if op then
-    W.audit(base, op)
+  -- An act that was done before is not done again: others may have been since.
+  if not op or W.audit(base, op) then
+    call('SET', key, after)
   end
-  call('SET', key, after)
   return true
 end
 
@@ -294,6 +294,13 @@ end
 
 function W.rate_spend(rate, tat, now, starts)
   return max(tat, now) + rate.interval * starts
+end
+
+-- An arrival time that a slower rate left behind does not hold up a faster one: nothing of the burst is left, and no more is owed. What is within
+-- a second of that is of this rate, and of a clock that was read a moment earlier.
+function W.rate_keeps(rate, tat, now)
+  local most = now + rate.interval * rate.burst
+  return tat > most + 1000000 and most or tat
 end
 
 function W.rate_opens(rate, tat)

@@ -90,6 +90,13 @@ function W.admit(s, j, returning)
   return false
 end
 
+-- Its rate may be another than the one that it last started by.
+local function keep_to_rate(s, g)
+  if g.rate and W.rate_keeps(g.rate, g.tat, s.now) ~= g.tat then
+    set(g, 'tat', W.rate_keeps(g.rate, g.tat, s.now))
+  end
+end
+
 local function conforms(s, g)
   return not g.rate or W.rate_admits(g.rate, g.tat, s.now) > 0
 end
@@ -104,6 +111,7 @@ end
 function W.gate_starts(s, j)
   local g = W.gate(s, W.gate_key(j.h))
   call('ZREM', g.line, j.id)
+  keep_to_rate(s, g)
   local is_free, does_conform = call('SCARD', g.run) < g.limit, conforms(s, g)
   if is_free and does_conform then
     call('SADD', g.run, j.id)
@@ -177,7 +185,10 @@ function W.refill(s, key)
       set_opens(s, g, nil)
       break
     end
-    if g.rate then
+    if not g.rate then
+      set_opens(s, g, nil)
+    else
+      keep_to_rate(s, g)
       local standing = call('ZCARD', g.line)
       local is_closed = W.rate_admits(g.rate, g.tat, s.now) <= standing
       -- Where not time but those who stand in line close the gate, it opens when one of them leaves.

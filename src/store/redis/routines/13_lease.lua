@@ -232,7 +232,11 @@ local function room_for(s, want)
     want = min(want, rules.concurrency - s:running())
   end
   if rules.rate then
-    tat = tonumber(call('HGET', s.base, 'tat') or 0)
+    local stored = tonumber(call('HGET', s.base, 'tat') or 0)
+    tat = W.rate_keeps(rules.rate, stored, s.now)
+    if tat ~= stored then
+      call('HSET', s.base, 'tat', tat)
+    end
     want = min(want, W.rate_admits(rules.rate, tat, s.now))
   end
   return max(want, 0), tat
