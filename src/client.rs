@@ -3,21 +3,22 @@
 //! it enqueues has an id of its own from the start.
 
 mod call;
+mod queues;
 mod trust;
 mod work;
 
 use crate::{
     control::wire::{
-        Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobPage, JobRef, PageOf, PauseAnswer, PauseRequest,
-        PreviewAnswer, ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, StatsAnswer, Stopped,
-        TokenAnswer, TokenMade,
+        Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobPage, JobRef, PageOf, PreviewAnswer,
+        ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, StatsAnswer, Stopped, TokenAnswer,
+        TokenMade,
     },
     job::{
         AuditFilter, Audited, Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
-    store::{Enqueued, Filter, QueueStatus, TenantLoad, dead::Groups},
+    store::{Enqueued, Filter, TenantLoad, dead::Groups},
 };
 use bytes::Bytes;
 use call::{Sent, bearer, member, page_of};
@@ -312,34 +313,12 @@ impl Client {
         self.safely(Method::GET, &format!("v1/tenants?limit={limit}{from}"), Sent::Nothing).await
     }
 
-    // ---------------------------------------------------------------- queues
-
     /// What is well with the daemon's store and machine, and what is not.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn doctor(&self) -> Result<DoctorAnswer> {
         self.safely(Method::GET, "v1/doctor", Sent::Nothing).await
-    }
-
-    /// # Errors
-    /// See [`Error`].
-    pub async fn queues(&self) -> Result<Vec<QueueStatus>> {
-        self.safely(Method::GET, "v1/queues", Sent::Nothing).await
-    }
-
-    /// # Errors
-    /// See [`Error`].
-    pub async fn pause(&self, queue: &Name, reason: Option<&str>, lasts: Option<Duration>) -> Result<PauseAnswer> {
-        let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
-        let request = PauseRequest { reason: reason.map(ToOwned::to_owned), for_ms };
-        self.json(Method::POST, &format!("v1/queues/{}/pause", member(queue)), Sent::json(&request)).await
-    }
-
-    /// # Errors
-    /// See [`Error`].
-    pub async fn resume(&self, queue: &Name) -> Result<PauseAnswer> {
-        self.json(Method::POST, &format!("v1/queues/{}/resume", member(queue)), Sent::Nothing).await
     }
 
     // ---------------------------------------------------------------- schedules

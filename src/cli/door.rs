@@ -6,11 +6,12 @@ use crate::{
     client::Client,
     config::{self, Config, show::url_without_secrets},
     control::wire::{
-        CancelAnswer, JobPage, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer, ScheduleAnswer,
-        TokenAnswer, TokenMade,
+        CancelAnswer, JobPage, LimitsAnswer, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer,
+        ScheduleAnswer, TokenAnswer, TokenMade,
     },
     job::{
-        AuditFilter, Audited, Change, Envelope, Job, JobId, Limits, Name, NewJob, Pause, State, Timestamp, Token, TokenId, TokenRequest,
+        AuditFilter, Audited, Change, Envelope, Job, JobId, Limits, LiveLimits, Name, NewJob, Pause, State, Timestamp, Token, TokenId,
+        TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, ScheduleState},
     },
@@ -274,7 +275,19 @@ impl Door {
     pub async fn queues(&self) -> anyhow::Result<Vec<QueueStatus>> {
         match &self.way {
             Way::Port(client) => Ok(client.queues().await?),
-            Way::Store(store) => Ok(store.queues(None).await?),
+            Way::Store(store) => Ok(store::queues(&**store).await?),
+        }
+    }
+
+    /// None lifts all that was changed.
+    pub async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str) -> anyhow::Result<LimitsAnswer> {
+        match (&self.way, limits) {
+            (Way::Port(client), Some(limits)) => Ok(client.set_limits(queue, limits, Some(reason)).await?),
+            (Way::Port(client), None) => Ok(client.unset_limits(queue, Some(reason)).await?),
+            (Way::Store(store), limits) => {
+                store.set_limits(queue, limits, reason, &actor(), None).await?;
+                Ok(LimitsAnswer { name: queue.clone(), limits: store::limits(&**store, queue).await? })
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod enqueue;
 pub mod exit;
 mod explain;
 mod jobs;
+mod limits;
 mod lines;
 mod manual;
 mod migrate;
@@ -74,7 +75,7 @@ enum Command {
     /// Look at dead letters, put them back, remove them
     #[command(subcommand)]
     Dead(dead::Command),
-    /// Look at queues, hold them back, let them go
+    /// Look at queues, hold them back, let them go, change their limits
     #[command(subcommand)]
     Queues(queues::Command),
     /// Look at recurring rules, hold them back, run one now

@@ -1,11 +1,13 @@
-//! `windlass queues`: how much waits where, and holding a queue back.
+//! `windlass queues`: how much waits where, holding a queue back, and changing its limits.
 
 use super::{
     Place,
     door::{self, MayMake},
+    limits,
     output::{Format, Rows},
 };
 use crate::{
+    control::wire::LimitsAnswer,
     job::{Name, Pause, State},
     store::QueueStatus,
 };
@@ -35,6 +37,26 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Change a queue's limits at once, over what the daemons' configuration says; what runs goes on
+    Set {
+        queue: Name,
+        #[command(flatten)]
+        change: limits::Change,
+        /// Why, for those who wonder
+        #[arg(long, visible_alias = "because", default_value = "changed by hand")]
+        reason: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Lift all that was changed with `set`: the queue is again as it is configured
+    Unset {
+        queue: Name,
+        /// Why, for those who wonder
+        #[arg(long, visible_alias = "because", default_value = "lifted by hand")]
+        reason: String,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Spread a queue over another number of partitions, in a Redis Cluster; refused while jobs with keys live
     Repartition { queue: Name, partitions: u32 },
 }
@@ -52,6 +74,24 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             let answer = door.resume(&queue).await?;
             Ok(format.show(&answer, |_| format!("queue {queue} goes on\n"))?)
         }),
+        Command::Set { queue, change, reason, format } => {
+            let change = change.limits()?;
+            door::with(place, async |door| {
+                let answer = door.set_limits(&queue, Some(&change), &reason).await?;
+                let sentence = |answer: &LimitsAnswer| {
+                    format!("queue {queue}: {}; lift it with `windlass queues unset {queue}`\n", limits::line(&answer.limits))
+                };
+                Ok(format.show(&answer, sentence)?)
+            })
+        }
+        Command::Unset { queue, reason, format } => door::with(place, async |door| {
+            let answer = door.set_limits(&queue, None, &reason).await?;
+            let sentence = |answer: &LimitsAnswer| match limits::line(&answer.limits) {
+                line if line.is_empty() => format!("queue {queue} is as it is configured: without limits of its own\n"),
+                line => format!("queue {queue} is as it is configured: {line}\n"),
+            };
+            Ok(format.show(&answer, sentence)?)
+        }),
         Command::Repartition { queue, partitions } => door::with_store(place, MayMake::Nothing, async |store| {
             store.repartition(&queue, partitions, &door::actor()).await?;
             let setting = format!("queues.{queue}.partitions = {partitions}");
@@ -65,13 +105,14 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 
 fn table(queues: &[QueueStatus]) -> String {
     let states = State::ALL.map(State::as_str);
-    let headings: Vec<&str> = ["queue"].into_iter().chain(states).chain(["oldest", "paused"]).collect();
+    let headings: Vec<&str> = ["queue"].into_iter().chain(states).chain(["oldest", "limits", "paused"]).collect();
     let mut rows = Rows::new(&headings);
     for queue in queues {
         let counts = State::ALL.iter().map(|state| queue.jobs.get(state).copied().unwrap_or(0).to_string());
         let oldest = queue.oldest_queued_ms.map(age).unwrap_or_default();
+        let limits = queue.limits.as_ref().map(limits::line).unwrap_or_default();
         let paused = queue.paused.as_ref().map(paused).unwrap_or_default();
-        rows.row([queue.name.clone()].into_iter().chain(counts).chain([oldest, paused]));
+        rows.row([queue.name.clone()].into_iter().chain(counts).chain([oldest, limits, paused]));
     }
     rows.or("no queues yet; the first job makes one")
 }

@@ -1,6 +1,7 @@
 //! What pages that stand open are told: one look at the store a second for all of them together, while there are any.
 
-use super::{Problem, State, daemons, queues};
+use super::{Problem, State, daemons};
+use crate::store;
 use serde::Serialize;
 use serde_json::json;
 use std::{
@@ -122,7 +123,8 @@ async fn look(state: State) {
             return;
         }
         let patience = state.in_force().config.health_deadline();
-        let (queues, daemons) = tokio::join!(timeout(patience, queues::all(state.store())), timeout(patience, daemons::all(state.store())));
+        let (queues, daemons) =
+            tokio::join!(timeout(patience, store::queues(state.store())), timeout(patience, daemons::all(state.store())));
         let (queues, daemons) = (queues.ok().and_then(Result::ok), daemons.ok().and_then(Result::ok));
         let trouble = if queues.is_some() && daemons.is_some() {
             json!(null)

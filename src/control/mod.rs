@@ -28,6 +28,7 @@ mod health;
 mod hooks;
 mod jobs;
 mod keyring;
+mod limits;
 mod listing;
 mod live;
 mod memory;
@@ -147,6 +148,9 @@ pub fn doors() -> Vec<Door> {
         door(POST, "/v1/dead/{id}/redrive", own(Operate), dead::redrive, "put a dead letter back into its queue"),
         door(GET, "/v1/doctor", all(Read), doctor::show, "what is wrong with the store or this machine, and what to do"),
         door(GET, "/v1/queues", all(Read), queues::list, "queues, with what is in them"),
+        door(GET, "/v1/queues/{queue}/limits", all(Read), limits::show, "a queue's limits, and who changed them live"),
+        door(Method::PATCH, "/v1/queues/{queue}/limits", all(Operate), limits::change, "change a queue's limits at once"),
+        door(DELETE, "/v1/queues/{queue}/limits", all(Operate), limits::lift, "lift all that was changed of a queue's limits"),
         door(POST, "/v1/queues/{queue}/pause", all(Operate), queues::pause, "hold a queue back"),
         door(POST, "/v1/queues/{queue}/resume", all(Operate), queues::resume, "let a queue go on"),
         door(GET, "/v1/events", all(Read), events::of_everything, "queues and daemons as they change, as server-sent events"),

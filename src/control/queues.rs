@@ -9,24 +9,14 @@ use super::{
     wire::{Because, ItemError, PauseAnswer, PauseRequest},
 };
 use crate::{
-    job::{Pause, State as JobState},
-    store::{self, QueueStatus, Store},
+    job::Pause,
+    store::{self, QueueStatus},
 };
 use axum::{Json, extract};
 
-/// `GET /v1/queues`: per queue the number of jobs in each state, zeros included (contract 5).
+/// `GET /v1/queues`: per queue the number of jobs in each state, zeros included (contract 5), and its limits.
 pub(super) async fn list(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<QueueStatus>>, Problem> {
-    Ok(Json(all(caller.everything(&state)?).await?))
-}
-
-pub(super) async fn all(store: &dyn Store) -> store::Result<Vec<QueueStatus>> {
-    let mut queues = store.queues(None).await?;
-    for queue in &mut queues {
-        for state in JobState::ALL {
-            queue.jobs.entry(state).or_insert(0);
-        }
-    }
-    Ok(queues)
+    Ok(Json(store::queues(caller.everything(&state)?).await?))
 }
 
 /// A pause that is meant to last longer is meant to last until it is resumed.

@@ -5,8 +5,8 @@ pub mod work;
 use super::error;
 use crate::{
     job::{
-        Change, Fingerprint, InvalidEnvelope, Job, JobError, JobId, Limits, Name, Scope, SeenDaemon, State, Timestamp, TokenId,
-        objects_only, schedule::Schedule,
+        Change, Fingerprint, InvalidEnvelope, Job, JobError, JobId, Limits, LimitsInForce, LiveLimits, Name, Scope, SeenDaemon, State,
+        Timestamp, TokenId, objects_only, schedule::Schedule,
     },
     store::{
         self, Enqueued, Filter, Page, QueueStatus,
@@ -300,7 +300,24 @@ pub struct PauseRequest {
 
 objects_only!(PauseRequest);
 
-/// Why somebody cancels. The body may be left out.
+/// What somebody changes of a queue's limits, and why.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LimitsRequest {
+    #[serde(flatten)]
+    pub limits: LiveLimits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 500))]
+    pub reason: Option<String>,
+}
+
+/// A queue's limits as a call finds or leaves them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LimitsAnswer {
+    pub name: Name,
+    pub limits: LimitsInForce,
+}
+
+/// Why somebody cancels, or lifts what was changed. The body may be left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Because {

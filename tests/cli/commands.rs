@@ -241,6 +241,58 @@ fn a_paused_queue_holds_its_jobs_until_it_is_resumed() {
 }
 
 #[test]
+fn limits_of_a_queue_are_set_listed_and_unset() {
+    both_ways(|place| {
+        place.json(&["enqueue", "work", "1", "--queue", "serp", "--delay-ms", "600000", "--json"]);
+        let why = ["--because", "the provider melts"];
+        let set = [&["queues", "set", "serp", "--concurrency", "5", "--rate", "10/s:20", "--tenant-weights", "a=3,b=2"][..], &why].concat();
+        let answer = place.json(&[&set[..], &["--json"]].concat());
+        assert_eq!((&answer["name"], &answer["limits"]["in_force"]["concurrency"]), (&json!("serp"), &json!(5)), "{answer}");
+        assert_eq!(answer["limits"]["in_force"]["rate"], json!({"per_second": 10.0, "burst": 20}));
+        assert_eq!(answer["limits"]["changed"]["reason"], "the provider melts");
+        let ended = place.run(&["queues", "set", "serp", "--rate", "none", "--reason", "it is well"]);
+        assert!(ended.out.contains("queue serp: concurrency 5*, rate none*, tenant_weights a=3,b=2* (* by "), "{ended:?}");
+        let list = place.run(&["queues", "list"]).out;
+        assert!(list.contains("LIMITS") && list.contains("concurrency 5*, rate none*") && list.contains(": it is well)"), "{list}");
+        let ended = place.run(&["queues", "unset", "serp"]);
+        assert!(ended.out.contains("queue serp is as it is configured: without limits of its own"), "{ended:?}");
+        let queues = place.json(&["queues", "list", "--json"]);
+        assert_eq!(queues[0]["limits"]["in_force"]["concurrency"], Value::Null, "{queues}");
+        place.run(&["queues", "set", "serp", "--concurrency", "0"]).assert_refused(65, &["/concurrency", "to stop a queue, pause it"]);
+        place.run(&["queues", "set", "serp"]).assert_refused(64, &["--concurrency"]);
+        let unreadable = place.run(&["queues", "set", "serp", "--rate", "fast"]);
+        assert!(unreadable.code == 64 && unreadable.err.contains("10/s:20") && unreadable.err.contains("`none`"), "{unreadable:?}");
+    });
+}
+
+#[test]
+fn a_limit_that_was_set_outlives_restarts_and_reloads_of_a_daemon_with_another_configuration() {
+    let place = Place::new();
+    let file = |concurrency: u32| place.write("windlass.toml", &format!("[queues.serp]\nconcurrency = {concurrency}\n"));
+    file(8);
+    let mut daemon = place.daemon(&["--config", "windlass.toml"]);
+    let serp = || {
+        place.json(&["queues", "list", "--json"]).as_array().unwrap().iter().find(|queue| queue["name"] == "serp").unwrap()["limits"]
+            .clone()
+    };
+    place.json(&["queues", "set", "serp", "--concurrency", "1", "--json"]);
+    daemon.signal(libc::SIGTERM);
+    assert!(daemon.wait().success());
+    file(6);
+    let daemon = place.daemon(&["--config", "windlass.toml"]);
+    assert_eq!((&serp()["in_force"]["concurrency"], &serp()["configured"]["concurrency"]), (&json!(1), &json!(6)));
+    file(4);
+    daemon.signal(libc::SIGHUP);
+    let deadline = Instant::now() + PATIENCE;
+    while serp()["configured"]["concurrency"] != 4 {
+        assert!(Instant::now() < deadline, "{}", serp());
+    }
+    assert_eq!(serp()["in_force"]["concurrency"], 1);
+    let unset = place.json(&["queues", "unset", "serp", "--json"]);
+    assert_eq!(unset["limits"]["in_force"]["concurrency"], 4, "{unset}");
+}
+
+#[test]
 fn only_a_cluster_has_partitions() {
     let place = Place::new();
     place.json(&["enqueue", "bench.noop", "{}", "--json"]);

@@ -251,8 +251,12 @@ async fn who_may_not_see_payloads_sees_none() {
     let run = run["id"].as_str().expect("an id");
     for door in doors().into_iter().filter(|door| door.method == Method::GET && [Scope::Read, Scope::Operate].contains(&door.access.scope))
     {
-        let path =
-            door.path.replace("redrives/{id}", &format!("redrives/{run}")).replace("{id}", &id.to_string()).replace("{name}", "nightly");
+        let path = door
+            .path
+            .replace("redrives/{id}", &format!("redrives/{run}"))
+            .replace("{id}", &id.to_string())
+            .replace("{name}", "nightly")
+            .replace("{queue}", "default");
         let answer = port.call(&blind, Method::GET, &path, &json!(null)).await;
         assert_eq!((answer.status, answer.text.contains(secret)), (StatusCode::OK, false), "{path}: {answer:?}");
     }

@@ -71,6 +71,8 @@ impl Things {
             ("POST", "/v1/dead/redrives/{id}/stop") => (with(&self.run), json!(null), "stop_redrive"),
             ("DELETE", "/v1/dead/{id}") => (with(&self.dead.to_string()), json!(null), "purge"),
             ("POST", "/v1/dead/{id}/redrive") => (with(&self.dead.to_string()), json!({}), "redrive"),
+            ("PATCH", "/v1/queues/{queue}/limits") => (with(""), json!({"concurrency": 3, "reason": "it melts"}), "set_limits"),
+            ("DELETE", "/v1/queues/{queue}/limits") => (with(""), json!({"reason": "it is well"}), "unset_limits"),
             ("POST", "/v1/queues/{queue}/pause") => (with(""), json!({"reason": "full"}), "pause"),
             ("POST", "/v1/queues/{queue}/resume") => (with(""), json!({}), "resume"),
             ("PUT", "/v1/schedules/{name}") => {

@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod health;
 mod hooks;
+mod limits;
 mod live;
 mod openapi;
 mod outages;

@@ -104,6 +104,34 @@ async fn paused_queue_holds_its_jobs_and_says_so() {
 }
 
 #[tokio::test]
+async fn limits_of_a_queue_are_changed_and_lifted() {
+    let place = Place::new();
+    let daemon = place.daemon(&[]);
+    let id = place.json(&["enqueue", "bench.noop", "{}", "--json"])["id"].as_str().expect("an id").to_owned();
+    let tab = opened(daemon.address, &format!("/jobs/{id}")).await;
+    tab.until("document.querySelector('.heading .state')?.innerText === 'completed'").await;
+    tab.value("location.hash = '#/queues'").await;
+    tab.click("text:Limits").await;
+    tab.write("dialog input[name=rate]", "ten a second").await;
+    tab.write("dialog input[name=reason]", "the provider melts").await;
+    tab.write("dialog input[name=concurrency]", "3").await;
+    tab.click("dialog .primary").await;
+    tab.sees("is no rate").await;
+    tab.write("dialog input[name=rate]", "30/m").await;
+    tab.click("dialog .primary").await;
+    tab.sees("concurrency 3, rate 30/m:1: the provider melts").await;
+    let queues = place.json(&["queues", "list", "--json"]);
+    let limits = &queues[0]["limits"];
+    assert_eq!((&limits["in_force"]["concurrency"], &limits["in_force"]["rate"]["per_second"]), (&3.into(), &0.5.into()), "{queues}");
+    assert_eq!(limits["changed"]["limits"].as_object().map(serde_json::Map::len), Some(2), "what was left alone is not changed: {queues}");
+    tab.click("text:Unset").await;
+    tab.write("dialog input[name=reason]", "it is well").await;
+    tab.click("dialog .primary").await;
+    tab.until("!document.querySelector('main').innerText.includes('the provider melts')").await;
+    all_is_well(&tab).await;
+}
+
+#[tokio::test]
 async fn daemon_that_goes_and_comes_is_found_again() {
     let place = Place::new();
     let mut daemon = place.daemon(&[]);

@@ -41,6 +41,7 @@ const FILES: &[File] = &[
     file!("view/login.js", JS),
     file!("view/overview.js", JS),
     file!("view/queues.js", JS),
+    file!("view/limits.js", JS),
     file!("view/jobs.js", JS),
     file!("view/job.js", JS),
     file!("view/explain.js", JS),

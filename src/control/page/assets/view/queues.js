@@ -1,4 +1,4 @@
-// The queues: what stands in each, and holding one back.
+// The queues: what stands in each, what holds it back, and holding one back.
 
 import { part, post } from "../api.js";
 import { button, el, fill } from "../element.js";
@@ -6,6 +6,7 @@ import { live } from "../live.js";
 import { ask } from "../dialog.js";
 import { heading, jobsLink, notice, section, select, STATES } from "../parts.js";
 import { table } from "../table.js";
+import { limitActs, limitsOf } from "./limits.js";
 import { count, duration, plural, when } from "../words.js";
 
 const HOLDS = [["", "until somebody resumes it"], ["900000", "15 minutes"], ["3600000", "1 hour"], ["28800000", "8 hours"], ["86400000", "1 day"]];
@@ -14,7 +15,8 @@ export function queues(node, { may, signal }) {
   const columns = [
     { name: "Queue", cell: (queue) => queue.name },
     { name: "Stands", kind: "words", sign: (queue) => JSON.stringify(queue.paused ?? null), cell: standing },
-    may("operate") && { name: "Acts", hidden: true, kind: "act", sign: (queue) => String(Boolean(queue.paused)), cell: acts },
+    { name: "Limits", kind: "words", sign: (queue) => JSON.stringify(queue.limits ?? null), cell: limitsOf },
+    may("operate") && { name: "Acts", hidden: true, kind: "act", sign: (queue) => JSON.stringify([Boolean(queue.paused), queue.limits]), cell: acts },
     { name: "Oldest", kind: "n", cell: (queue) => (queue.oldest_queued_ms ?? null) === null ? "–" : duration(queue.oldest_queued_ms) },
     ...STATES.map((state) => ({
       name: state[0].toUpperCase() + state.slice(1),
@@ -34,9 +36,10 @@ function standing({ paused }) {
 }
 
 function acts(queue) {
-  return queue.paused
+  const hold = queue.paused
     ? button("Resume", () => resume(queue), { class: "small", "aria-label": `Resume ${queue.name}` })
     : button("Pause", () => pause(queue), { class: "small", "aria-label": `Pause ${queue.name}` });
+  return [hold, limitActs(queue)];
 }
 
 const pause = (queue) =>

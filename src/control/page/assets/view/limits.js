@@ -1,0 +1,91 @@
+// A queue's limits: what holds it back, and changing that while the daemons run.
+
+import { call, part } from "../api.js";
+import { button, el } from "../element.js";
+import { ask } from "../dialog.js";
+import { input, notice } from "../parts.js";
+import { when } from "../words.js";
+
+const UNITS = { s: 1, m: 60, h: 3600 };
+
+/** `[name, label, help, what is usual]`. */
+const COUNTS = [
+  ["concurrency", "Jobs at once", "Over all daemons; empty: only their slots count", null],
+  ["key_concurrency", "Jobs at once of one concurrency key", "", 1],
+  ["tenant_concurrency", "Jobs at once of one tenant", "Empty: no limit", null],
+];
+const RATES = [
+  ["rate", "Starts", "Such as 10/s:20, 30/m or 100/h: so many, and how many at once after a pause; empty: no rate", null],
+  ["key_rate", "Starts of one concurrency key", "Empty: no rate", null],
+];
+const ALL = [...COUNTS, ...RATES];
+
+/** 10/s:20, 30/m:1. */
+function said(limit) {
+  if (limit === null || limit === undefined) return "";
+  if (typeof limit !== "object") return String(limit);
+  const unit = Object.keys(UNITS).find((name) => Number.isInteger(+(limit.per_second * UNITS[name]).toPrecision(9))) ?? "s";
+  return `${+(limit.per_second * UNITS[unit]).toPrecision(9)}/${unit}:${limit.burst}`;
+}
+
+function rate(text) {
+  const [, starts, unit, burst] = /^([\d.]+)\/([smh])(?::(\d+))?$/.exec(text) ?? [];
+  if (!unit) throw new Error(`${text} is no rate; write one such as 10/s:20, 30/m or 100/h`);
+  return { per_second: Number(starts) / UNITS[unit], burst: Number(burst ?? 1) };
+}
+
+/** What a table shows of them. */
+export function limitsOf({ limits }) {
+  if (!limits) return "–";
+  const has = (name) => limits.changed && name in limits.changed.limits;
+  const shown = ALL.filter(([name, , , usual]) => has(name) || (limits.in_force[name] ?? null) !== usual);
+  const words = shown.map(([name]) => `${name} ${said(limits.in_force[name]) || "none"}`).join(", ");
+  const { changed } = limits;
+  return changed ? el("span", {}, el("span", { class: "state paused" }, "changed"), ` ${words}: ${changed.reason} (${changed.by}, `, when(changed.at), ")") : words || "–";
+}
+
+export const limitActs = (queue) =>
+  queue.limits && [
+    " ",
+    button("Limits", () => change(queue), { class: "small", "aria-label": `Limits of ${queue.name}` }),
+    queue.limits.changed && [" ", button("Unset", () => lift(queue), { class: "small", "aria-label": `Unset the limits of ${queue.name}` })],
+  ];
+
+const path = (queue) => `/v1/queues/${part(queue.name)}/limits`;
+
+function change(queue) {
+  const now = queue.limits.in_force;
+  const number = (name) => input(name, { type: "number", step: 1, min: 1, required: name === "key_concurrency", value: said(now[name]) });
+  return ask({
+    title: `Change the limits of ${queue.name}?`,
+    says: "They hold at once, at every daemon, whatever their configuration says, until somebody lifts them. What runs goes on.",
+    verb: "Change them",
+    fields: [
+      ...COUNTS.map(([name, label, help]) => ({ name, label, help, control: number(name) })),
+      ...RATES.map(([name, label, help]) => ({ name, label, help, value: said(now[name]) })),
+      { name: "reason", label: "Why", required: true, maxlength: 300, help: "Whoever wonders why it is so slow, or so fast, reads this." },
+    ],
+    act: async (values) => {
+      const body = { reason: values.reason };
+      for (const [name] of ALL.filter(([name]) => values[name].trim() !== said(now[name]))) {
+        const text = values[name].trim();
+        body[name] = text === "" ? null : RATES.some(([of]) => of === name) ? rate(text) : Number(text);
+      }
+      if (Object.keys(body).length === 1) throw new Error("nothing was changed");
+      await call("PATCH", path(queue), { body });
+      notice(`The limits of ${queue.name} are changed.`);
+    },
+  });
+}
+
+const lift = (queue) =>
+  ask({
+    title: `Unset the limits of ${queue.name}?`,
+    says: "What was changed is lifted: the queue is again as the daemons' configuration has it.",
+    verb: "Unset them",
+    fields: [{ name: "reason", label: "Why", required: true, maxlength: 300 }],
+    act: async ({ reason }) => {
+      await call("DELETE", path(queue), { body: { reason } });
+      notice(`${queue.name} is as it is configured.`);
+    },
+  });
