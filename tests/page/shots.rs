@@ -6,6 +6,7 @@ use crate::{
     control::{Port, name},
     support::Tab,
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use windlass::{
@@ -69,6 +70,9 @@ async fn night(port: &Port) -> [String; 2] {
         }
     }
     port.post("/v1/queues/mail/pause", &json!({"reason": "the mail provider changes its address", "for_ms": 5_400_000})).await;
+    let limits = json!({"concurrency": 12, "rate": {"per_second": 0.5, "burst": 1}, "reason": "the provider melts"});
+    let changed = port.send(Method::PATCH, "/v1/queues/serp/limits", "application/json", limits.to_string()).await;
+    assert!(changed.status.is_success(), "{changed:?}");
     let waiting =
         port.enqueue(1, &json!({"kind": "reminder.send", "queue": "mail", "payload": {"to": "a@example.org"}, "tenant": "org_7"})).await[0];
     for (schedule, cron) in [("nightly-serp", "30 2 * * *"), ("hourly-mail", "0 * * * *")] {
@@ -141,6 +145,9 @@ async fn page_can_be_read_at_a_desk_and_in_a_hand_by_day_and_by_night() {
     tab.click("text:Pause").await;
     tab.until("document.querySelector('dialog[open]')").await;
     taken(&tab, "pause", "pause").await;
+    tab.press("Escape").await;
+    tab.click("text:Limits").await;
+    taken(&tab, "limits", "limits").await;
     tab.press("Escape").await;
     tab.sized(1280, 800, false).await;
     all_is_well(&tab).await;

@@ -54,7 +54,7 @@ async fn live_limit_is_shared_by_the_partitions_and_stands_when_their_number_cha
     let daemon = Daemon::new();
     let mut running = Vec::new();
     while let reply = daemon.ask(&*store, "mail", 50, now(1)).await
-        && !(reply.jobs.is_empty() && !reply.more)
+        && (!reply.jobs.is_empty() || reply.more)
     {
         running.extend(reply.jobs);
     }

@@ -34,21 +34,22 @@ function rate(text) {
   return { per_second: Number(starts) / UNITS[unit], burst: Number(burst ?? 1) };
 }
 
-/** What a table shows of them. */
+/** What a table shows of them, where there is anything to show. */
 export function limitsOf({ limits }) {
-  if (!limits) return "–";
+  if (!limits) return null;
   const has = (name) => limits.changed && name in limits.changed.limits;
   const shown = ALL.filter(([name, , , usual]) => has(name) || (limits.in_force[name] ?? null) !== usual);
   const words = shown.map(([name]) => `${name} ${said(limits.in_force[name]) || "none"}`).join(", ");
   const { changed } = limits;
-  return changed ? el("span", {}, el("span", { class: "state paused" }, "changed"), ` ${words}: ${changed.reason} (${changed.by}, `, when(changed.at), ")") : words || "–";
+  if (changed) return el("div", {}, el("span", { class: "state paused" }, "changed"), ` ${words}: ${changed.reason} (${changed.by}, `, when(changed.at), ")");
+  return words && el("div", { class: "quiet" }, words);
 }
 
 export const limitActs = (queue) =>
   queue.limits && [
     " ",
     button("Limits", () => change(queue), { class: "small", "aria-label": `Limits of ${queue.name}` }),
-    queue.limits.changed && [" ", button("Unset", () => lift(queue), { class: "small", "aria-label": `Unset the limits of ${queue.name}` })],
+    queue.limits.changed && el("div", {}, button("Unset", () => lift(queue), { class: "small", "aria-label": `Unset the limits of ${queue.name}` })),
   ];
 
 const path = (queue) => `/v1/queues/${part(queue.name)}/limits`;

@@ -14,8 +14,7 @@ const HOLDS = [["", "until somebody resumes it"], ["900000", "15 minutes"], ["36
 export function queues(node, { may, signal }) {
   const columns = [
     { name: "Queue", cell: (queue) => queue.name },
-    { name: "Stands", kind: "words", sign: (queue) => JSON.stringify(queue.paused ?? null), cell: standing },
-    { name: "Limits", kind: "words", sign: (queue) => JSON.stringify(queue.limits ?? null), cell: limitsOf },
+    { name: "Stands", kind: "words", sign: (queue) => JSON.stringify([queue.paused, queue.limits]), cell: (queue) => [standing(queue), limitsOf(queue)] },
     may("operate") && { name: "Acts", hidden: true, kind: "act", sign: (queue) => JSON.stringify([Boolean(queue.paused), queue.limits]), cell: acts },
     { name: "Oldest", kind: "n", cell: (queue) => (queue.oldest_queued_ms ?? null) === null ? "–" : duration(queue.oldest_queued_ms) },
     ...STATES.map((state) => ({
