@@ -302,6 +302,7 @@ objects_only!(PauseRequest);
 
 /// What somebody changes of a queue's limits, and why.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct LimitsRequest {
     #[serde(flatten)]
     pub limits: LiveLimits,
