@@ -5,7 +5,7 @@ use super::*;
 use crate::cli::program::Place;
 use std::collections::BTreeSet;
 use windlass::{
-    control::{Access, Door, doors},
+    control::{Door, doors},
     job::{Limits, NewJob, Scope, State as JobState, Timestamp, Token, TokenRequest},
     store::{Actor, Filter},
 };
