@@ -100,10 +100,15 @@ pub fn members(answer: &impl Serialize) -> String {
     rows.to_string()
 }
 
-/// Without the characters that move a cursor or ring a bell.
+/// Without the characters that move a cursor, ring a bell or turn a line round.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_round(c) { ' ' } else { c }).collect()
+}
+
+/// Those of Unicode that change the direction of what follows, and its own two line ends.
+const fn turns_round(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The same for a text of several lines, which stay lines.
@@ -129,8 +134,9 @@ mod tests {
     fn columns_are_aligned_and_control_characters_gone() {
         let mut rows = Rows::new(&["id", "reason"]);
         rows.row(["a".to_owned(), "clear\u{1b}[2J".to_owned()]);
+        rows.row(["b".to_owned(), "exe.\u{202e}gpj".to_owned()]);
         rows.row(["äöü".to_owned(), String::new()]);
-        assert_eq!(rows.to_string(), "ID   REASON\na    clear [2J\näöü\n");
+        assert_eq!(rows.to_string(), "ID   REASON\na    clear [2J\nb    exe. gpj\näöü\n");
     }
 
     #[test]
