@@ -10,8 +10,8 @@ mod work;
 use crate::{
     control::wire::{
         Because, CancelAnswer, DaemonAnswer, DoctorAnswer, HealthAnswer, ItemAnswer, JobPage, JobRef, PageOf, PreviewAnswer,
-        ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, StatsAnswer, Stopped, TokenAnswer,
-        TokenMade,
+        ProblemDocument, ReadyAnswer, RedriveAnswer, RedriveRequest, RetryAnswer, ScheduleAnswer, SessionAnswer, StatsAnswer, Stopped,
+        TokenAnswer, TokenMade,
     },
     job::{
         AuditFilter, Audited, Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
@@ -126,6 +126,12 @@ impl Client {
             .build()
             .map_err(|e| Error::BadAddress(format!("an HTTP client for {base:?} cannot be made: {e}")))?;
         Ok(Self { http, base: url })
+    }
+
+    /// Whom it calls, such as `127.0.0.1:7717`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.base.host_str().map_or_else(String::new, |host| format!("{host}:{}", self.base.port_or_known_default().unwrap_or_default()))
     }
 
     // ---------------------------------------------------------------- enqueue
@@ -432,6 +438,14 @@ impl Client {
     /// When nothing answers.
     pub async fn ready(&self) -> Result<ReadyAnswer> {
         self.even_if_failing("readyz").await
+    }
+
+    /// Whom the daemon takes the caller for, and what that one may do.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn session(&self) -> Result<SessionAnswer> {
+        self.safely(Method::GET, "v1/session", Sent::Nothing).await
     }
 
     /// The exposition for Prometheus.

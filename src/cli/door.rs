@@ -6,8 +6,8 @@ use crate::{
     client::Client,
     config::{self, Config, show::url_without_secrets},
     control::wire::{
-        CancelAnswer, JobPage, LimitsAnswer, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried, RetryAnswer,
-        ScheduleAnswer, TokenAnswer, TokenMade,
+        CancelAnswer, DaemonAnswer, JobPage, LimitsAnswer, PageOf, PauseAnswer, PreviewAnswer, RedriveAnswer, RedriveRequest, Retried,
+        RetryAnswer, ScheduleAnswer, SessionAnswer, TokenAnswer, TokenMade,
     },
     job::{
         AuditFilter, Audited, Change, Envelope, Job, JobId, Limits, LiveLimits, Name, NewJob, Pause, State, Timestamp, Token, TokenId,
@@ -51,15 +51,9 @@ pub fn with(place: &Place, command: impl AsyncFnOnce(&Door) -> anyhow::Result<()
 pub fn enter(place: &Place, may_make: MayMake, command: impl AsyncFnOnce(&Door) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let config = config::load(&place.sources())?.config;
     runtime()?.block_on(async {
-        let way = match daemon(place, &config).await? {
-            Some(client) => Way::Port(client),
-            None => Way::Store(open(&config, may_make).await?),
-        };
-        let door = Door { way, limits: config.limits() };
+        let door = Door::open(place, &config, may_make).await?;
         let ended = command(&door).await;
-        if let Way::Store(store) = &door.way {
-            store.close().await;
-        }
+        door.close().await;
         ended
     })
 }
@@ -153,6 +147,31 @@ async fn open(config: &Config, may_make: MayMake) -> anyhow::Result<Arc<dyn Stor
 }
 
 impl Door {
+    pub async fn open(place: &Place, config: &Config, may_make: MayMake) -> anyhow::Result<Self> {
+        let way = match daemon(place, config).await? {
+            Some(client) => Way::Port(client),
+            None => Way::Store(open(config, may_make).await?),
+        };
+        Ok(Self { way, limits: config.limits() })
+    }
+
+    pub async fn close(&self) {
+        if let Way::Store(store) = &self.way {
+            store.close().await;
+        }
+    }
+
+    /// The address of the daemon behind it; None: the store itself.
+    #[must_use]
+    pub fn daemon(&self) -> Option<String> {
+        if let Way::Port(client) = &self.way { Some(client.address()) } else { None }
+    }
+
+    /// What the caller may do; None: everything, as whoever can open the store.
+    pub async fn caller(&self) -> anyhow::Result<Option<SessionAnswer>> {
+        if let Way::Port(client) = &self.way { Ok(Some(client.session().await?)) } else { Ok(None) }
+    }
+
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
@@ -288,6 +307,14 @@ impl Door {
                 store.set_limits(queue, limits, reason, &actor(), None).await?;
                 Ok(LimitsAnswer { name: queue.clone(), limits: store::limits(&**store, queue).await? })
             }
+        }
+    }
+
+    /// The oldest first; those that fell silent in the last hour too.
+    pub async fn daemons(&self) -> anyhow::Result<Vec<DaemonAnswer>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.daemons().await?),
+            Way::Store(store) => Ok(DaemonAnswer::list(store.daemons().await?, store.now().await?)),
         }
     }
 

@@ -23,6 +23,7 @@ mod sandbox;
 mod schedules;
 mod search;
 mod token;
+mod top;
 mod transfer;
 
 use crate::config::Sources;
@@ -75,6 +76,8 @@ enum Command {
     /// Look at dead letters, put them back, remove them
     #[command(subcommand)]
     Dead(dead::Command),
+    /// Watch queues, jobs, dead letters and daemons live in this terminal
+    Top(top::Args),
     /// Look at queues, hold them back, let them go, change their limits
     #[command(subcommand)]
     Queues(queues::Command),
@@ -131,6 +134,7 @@ impl Command {
             Self::Jobs(command) => jobs::run(place, command),
             Self::Explain(args) => explain::run(place, &args),
             Self::Dead(command) => dead::run(place, command),
+            Self::Top(args) => top::run(place, &args),
             Self::Queues(command) => queues::run(place, command),
             Self::Schedules(command) => schedules::run(place, command),
             Self::Token(command) => token::run(place, command),

@@ -11,5 +11,5 @@ pub(super) async fn list(extract::State(state): extract::State<State>, caller: C
 
 pub(super) async fn all(store: &dyn Store) -> store::Result<Vec<DaemonAnswer>> {
     let now = store.now().await?;
-    Ok(store.daemons().await?.into_iter().map(|seen| DaemonAnswer { live: seen.is_live(now), seen }).collect())
+    Ok(DaemonAnswer::list(store.daemons().await?, now))
 }

@@ -258,6 +258,13 @@ pub struct DaemonAnswer {
     pub live: bool,
 }
 
+impl DaemonAnswer {
+    #[must_use]
+    pub fn list(daemons: Vec<SeenDaemon>, now: Timestamp) -> Vec<Self> {
+        daemons.into_iter().map(|seen| Self { live: seen.is_live(now), seen }).collect()
+    }
+}
+
 /// Body of `/v1/stats`: how it all stands at one time, from counters and never from a scan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StatsAnswer {

@@ -9,7 +9,12 @@ fn bash_completes_commands_and_their_flags() {
     let script = place.run(&["completions", "bash"]);
     assert_eq!(script.code, 0, "{}", script.err);
     let path = place.write("completions.bash", &script.out);
-    for (line, completed) in [("windlass tok", "token"), ("windlass token cre", "create"), ("windlass token create --sco", "--scopes")] {
+    for (line, completed) in [
+        ("windlass tok", "token"),
+        ("windlass top --on", "--once"),
+        ("windlass token cre", "create"),
+        ("windlass token create --sco", "--scopes"),
+    ] {
         let words: Vec<&str> = line.split(' ').collect();
         let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
         let asks = format!(
@@ -30,7 +35,12 @@ fn each_command_has_a_manual_page() {
     let folder = place.path("man1");
     let written = place.run(&["man", "--folder", &folder.display().to_string()]);
     assert_eq!(written.code, 0, "{}", written.err);
-    for (page, says) in [("windlass.1", "durable job queue"), ("windlass-run.1", "daemon"), ("windlass-token-create.1", "tenant")] {
+    for (page, says) in [
+        ("windlass.1", "durable job queue"),
+        ("windlass-run.1", "daemon"),
+        ("windlass-top.1", "live in this terminal"),
+        ("windlass-token-create.1", "tenant"),
+    ] {
         let text = std::fs::read_to_string(folder.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
         assert!(text.contains(says), "{page}");
     }

@@ -10,5 +10,7 @@ mod manual;
 mod private;
 pub mod program;
 mod running;
+mod terminal;
 mod tls;
 mod token;
+mod top;
