@@ -237,6 +237,9 @@ pub struct Extra {
     /// The job whose end made this one (`on_success`, `on_failure`, a follow-up).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
+    /// Those that its own ends made, or asked for and found there, newest last; at most [`Extra::CHILDREN_KEPT`], the newest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<JobId>,
     /// The schedule and the due instant that made this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<(Name, Timestamp)>,
@@ -247,6 +250,20 @@ pub struct Extra {
 }
 
 impl Extra {
+    /// Whoever is retried for ever and makes one more each time must not grow for ever.
+    pub const CHILDREN_KEPT: usize = 100;
+
+    /// Puts `made` behind the children it has; one that is named already stays where it is.
+    pub fn name_children(&mut self, made: &[JobId]) {
+        for child in made {
+            if !self.children.contains(child) {
+                self.children.push(*child);
+            }
+        }
+        let excess = self.children.len().saturating_sub(Self::CHILDREN_KEPT);
+        self.children.drain(..excess);
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -51,6 +51,12 @@ pub(super) fn extra_text(extra: &Extra) -> Option<String> {
     (!extra.is_empty()).then(|| Json::of(extra).as_str().to_owned())
 }
 
+/// Of a job that becomes another: what it made stays what it made.
+pub(super) fn extra_with_children_of(old: Option<&str>, new: &Extra) -> Option<String> {
+    let old: Extra = old.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    extra_text(&Extra { children: old.children, ..new.clone() })
+}
+
 /// Milliseconds as a row holds them.
 pub(super) fn ms(ms: u64) -> i64 {
     i64::try_from(ms).unwrap_or(i64::MAX)

@@ -17,6 +17,7 @@ mod explain;
 mod export;
 mod lease;
 mod limits;
+mod lineage;
 mod listing;
 mod live_limits;
 mod migrations;

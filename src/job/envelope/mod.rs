@@ -341,6 +341,7 @@ impl Envelope {
                 on_success,
                 on_failure,
                 parent: None,
+                children: Vec::new(),
                 schedule: None,
                 after: self.after.unwrap_or_default(),
                 idempotency_key: self.idempotency_key,

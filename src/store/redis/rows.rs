@@ -47,6 +47,8 @@ pub(super) struct Head {
     on_failure: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    children: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schedule: Option<(String, i64)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -106,6 +108,7 @@ impl Head {
             on_success: self.on_success.take(),
             on_failure: self.on_failure.take(),
             parent: self.parent.take(),
+            children: std::mem::take(&mut self.children),
             schedule: self.schedule.take(),
             after: std::mem::take(&mut self.after),
             idempotency_key: self.idempotency_key.take(),
@@ -335,6 +338,7 @@ pub(super) fn imported(exported: &Exported, now: Timestamp) -> Vec<u8> {
         on_success: extra.on_success.as_deref().map(follow_up),
         on_failure: extra.on_failure.as_deref().map(follow_up),
         parent: extra.parent.map(hex_id),
+        children: extra.children.iter().copied().map(hex_id).collect(),
         schedule: extra.schedule.as_ref().map(|(name, due)| (text(name), due.0)),
         after: extra.after.iter().copied().map(hex_id).collect(),
         idempotency_key: extra.idempotency_key.clone(),

@@ -9,7 +9,7 @@ use crate::{
     job::{Extra, JobId, KindSettings, Name, NewJob, OnDuplicate, State, Timestamp, Unique},
     store::{
         Enqueued, Error, Result,
-        words::{extra_text, fingerprint, held_until, held_word, ms},
+        words::{extra_text, extra_with_children_of, fingerprint, held_until, held_word, ms},
     },
 };
 use rusqlite::{CachedStatement, OptionalExtension as _, params};
@@ -62,7 +62,8 @@ impl<'c> Tx<'c> {
     }
 
     /// A follow-up made by a settlement: it must not fail the settlement, so a held key means there is nothing to do.
-    pub(super) fn enqueue_follow_up(&mut self, job: &NewJob, parent: JobId, tenant: Option<&Name>, now: Timestamp) -> Result<()> {
+    /// Answers what stands for it: itself, or the job that its id or key belongs to.
+    pub(super) fn enqueue_follow_up(&mut self, job: &NewJob, parent: JobId, tenant: Option<&Name>, now: Timestamp) -> Result<JobId> {
         let mut job = job.clone();
         job.tenant = tenant.cloned();
         job.extra.parent = Some(parent);
@@ -72,8 +73,8 @@ impl<'c> Tx<'c> {
             unique.on_duplicate = OnDuplicate::Return;
         }
         match self.enqueue(std::slice::from_ref(&job), now) {
-            Err(Error::Conflict { .. }) => Ok(()),
-            other => other.map(drop),
+            Err(Error::Conflict { id, .. }) => Ok(id),
+            other => other.map(|answers| answers.first().map_or(job.id, |answer| answer.id)),
         }
     }
 
@@ -280,7 +281,7 @@ impl<'c> Tx<'c> {
                 waits.then(|| now.plus_ms(resolved.kind.park_for_ms).0),
                 waits.then_some(OPEN),
                 job.payload.as_str(),
-                extra_text(&job.extra),
+                extra_with_children_of(old.extra.as_deref(), &job.extra),
             ],
         )?;
         self.moved(&old.queue, old.state, state);

@@ -11,7 +11,10 @@ use crate::{
         Applied, Attempt, AttemptOutcome, Effect, Extra, HolderId, JobId, Json, Lease, Name, NewJob, Nonce, OnHead, Settlement, State,
         Timestamp, Transition,
     },
-    store::{Result, words::ms},
+    store::{
+        Result,
+        words::{extra_text, ms},
+    },
 };
 use rusqlite::{params, types::Value};
 use std::{
@@ -267,31 +270,47 @@ impl Tx<'_> {
         for effect in &settlement.effects {
             self.apply_effect(effect, lease.job, tenant.as_ref(), now)?;
         }
+        let mut made = Vec::with_capacity(settlement.follow_ups.len());
         for follow_up in &settlement.follow_ups {
-            self.enqueue_follow_up(follow_up, lease.job, tenant.as_ref(), now)?;
+            made.push(self.enqueue_follow_up(follow_up, lease.job, tenant.as_ref(), now)?);
         }
         if to.is_final()
-            && let Some(extra) = extra
+            && let Some(extra) = &extra
         {
-            self.follow(&extra, to, lease.job, tenant.as_ref(), now)?;
+            made.extend(self.follow(extra, to, lease.job, tenant.as_ref(), now)?);
         }
-        Ok(())
+        self.name_children(lease.job, to, extra.as_deref(), &made)
     }
 
-    /// `on_success` and `on_failure` of a job that ended.
-    pub(super) fn follow(&mut self, extra: &str, to: State, job: JobId, tenant: Option<&Name>, now: Timestamp) -> Result<()> {
-        let Ok(mut extra) = serde_json::from_str::<Extra>(extra) else { return Ok(()) };
+    /// Writes into a job that stands as `to` which others it made. One whose `extra` cannot be read stays as it is.
+    pub(super) fn name_children(&self, job: JobId, to: State, extra: Option<&str>, made: &[JobId]) -> Result<()> {
+        if made.is_empty() {
+            return Ok(());
+        }
+        let Ok(mut extra) = extra.map_or_else(|| Ok(Extra::default()), serde_json::from_str) else { return Ok(()) };
+        extra.name_children(made);
+        let statement = match to {
+            State::Completed | State::Cancelled => sql!("children_history"),
+            State::Dead => sql!("children_dead"),
+            _ => sql!("children_job"),
+        };
+        self.run(statement, params![job.0.as_bytes(), extra_text(&extra)]).map(drop)
+    }
+
+    /// `on_success` and `on_failure` of a job that ended; answers what stands for it.
+    pub(super) fn follow(&mut self, extra: &str, to: State, job: JobId, tenant: Option<&Name>, now: Timestamp) -> Result<Option<JobId>> {
+        let Ok(mut extra) = serde_json::from_str::<Extra>(extra) else { return Ok(None) };
         let next: Option<Box<NewJob>> = match to {
             State::Completed => extra.on_success.take(),
             State::Dead => extra.on_failure.take(),
             _ => None,
         };
-        let Some(mut next) = next else { return Ok(()) };
+        let Some(mut next) = next else { return Ok(None) };
         if !next.id_is_producers {
             // A redriven job may end again, and its follow-up is another job then.
             next.id = JobId::mint();
         }
-        self.enqueue_follow_up(&next, job, tenant, now)
+        self.enqueue_follow_up(&next, job, tenant, now).map(Some)
     }
 
     fn apply_effect(&mut self, effect: &Effect, job: JobId, tenant: Option<&Name>, now: Timestamp) -> Result<()> {

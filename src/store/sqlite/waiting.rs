@@ -125,7 +125,8 @@ impl Tx<'_> {
             self.unique_ended(job.id, &job.queue, job.tenant.as_ref(), now)?;
         }
         if let Some(extra) = &job.extra {
-            self.follow(extra, to, job.id, job.tenant.as_ref(), now)?;
+            let made = self.follow(extra, to, job.id, job.tenant.as_ref(), now)?;
+            self.name_children(job.id, to, Some(extra), made.as_slice())?;
         }
         self.tell_children(job.id, now)
     }

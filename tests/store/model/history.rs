@@ -49,6 +49,9 @@ pub struct Fresh {
     pub idempotent: Option<(u8, bool)>,
     pub producers_id: bool,
     pub strange_kind: bool,
+    /// Each in a queue, under an id of its own.
+    pub on_success: Option<u8>,
+    pub on_failure: Option<u8>,
     /// Parents: earlier jobs, jobs of the same call, or nobody.
     pub after: Vec<Nth>,
 }
@@ -200,9 +203,11 @@ fn fresh() -> impl Strategy<Value = Fresh> {
         (select(vec![0_u8, 0, 0, 1, 1, 2]), prop::bool::weighted(0.4)),
         (option::weighted(0.25, unique()), option::weighted(0.1, (0..3_u8, any::<bool>())), any::<bool>()),
         (prop::bool::weighted(0.06), vec(any::<Nth>(), 0..3), prop::bool::weighted(0.15)),
+        [option::weighted(0.08, 0..2_u8), option::weighted(0.12, 0..2_u8)],
     )
-        .prop_map(|((queue, tenant, priority, delay_s, expires_s), (key, ordered), (unique, idempotent, producers_id), last)| {
+        .prop_map(|((queue, tenant, priority, delay_s, expires_s), (key, ordered), (unique, idempotent, producers_id), last, ends)| {
             let (strange_kind, after, waits) = last;
+            let [on_success, on_failure] = ends;
             let plain = unique.is_none();
             Fresh {
                 queue,
@@ -218,6 +223,8 @@ fn fresh() -> impl Strategy<Value = Fresh> {
                 after: if plain && waits { after } else { Vec::new() },
                 unique,
                 producers_id,
+                on_success,
+                on_failure,
             }
         })
 }

@@ -207,6 +207,12 @@ impl Player {
         if let Some((number, unique)) = &fresh.unique {
             job = with_unique(job, *number, unique);
         }
+        if let Some(queue) = fresh.on_success {
+            job = job.on_success(at_the_end_of(id, 1, queue));
+        }
+        if let Some(queue) = fresh.on_failure {
+            job = job.on_failure(at_the_end_of(id, 2, queue));
+        }
         let candidates: Vec<JobId> = self.known.iter().chain(bulk).copied().filter(|parent| *parent != id).collect();
         let after: Vec<JobId> = fresh.after.iter().filter_map(|nth| self.parent(&candidates, *nth)).collect();
         job.after(&after)
@@ -494,6 +500,12 @@ fn with_unique(job: NewJob, number: u8, unique: &Unique) -> NewJob {
         Unique::Window => job.unique(&format!("w{number}"), WINDOW, OnDuplicate::Return),
         Unique::Debounce => job.debounced(&format!("d{number}"), 3_000, 10_000),
     }
+}
+
+/// Under an id of its producer's own: a job that is redriven and ends again makes no second one.
+fn at_the_end_of(id: JobId, which: u128, queue: u8) -> NewJob {
+    let next = work().queue(QUEUES[usize::from(queue)]).payload("\"end\"");
+    NewJob { id: JobId(uuid::Uuid::from_u128(id.0.as_u128() | which)), id_is_producers: true, ..next }
 }
 
 fn actor() -> Actor {

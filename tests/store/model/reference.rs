@@ -44,6 +44,9 @@ pub struct RefJob {
     pub finished_at: Option<Timestamp>,
     pub after: BTreeSet<JobId>,
     pub parent: Option<JobId>,
+    pub children: Vec<JobId>,
+    pub on_success: Option<Box<NewJob>>,
+    pub on_failure: Option<Box<NewJob>>,
     pub state: State,
     /// Any of these is a right reason.
     pub reasons: Vec<String>,
@@ -267,6 +270,9 @@ impl Reference {
             finished_at: None,
             after: job.extra.after.iter().copied().collect(),
             parent: job.extra.parent,
+            children: Vec::new(),
+            on_success: job.extra.on_success.clone(),
+            on_failure: job.extra.on_failure.clone(),
             state,
             reasons: if waits { vec!["dependency".into()] } else { Vec::new() },
             token: None,
@@ -331,6 +337,8 @@ impl Reference {
         old.priority = job.priority.unwrap_or(kind.priority);
         old.max_attempts = job.max_attempts.unwrap_or(kind.max_attempts);
         old.key = job.concurrency_key.clone();
+        old.on_success.clone_from(&job.extra.on_success);
+        old.on_failure.clone_from(&job.extra.on_failure);
         old.ordered = job.ordered;
         old.expires_at = job.expires_at;
         old.run_at = due;
@@ -445,7 +453,32 @@ impl Reference {
         job.lease = None;
         job.turn = false;
         job.suspect = false;
+        let next = match state {
+            State::Completed => job.on_success.clone(),
+            State::Dead => job.on_failure.clone(),
+            _ => None,
+        };
+        if let Some(next) = next {
+            // Where it stands among those that the same operation makes due is nobody's promise.
+            self.make(id, &next, None);
+        }
         self.tell_children(id);
+    }
+
+    /// A job that another's end makes, unless it is there already. Both name each other.
+    fn make(&mut self, parent: JobId, next: &NewJob, position: Position) {
+        if self.find(next.id).is_none() {
+            let mut next = next.clone();
+            next.tenant = self.job_mut(parent).tenant.clone();
+            next.extra.parent = Some(parent);
+            let queue = next.queue.clone().expect("follow-ups in these histories name their queue");
+            let due = self.now.plus_ms(next.delay_ms);
+            self.add(&next, queue, due, position);
+        }
+        let children = &mut self.job_mut(parent).children;
+        if !children.contains(&next.id) {
+            children.push(next.id);
+        }
     }
 }
 

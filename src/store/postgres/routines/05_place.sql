@@ -154,7 +154,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {v}.after_end(j windlass.jobs, p_to text, p_now bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-  PERFORM {v}.finish(j, p_to, p_now);
+  PERFORM {v}.name_children(j, p_to, ARRAY[{v}.finish(j, p_to, p_now)], p_now);
   PERFORM {v}.tell_children(j.id);
 END $$;
 

@@ -394,6 +394,7 @@ BEGIN
   j.checkpoint := o.checkpoint;
   j.settled_epoch := o.settled_epoch;
   j.settled_nonce := o.settled_nonce;
+  j.extra := {v}.with_children(j.extra, {v}.children(o.extra));
   IF v_gone = 2 THEN
     INSERT INTO windlass.events (queue, what, jobs, id) VALUES (o.queue, 'z', 1, p_id);
   END IF;
@@ -404,23 +405,26 @@ BEGIN
   RETURN v_state;
 END $$;
 
--- `on_success` and `on_failure` of a job that ended.
-CREATE OR REPLACE FUNCTION {v}.follow(j windlass.jobs, p_to text, p_now bigint) RETURNS void
+-- `on_success` and `on_failure` of a job that ended; answers what stands for it.
+CREATE OR REPLACE FUNCTION {v}.follow(j windlass.jobs, p_to text, p_now bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_next json := CASE p_to WHEN 'completed' THEN j.extra::json -> 'on_success' WHEN 'dead' THEN j.extra::json -> 'on_failure' END;
 BEGIN
   IF json_typeof(v_next) = 'object' THEN
-    PERFORM {v}.follow_up(v_next, j.id, j.tenant, true, p_now);
+    RETURN {v}.follow_up(v_next, j.id, j.tenant, true, p_now);
   END IF;
+  RETURN NULL;
 END $$;
 
--- A job made by the end of another: it must not fail that end, so a held key means there is nothing to do.
-CREATE OR REPLACE FUNCTION {v}.follow_up(p_job json, p_parent uuid, p_tenant text, p_fresh boolean, p_now bigint) RETURNS void
+-- A job made by the end of another: it must not fail that end, so a held key means there is nothing to do. Answers what stands
+-- for it: itself, or the job that its id or key belongs to.
+CREATE OR REPLACE FUNCTION {v}.follow_up(p_job json, p_parent uuid, p_tenant text, p_fresh boolean, p_now bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   v_job jsonb := p_job::jsonb - 'payload' - 'extra';
   v_extra text := coalesce((p_job -> 'extra')::text, '{}');
+  v_detail text;
   a record;
 BEGIN
   v_job := v_job || jsonb_build_object('tenant', p_tenant);
@@ -439,8 +443,10 @@ BEGIN
     IF a.p_state = 'parked' AND NOT a.p_duplicate THEN
       PERFORM {v}.wait_or_go(a.p_id, p_now);
     END IF;
+    RETURN a.p_id;
   EXCEPTION WHEN SQLSTATE 'WLC01' THEN
-    NULL;
+    GET STACKED DIAGNOSTICS v_detail = PG_EXCEPTION_DETAIL;
+    RETURN v_detail::json ->> 'id';
   END;
 END $$;
 

@@ -43,7 +43,7 @@ BEGIN
     FOREACH j IN ARRAY v_unusual LOOP
       PERFORM {v}.leave_gate(j, 'completed', true);
       IF j.unique_key IS NOT NULL OR j.extra IS NOT NULL THEN
-        PERFORM {v}.finish(j, 'completed', v_now);
+        PERFORM {v}.name_children(j, 'completed', ARRAY[{v}.finish(j, 'completed', v_now)], v_now);
       END IF;
     END LOOP;
     PERFORM {v}.wake();
@@ -56,8 +56,8 @@ BEGIN
   RETURN v_applied;
 END $$;
 
--- What hangs on an end beside the gate and the children.
-CREATE OR REPLACE FUNCTION {v}.finish(j windlass.jobs, p_to text, p_now bigint) RETURNS void
+-- What hangs on an end beside the gate and those that wait for it; answers what stands for `on_success` or `on_failure`.
+CREATE OR REPLACE FUNCTION {v}.finish(j windlass.jobs, p_to text, p_now bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   IF j.unique_key IS NOT NULL THEN
@@ -67,9 +67,55 @@ BEGIN
     END IF;
   END IF;
   IF j.extra IS NOT NULL THEN
-    PERFORM {v}.follow(j, p_to, p_now);
+    RETURN {v}.follow(j, p_to, p_now);
   END IF;
+  RETURN NULL;
 END $$;
+
+-- Writes into a job that just came to stand as `p_to` which others it made.
+CREATE OR REPLACE FUNCTION {v}.name_children(j windlass.jobs, p_to text, p_made uuid[], p_now bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+  IF array_remove(p_made, NULL) = '{}' THEN
+    RETURN;
+  END IF;
+  j.extra := {v}.with_children(j.extra, p_made);
+  CASE p_to
+    WHEN 'completed', 'cancelled' THEN
+      UPDATE windlass.history SET extra = j.extra WHERE id = j.id AND finished_at = p_now;
+    WHEN 'dead' THEN
+      UPDATE windlass.dead SET extra = j.extra WHERE id = j.id;
+    WHEN 'queued' THEN
+      UPDATE windlass.jobs SET extra = j.extra WHERE id = j.id;
+    ELSE
+      UPDATE windlass.waiting SET extra = j.extra WHERE id = j.id;
+  END CASE;
+END $$;
+
+-- A job's `extra` with more children: each once, the newest last, the newest 100. All else stays as its text stands.
+CREATE OR REPLACE FUNCTION {v}.with_children(p_extra text, p_made uuid[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+  v_children uuid[] := ARRAY(
+    SELECT child FROM (
+      SELECT child, min(n) AS place FROM unnest({v}.children(p_extra) || p_made) WITH ORDINALITY u (child, n)
+      WHERE child IS NOT NULL GROUP BY child ORDER BY place DESC LIMIT 100) newest
+    ORDER BY place);
+BEGIN
+  IF v_children = '{}' THEN
+    RETURN p_extra;
+  END IF;
+  RETURN (
+    SELECT '{' || string_agg(to_json(m.name)::text || ':' || m.value, ',' ORDER BY m.n) || '}' FROM (
+      SELECT e.name, e.value::text AS value, e.n FROM json_each(coalesce(p_extra, '{}')::json) WITH ORDINALITY e (name, value, n)
+      WHERE e.name <> 'children'
+      UNION ALL SELECT 'children', to_json(v_children)::text, NULL) m);
+END $$;
+
+CREATE OR REPLACE FUNCTION {v}.children(p_extra text) RETURNS uuid[]
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT ARRAY(SELECT child::uuid FROM json_array_elements_text(p_extra::json -> 'children') WITH ORDINALITY c (child, n) ORDER BY n)
+$$;
 
 -- A running job gave its slots back. `p_over`: it no longer holds up those behind it.
 CREATE OR REPLACE FUNCTION {v}.leave_gate(j windlass.jobs, p_to text, p_over boolean) RETURNS void
@@ -118,6 +164,8 @@ DECLARE
   v_asked text;
   v_to text;
   v_charged boolean;
+  v_made uuid[] := '{}';
+  v_last uuid;
   f json;
   n integer := 0;
 BEGIN
@@ -178,7 +226,7 @@ BEGIN
     PERFORM {v}.leave_gate(j, v_to, v_to IN ('completed', 'cancelled', 'dead') OR ({v}.rules(j.queue)).skips_heads);
   END IF;
   IF v_to IN ('completed', 'cancelled', 'dead') THEN
-    PERFORM {v}.finish(j, v_to, p_now);
+    v_last := {v}.finish(j, v_to, p_now);
     PERFORM {v}.tell_children(j.id);
   END IF;
   FOR f IN SELECT * FROM json_array_elements(s -> 'usage') LOOP
@@ -189,8 +237,11 @@ BEGIN
     PERFORM {v}.apply_effect(f, j.id, coalesce(j.tenant, ''), p_now);
   END LOOP;
   FOR f IN SELECT * FROM json_array_elements(s -> 'follow_ups') LOOP
-    PERFORM {v}.follow_up(f, j.id, j.tenant, false, p_now);
+    v_made := v_made || {v}.follow_up(f, j.id, j.tenant, false, p_now);
   END LOOP;
+  IF v_last IS NOT NULL OR v_made <> '{}' THEN
+    PERFORM {v}.name_children(j, v_to, v_made || v_last, p_now);
+  END IF;
   IF v_to = 'scheduled' OR json_array_length(s -> 'follow_ups') > 0 OR j.concurrency_key IS NOT NULL THEN
     PERFORM {v}.wake();
   END IF;

@@ -165,11 +165,40 @@ function W.after_end(s, j, state)
   if j.h.unique then
     W.unique_ended(s, j)
   end
+  W.follow(s, j, state)
+end
+
+-- The same once its key is free. `made`: the jobs that its settlement made, if any.
+function W.follow(s, j, state, made)
   local follow = state == 'c' and j.h.on_success or state == 'd' and j.h.on_failure
   if follow then
-    W.follow_up(s, cmsgpack.unpack(W.unhex(follow)), j.id, j.h.tenant, true)
+    made = made or {}
+    made[#made + 1] = W.follow_up(s, cmsgpack.unpack(W.unhex(follow)), j.id, j.h.tenant, true)
+  end
+  if made then
+    W.name_children(s, j.id, made)
   end
   W.tell_children(s, j.id)
+end
+
+-- Writes into a job which others it made: each once, the newest last, the newest 100.
+function W.name_children(s, id, made)
+  local j = W.read_job(s, id)
+  if not j then
+    return
+  end
+  local children, seen = j.h.children or {}, {}
+  for _, child in ipairs(children) do
+    seen[child] = true
+  end
+  for _, child in ipairs(made) do
+    local hex = W.hex(child)
+    if not seen[hex] then
+      children[#children + 1], seen[hex] = hex, true
+    end
+  end
+  j.h.children = { unpack(children, max(1, #children - 99)) }
+  W.write_job(s, j)
 end
 
 -- A job that did not start in time.

@@ -347,7 +347,7 @@ function W.swap(s, id, j, due)
   s:count(state, -1)
   local kept = state == 'queued' and old.pos or nil
   j.id, j.h.tenant, j.h.created_at, j.h.run_at = id, old.h.tenant, old.h.created_at, due
-  for _, name in ipairs({ 'attempt', 'attempts', 'deaths', 'unique', 'held', 'fingerprint', 'checkpoint', 'settled' }) do
+  for _, name in ipairs({ 'attempt', 'attempts', 'deaths', 'unique', 'held', 'fingerprint', 'checkpoint', 'settled', 'children' }) do
     j.h[name] = old.h[name]
   end
   W.set_lane(s, j)

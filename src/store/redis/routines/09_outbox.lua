@@ -7,17 +7,18 @@
 
 local receive = {}
 
+-- Answers what the other said, where it could be told at once.
 function W.send(s, m)
   if ONE then
-    receive[m.what](W.beside(s, m.to), m)
-  else
-    local said = m.to == s.tag and (receive[m.what](s, m) or true)
-    -- What is held off stays until it is not.
-    if not said or type(said) == 'table' and said.err then
-      local number = call('HINCRBY', s.base, 'sent', 1)
-      call('ZADD', s.outbox, number, pack8(number) .. cmsgpack.pack(m))
-    end
+    return receive[m.what](W.beside(s, m.to), m)
   end
+  local said = m.to == s.tag and (receive[m.what](s, m) or true)
+  -- What is held off stays until it is not.
+  if not said or type(said) == 'table' and said.err then
+    local number = call('HINCRBY', s.base, 'sent', 1)
+    call('ZADD', s.outbox, number, pack8(number) .. cmsgpack.pack(m))
+  end
+  return said
 end
 
 local function opened(member)
@@ -54,11 +55,12 @@ receive.told = function(s, m)
 end
 
 -- A job that another's end makes, or a schedule: it must not fail what makes it, so a held key means there is nothing to do.
+-- Answers what stands for it: itself, or the job that its id or key belongs to.
 receive.job = function(s, m)
   local n, id = cmsgpack.unpack(W.unhex(m.n)), W.unhex(m.id)
   if call('HEXISTS', s.jobs, id) == 1 then
     -- Delivered before, perhaps when the queue had another number of partitions.
-    return
+    return m.id
   end
   local held, elsewhere = W.held_off(s, n), W.moved(s, n, id)
   if held then
@@ -67,10 +69,14 @@ receive.job = function(s, m)
     m.to = elsewhere
     return W.send(s, m)
   end
-  local taken = false
-  if not W.refusal({ { shard = s, n = n, ids = { id } } }) then
+  local taken, stands = false, nil
+  local refused = W.refusal({ { shard = s, n = n, ids = { id } } })
+  if refused then
+    stands = refused.id
+  else
     local answered = W.enqueue_one(s, id, n, n.payload)
     taken = sub(answered, 1, 1) == '0'
+    stands = taken and id or sub(answered, 3)
     local j = sub(answered, 2, 2) == 'p' and W.read_job(s, id)
     if j and j.state == 'p' then
       W.look_at_parents(s, j)
@@ -79,6 +85,7 @@ receive.job = function(s, m)
   if not taken and m.schedule then
     W.send(s, { what = 'skipped', to = '_', schedule = m.schedule, due = m.due })
   end
+  return W.hex(stands)
 end
 
 receive.effect = function(s, m)
@@ -89,7 +96,7 @@ receive.skipped = function(s, m)
   W.skip_occurrence(s.base, m.schedule, m.due)
 end
 
--- A job made by the end of another.
+-- A job made by the end of another. Answers what stands for it; as long as only another shard could tell, itself.
 function W.follow_up(s, n, parent, tenant, is_fresh)
   n.tenant, n.parent = tenant, W.hex(parent)
   if n.unique and n.unique.on_duplicate == 'reject' then
@@ -100,5 +107,6 @@ function W.follow_up(s, n, parent, tenant, is_fresh)
     -- A redriven job may end again, and its follow-up is another job then.
     id = W.mint(s)
   end
-  W.send(s, { what = 'job', to = W.tag_of(s, n.queue or s:kind(n.kind).queue, n, id), id = W.hex(id), n = W.hex(cmsgpack.pack(n)) })
+  local said = W.send(s, { what = 'job', to = W.tag_of(s, n.queue or s:kind(n.kind).queue, n, id), id = W.hex(id), n = W.hex(cmsgpack.pack(n)) })
+  return type(said) == 'string' and W.unhex(said) or id
 end

@@ -32,6 +32,7 @@ local function leave_run(s, item, to_final, is_released)
 end
 W.leave_run = leave_run
 
+-- Answers the jobs that it made, if any.
 local function write_beside(s, item, t)
   local tenant = item.job.h.tenant or ''
   for n, usage in ipairs(t.usage or {}) do
@@ -41,9 +42,11 @@ local function write_beside(s, item, t)
     effect.what, effect.to, effect.tenant, effect.job, effect.at = 'effect', '_', tenant, W.hex(item.id), s.now
     W.send(s, effect)
   end
-  for _, n in ipairs(t.follow_ups or {}) do
-    W.follow_up(s, cmsgpack.unpack(W.unhex(n)), item.id, item.job.h.tenant, false)
+  local made = t.follow_ups and #t.follow_ups > 0 and {} or nil
+  for i, n in ipairs(t.follow_ups or {}) do
+    made[i] = W.follow_up(s, cmsgpack.unpack(W.unhex(n)), item.id, item.job.h.tenant, false)
   end
+  return made
 end
 
 local OUTCOMES = { r = 'retried', n = 'snoozed', p = 'parked', x = 'cancelled', d = 'dead', l = 'released' }
@@ -94,9 +97,15 @@ local function settle_with_care(s, item, t)
     s:move('running', 'scheduled')
     W.schedule(s, j, t.till)
   end
-  write_beside(s, item, t)
+  if is_final and j.h.unique then
+    -- A follow-up may want the key.
+    W.unique_ended(s, j)
+  end
+  local made = write_beside(s, item, t)
   if is_final then
-    W.after_end(s, j, verdict)
+    W.follow(s, j, verdict, made)
+  elseif made then
+    W.name_children(s, item.id, made)
   end
 end
 

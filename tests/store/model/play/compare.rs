@@ -71,6 +71,7 @@ struct Shown {
     result: Option<Json>,
     checkpoint: Option<Json>,
     parent: Option<JobId>,
+    children: Vec<JobId>,
 }
 
 impl Shown {
@@ -88,6 +89,7 @@ impl Shown {
             result: job.result.clone(),
             checkpoint: job.checkpoint.clone().filter(|_| !job.state.is_final()),
             parent: job.extra.parent,
+            children: job.extra.children.clone(),
         }
     }
 
@@ -109,6 +111,7 @@ impl Shown {
             result: job.result.clone(),
             checkpoint: job.checkpoint.clone().filter(|_| job.is_live()),
             parent: job.parent,
+            children: job.children.clone(),
         }
     }
 }

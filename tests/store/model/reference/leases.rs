@@ -112,10 +112,13 @@ impl Reference {
         job.settled_before.extend(job.last_settled.replace(settlement.lease));
         job.checkpoint = settlement.checkpoint.clone().or(job.checkpoint.take());
         job.result = settlement.result.clone();
-        let tenant = job.tenant.clone();
         if on_head == OnHead::Skip && !matches!(settlement.transition, Transition::Release) {
             job.turn = false;
         }
+        for next in &settlement.follow_ups {
+            self.make(id, next, Some((self.order, 0)));
+        }
+        let job = self.job_mut(id);
         match (&settlement.transition, cancelled) {
             (_, Some(reason)) => self.end(id, State::Cancelled, &reason),
             (Transition::Complete, _) => self.end(id, State::Completed, ""),
@@ -129,14 +132,6 @@ impl Reference {
                 job.token.clone_from(token);
             }
             (Transition::Release, _) => job.state = State::Queued,
-        }
-        for follow_up in &settlement.follow_ups {
-            let mut next = follow_up.clone();
-            next.tenant.clone_from(&tenant);
-            next.extra.parent = Some(id);
-            let queue = next.queue.clone().expect("follow-ups in these histories name their queue");
-            let due = self.now.plus_ms(next.delay_ms);
-            self.add(&next, queue, due, Some((self.order, 0)));
         }
     }
 

@@ -1,0 +1,1 @@
+UPDATE dead SET extra = ?2 WHERE id = ?1

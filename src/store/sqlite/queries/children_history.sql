@@ -1,0 +1,1 @@
+UPDATE history SET extra = ?2 WHERE id = ?1

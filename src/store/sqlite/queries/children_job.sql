@@ -1,0 +1,1 @@
+UPDATE jobs SET extra = ?2 WHERE id = ?1
