@@ -245,6 +245,8 @@ pub fn details(job: &Job) -> String {
     line("unique key", job.unique_key.as_ref().map(ToString::to_string));
     line("concurrency key", job.concurrency_key.as_ref().map(ToString::to_string));
     line("held by", job.holder.map(|holder| holder.to_string()));
+    line("made by", job.extra.parent.map(|parent| parent.to_string()));
+    job.extra.children.iter().for_each(|child| line("made", Some(child.to_string())));
     line("progress", job.progress.as_ref().map(text));
     line("payload", Some(text(&job.payload)));
     line("result", job.result.as_ref().map(text));

@@ -11,9 +11,12 @@ import { explanation } from "./explain.js";
 const FINAL = ["completed", "cancelled", "dead"];
 const WAITS = ["scheduled", "queued", "parked"];
 
+/** As many as one call takes. */
+const MOST_IDS = 100;
+
 export function job(node, { given: [id], may, signal }) {
-  const [top, carried, why] = [el("div", {}), el("div", {}), el("div", { class: "card" })];
-  fill(node, top, el("div", { class: "pair" }, why, el("div", {}, carried)));
+  const [top, carried, kin, why] = [el("div", {}), el("div", {}), el("div", {}), el("div", { class: "card" })];
+  fill(node, top, el("div", { class: "pair" }, why, el("div", {}, carried, kin)));
   let known = null;
   let text = "";
 
@@ -26,6 +29,7 @@ export function job(node, { given: [id], may, signal }) {
     const focus = node.contains(document.activeElement) ? document.activeElement.textContent : null;
     fill(top, heading(`${found.kind} ${brief(found.id)}`, state(found.state), acts(found)), attempts(found));
     fill(carried, what(found));
+    related(found);
     if (focus) [...top.querySelectorAll("button")].find((one) => one.textContent === focus)?.focus();
     if (moved || WAITS.includes(found.state)) explain();
   }
@@ -36,9 +40,19 @@ export function job(node, { given: [id], may, signal }) {
     shown(told, () => explanation(id, signal)).then(() => !signal.aborted && fill(why, el("h2", {}, "Why it stands where it stands"), told));
   }
 
+  /** Links are enough where the states cannot be had. */
+  async function related(found) {
+    const ids = [found.parent, ...(found.children ?? []).toReversed()].filter(Boolean);
+    if (ids.length === 0) return fill(kin);
+    const page = await get("/v1/jobs", { query: { id: ids.slice(0, MOST_IDS).join(","), limit: MOST_IDS }, signal }).catch(() => null);
+    if (!signal.aborted) fill(kin, lineage(found, page?.items ?? []));
+  }
+
   async function load() {
     try {
+      const before = text;
       tell(await get(`/v1/jobs/${part(id)}`, { signal, exact: true }));
+      if (text === before) related(known);
       if (!FINAL.includes(known.state)) follow();
     } catch (error) {
       if (error.name !== "AbortError") fill(top, heading("Job"), problem(error), jobsLink({}, "To all jobs"));
@@ -146,7 +160,6 @@ function what(job) {
         ["Idempotency key", job.idempotency_key],
         ["Deaths under it", job.deaths > 0 && String(job.deaths)],
         ["Held by", job.holder && el("code", {}, job.holder)],
-        ["Made by", job.parent && jobLink(job.parent)],
         ["Schedule", job.schedule && link(`#/schedules/${part(job.schedule[0])}`, job.schedule[0])],
         ["After", job.after?.length > 0 && job.after.map((id) => el("div", {}, jobLink(id)))],
         ["Tags", job.tags?.length > 0 && job.tags.map((tag) => el("span", { class: "tag" }, tag))],
@@ -155,6 +168,18 @@ function what(job) {
     hidden.length > 0 && el("p", { class: "advice" }, "What this job carries and answers is not shown: it needs the scope ", el("code", {}, "read.payload"), "."),
     documents.filter(([, value]) => value !== undefined && value !== null).map(([name, value]) => section(name, json(value, name))),
   ];
+}
+
+function lineage(job, known) {
+  const one = (id) => [jobLink(id), " ", known.filter((other) => other.id === id).map((other) => state(other.state))];
+  const made = (job.children ?? []).toReversed();
+  return section(
+    "Lineage",
+    facts([
+      ["Made by", job.parent && one(job.parent)],
+      ["Made", made.length > 0 && made.map((id) => el("div", {}, one(id)))],
+    ]),
+  );
 }
 
 function attempts(job) {
