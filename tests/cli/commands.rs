@@ -392,6 +392,18 @@ fn a_job_is_shown_with_its_id_as_it_is() {
 }
 
 #[test]
+fn a_job_is_shown_with_what_made_it_and_what_it_made() {
+    let place = Place::new();
+    let _daemon = place.daemon(&[]);
+    let next = r#"{"kind": "bench.noop", "payload": 2}"#;
+    let id = id_of(&place.json(&["enqueue", "bench.noop", "1", "--on-success", next, "--json"]));
+    let child = until(&place, &id, "completed")["children"][0].as_str().expect("a child").to_owned();
+    let line = |shown: &str, word: &str, id: &str| shown.lines().any(|line| line.starts_with(word) && line.ends_with(id));
+    let shown = [&id, &child].map(|id| place.run(&["jobs", "show", id]).out);
+    assert!(line(&shown[0], "made ", &child) && line(&shown[1], "made by ", &id), "{shown:?}");
+}
+
+#[test]
 fn jobs_are_searched_for_by_ids_times_and_text() {
     both_ways(|place| {
         let put = |text: &str| id_of(&place.json(&["enqueue", "work", &format!("\"{text}\""), "--delay-ms", "600000", "--json"]));

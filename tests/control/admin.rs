@@ -1,7 +1,7 @@
 //! Looking, cancelling, trying again, dead letters, queues.
 
 use super::*;
-use windlass::job::Timestamp;
+use windlass::job::{Scope, Timestamp};
 
 #[tokio::test]
 async fn a_list_walks_all_pages_newest_first_without_payloads() {
@@ -187,4 +187,22 @@ async fn a_job_shows_what_became_of_its_attempts() {
     assert_eq!((&job["state"], &job["result"], &job["attempt"]), (&json!("completed"), &json!({"pages": 3}), &json!(1)));
     assert_eq!(job["attempts"][0]["outcome"], "completed");
     assert_eq!(job["meta"], json!({"traceparent": "00-1"}));
+}
+
+#[tokio::test]
+async fn lineage_is_seen_without_payloads_and_within_the_tenant() {
+    let port = Port::start().await;
+    let next = json!({"kind": "next", "payload": "secret"});
+    let id = port.dead(1, &json!({"kind": "k", "payload": 1, "tenant": "acme", "on_failure": next})).await[0];
+    let (own, other) = (port.token([Scope::Read], Some("acme")).await, port.token([Scope::Read], Some("umbrella")).await);
+    let seen = async |token: &str, path: String| port.call(token, Method::GET, &path, &json!(null)).await;
+    let job = seen(&own, format!("/v1/jobs/{id}")).await.json();
+    assert_eq!((&job["payload"], job.get("on_failure")), (&json!(null), None), "{job}");
+    assert_eq!(seen(&own, format!("/v1/dead/{id}")).await.json()["children"], job["children"]);
+    let children: Vec<JobId> = serde_json::from_value(job["children"].clone()).expect("ids");
+    let [child] = children[..] else { panic!("one child: {job}") };
+    assert_eq!(seen(&own, format!("/v1/jobs/{child}")).await.json()["parent"], json!(id));
+    for hidden in [id, child] {
+        seen(&other, format!("/v1/jobs/{hidden}")).await.problem(404, "not_found");
+    }
 }

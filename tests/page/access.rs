@@ -31,6 +31,10 @@ async fn where_nobody_has_a_token_the_page_is_open_to_this_machine() {
 async fn who_may_only_read_sees_no_payload_and_nothing_to_press() {
     let port = Port::start().await;
     let envelope = json!({"kind": "k", "payload": {"secret": "tell-nobody"}, "meta": {"secret": "tell-nobody"}});
+    let failing =
+        json!({"kind": "k", "payload": 1, "on_failure": {"kind": "next", "queue": "other", "payload": {"secret": "tell-nobody"}}});
+    let parent = port.dead(1, &failing).await[0];
+    let child = port.job(parent).await["children"][0].clone();
     let dead = port.dead(1, &envelope).await[0];
     let waiting = port.enqueue(1, &json!({"kind": "other", "payload": {"secret": "tell-nobody"}})).await[0];
     let (blind, seeing) = (token(&port, &[Scope::Read], None).await, token(&port, &[Scope::ReadPayload], None).await);
@@ -52,6 +56,10 @@ async fn who_may_only_read_sees_no_payload_and_nothing_to_press() {
         assert!(!whole.as_str().expect("a text").contains("tell-nobody"), "{view}");
     }
     assert!(!entries(&tab).await.to_string().contains("enqueue"));
+    for (view, other, says) in [(json!(parent), &child, "queued"), (child.clone(), &json!(parent), "dead")] {
+        tab.value(&format!("location.hash = '#/jobs/' + {view}")).await;
+        tab.until(&format!("document.querySelector(`a[href='#/jobs/${{{other}}}']`)?.parentElement.innerText.includes('{says}')")).await;
+    }
     let told =
         reqwest::Client::new().get(port.url(&format!("/v1/jobs/{dead}/events"))).bearer_auth(&blind).send().await.expect("an answer");
     assert!(!told.text().await.expect("it ends with the job").contains("tell-nobody"));
