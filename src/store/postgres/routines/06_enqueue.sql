@@ -405,6 +405,9 @@ BEGIN
   RETURN v_state;
 END $$;
 
+-- They answered nothing before, and what a function answers cannot be replaced.
+DROP FUNCTION IF EXISTS {v}.follow(windlass.jobs, text, bigint), {v}.follow_up(json, uuid, text, boolean, bigint), {v}.finish(windlass.jobs, text, bigint);
+
 -- `on_success` and `on_failure` of a job that ended; answers what stands for it.
 CREATE OR REPLACE FUNCTION {v}.follow(j windlass.jobs, p_to text, p_now bigint) RETURNS uuid
 LANGUAGE plpgsql VOLATILE AS $$
