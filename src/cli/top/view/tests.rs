@@ -31,7 +31,7 @@ fn at(second: i64) -> Timestamp {
 fn queue(name: &str, [queued, running, scheduled, parked, completed, dead]: [u64; 6], oldest: Option<u64>) -> QueueStatus {
     let states = [State::Queued, State::Running, State::Scheduled, State::Parked, State::Completed, State::Dead];
     let jobs = states.into_iter().zip([queued, running, scheduled, parked, completed, dead]).collect();
-    QueueStatus { name: name.into(), jobs, paused: None, oldest_queued_ms: oldest }
+    QueueStatus { name: name.into(), jobs, paused: None, oldest_queued_ms: oldest, limits: None }
 }
 
 fn daemon(node: &str, live: bool, draining: bool) -> DaemonAnswer {
