@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  SELECT windlass.enqueue()   FCALL windlass_enqueue   POST /v1/jobs        windlass enqueue
-//!  store/postgres/routines     store/redis/routines     control/jobs.rs      cli/enqueue.rs
+//!  store/postgres/routines     store/redis/routines     control/enqueue.rs   cli/enqueue.rs
 //!         └──────────┬───────────────┴────────┬───────────────┴───────────────────┘
 //!                    ▼                        ▼  job::NewJob::check (SQL and Lua mirror it)
 //!             store: scheduled │ queued │ parked ◄──────────── retry, snooze, park ◄────────┐

@@ -45,7 +45,11 @@ impl Gate {
         self.is_digest(&Sha256::digest(shown).into())
     }
 
-    fn is_digest(&self, digest: &[u8; 32]) -> bool {
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    pub fn is_digest(&self, digest: &[u8; 32]) -> bool {
         self.token.is_some_and(|token| digest.ct_eq(&token).into())
     }
 
@@ -192,14 +196,23 @@ const FAILURES: &str = "failures";
 
 async fn admitted(state: &State, access: Access, asked: Asked<'_>, peer: Peer) -> Result<(Caller, Option<Standing>), Problem> {
     within_bounds(state, peer)?;
-    let (config, now) = (&state.in_force().config, state.clock.now());
     let caller = recognised(state, access, asked, peer).await?;
-    let standing = caller.token().and_then(|token| state.quotas.tokens.spend(token.id.clone(), config.calls_per_token, now));
+    let standing = spend(state, &caller)?;
+    caller.admitted_to(access)?;
+    Ok((caller, standing))
+}
+
+/// One call of the caller's token, if it showed one.
+///
+/// # Errors
+/// When it called too often.
+pub(super) fn spend(state: &State, caller: &Caller) -> Result<Option<Standing>, Problem> {
+    let (most, now) = (state.in_force().config.calls_per_token, state.clock.now());
+    let standing = caller.token().and_then(|token| state.quotas.tokens.spend(token.id.clone(), most, now));
     if let Some(standing) = standing.filter(|standing| standing.is_over) {
         return Err(standing.refusal(TOKEN));
     }
-    caller.admitted_to(access)?;
-    Ok((caller, standing))
+    Ok(standing)
 }
 
 /// # Errors
@@ -222,7 +235,9 @@ pub(super) async fn anybody(state: &State, asked: Asked<'_>, peer: Peer) -> Resu
 /// Lets nobody in, and not too often. Who shows a good token is not held up by others of its address who do not.
 fn failed(state: &State, peer: Peer, reason: Reason) -> Problem {
     let most = state.in_force().config.failures_per_address;
-    match state.quotas.failures.spend(peer.0.to_canonical(), most, state.clock.now()) {
+    // Loopback counts here too.
+    let address = counted(peer.0).unwrap_or_else(|| peer.0.to_canonical());
+    match state.quotas.failures.spend(address, most, state.clock.now()) {
         Some(standing) if standing.is_over => standing.refusal(FAILURES),
         _ => {
             reason.count(state);
@@ -249,7 +264,8 @@ async fn recognised(state: &State, access: Access, asked: Asked<'_>, peer: Peer)
 pub(super) async fn holder(state: &State, shown: &str, peer: Peer) -> Result<(Holder, Caller), Problem> {
     let in_force = state.in_force();
     if in_force.gate.is_token(shown) {
-        return Ok((Holder::Operator(Sha256::digest(shown).into()), Caller::operator(peer)));
+        let digest = Sha256::digest(shown).into();
+        return Ok((Holder::Operator(digest), Caller::operator(peer, digest)));
     }
     let shown = ShownToken::parse(shown).ok_or_else(|| failed(state, peer, Reason::MalformedToken))?;
     match state.keyring().find(&shown, state.store(), in_force.config.health_deadline(), &state.clock).await? {
@@ -266,7 +282,7 @@ pub(super) async fn holder(state: &State, shown: &str, peer: Peer) -> Result<(Ho
 pub(super) async fn still_holds(state: &State, holder: &Holder, peer: Peer) -> Result<Option<Caller>, Problem> {
     let in_force = state.in_force();
     match holder {
-        Holder::Operator(digest) => Ok(in_force.gate.is_digest(digest).then(|| Caller::operator(peer))),
+        Holder::Operator(digest) => Ok(in_force.gate.is_digest(digest).then(|| Caller::operator(peer, *digest))),
         Holder::Token(id) => {
             let token = state.keyring().live(id, state.store(), in_force.config.health_deadline(), &state.clock).await?;
             Ok(token.map(Caller::holding))
@@ -276,7 +292,7 @@ pub(super) async fn still_holds(state: &State, holder: &Holder, peer: Peer) -> R
 
 async fn without_token(state: &State, access: Access, headers: &HeaderMap, peer: Peer) -> Result<Caller, Problem> {
     let in_force = state.in_force();
-    if in_force.gate.token.is_some() {
+    if in_force.gate.has_token() {
         return Err(failed(state, peer, Reason::NoToken));
     }
     in_force.gate.takes_for_this_machine(headers)?;
@@ -296,7 +312,7 @@ fn bearer(header: &HeaderValue) -> Option<&str> {
 }
 
 /// One answer for a missing, a malformed, a wrong and an ended token.
-fn unauthorized() -> Problem {
+pub(super) fn unauthorized() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "send a token as `Authorization: Bearer …`")
 }
 

@@ -25,6 +25,8 @@ struct Who {
     name: String,
     /// None: the operator, who may do everything.
     token: Option<Token>,
+    /// Of the configured token, if it showed that one.
+    digest: Option<[u8; 32]>,
     /// It showed nothing, because nobody has anything to show.
     is_this_machine: bool,
     /// It showed this session of a browser's.
@@ -33,13 +35,14 @@ struct Who {
 
 impl Caller {
     /// Whoever shows the configured token: there is only the address to tell them apart.
-    pub fn operator(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: false, session: None }))
+    pub fn operator(peer: Peer, digest: [u8; 32]) -> Self {
+        let name = format!("http:{}", peer.0);
+        Self(Arc::new(Who { name, token: None, digest: Some(digest), is_this_machine: false, session: None }))
     }
 
     /// A program of this machine, where no token is asked for.
     pub fn this_machine(peer: Peer) -> Self {
-        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, is_this_machine: true, session: None }))
+        Self(Arc::new(Who { name: format!("http:{}", peer.0), token: None, digest: None, is_this_machine: true, session: None }))
     }
 
     pub fn is_this_machine(&self) -> bool {
@@ -47,21 +50,25 @@ impl Caller {
     }
 
     pub fn holding(token: Token) -> Self {
-        Self(Arc::new(Who { name: format!("token:{}", token.id), token: Some(token), is_this_machine: false, session: None }))
+        let name = format!("token:{}", token.id);
+        Self(Arc::new(Who { name, token: Some(token), digest: None, is_this_machine: false, session: None }))
     }
 
     /// The same one, by its browser.
     #[must_use]
     pub fn by_session(&self, session: Ticket) -> Self {
-        let Who { name, token, is_this_machine, .. } = &*self.0;
-        Self(Arc::new(Who { name: name.clone(), token: token.clone(), is_this_machine: *is_this_machine, session: Some(session) }))
+        self.shown_by(Some(session))
     }
 
     /// The same one, for what goes on by itself: whoever signs out has not called it off.
     #[must_use]
     pub fn beyond_its_session(&self) -> Self {
-        let Who { name, token, is_this_machine, .. } = &*self.0;
-        Self(Arc::new(Who { name: name.clone(), token: token.clone(), is_this_machine: *is_this_machine, session: None }))
+        self.shown_by(None)
+    }
+
+    fn shown_by(&self, session: Option<Ticket>) -> Self {
+        let Who { name, token, digest, is_this_machine, .. } = &*self.0;
+        Self(Arc::new(Who { name: name.clone(), token: token.clone(), digest: *digest, is_this_machine: *is_this_machine, session }))
     }
 
     pub fn session(&self) -> Option<Ticket> {
@@ -109,11 +116,20 @@ impl Caller {
         let has_its_session =
             self.session().is_none_or(|ticket| state.sessions.until(ticket).is_some_and(|until| until > state.clock.now()));
         let is_good = match self.token() {
-            None if self.is_this_machine() => !matches!(state.keyring().are_there(state.store(), patience).await, Ok(true)),
-            None => true,
+            None if self.is_this_machine() => {
+                !state.in_force().gate.has_token() && !matches!(state.keyring().are_there(state.store(), patience).await, Ok(true))
+            }
+            // Another one may be configured by now.
+            None => self.0.digest.is_some_and(|digest| state.in_force().gate.is_digest(&digest)),
             Some(token) => matches!(state.keyring().live(&token.id, state.store(), patience, &state.clock).await, Ok(Some(_))),
         };
         has_its_session && is_good
+    }
+
+    /// # Errors
+    /// When it is not.
+    pub async fn is_let_in_still(&self, state: &State) -> Result<(), Problem> {
+        if self.is_still_let_in(state).await { Ok(()) } else { Err(super::auth::unauthorized()) }
     }
 
     /// Reads and checks an envelope of this caller's.

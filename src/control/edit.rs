@@ -3,6 +3,7 @@
 use super::{
     Problem, State,
     body::Sent,
+    bulk,
     caller::Caller,
     extract::Id,
     jobs::{self, JobAnswer},
@@ -19,7 +20,8 @@ pub(super) async fn edit(
 ) -> Result<Json<JobAnswer>, Problem> {
     may_be_made(&caller, &change)?;
     let job = jobs::find(&state, &caller, id).await?;
-    let edit = change.on(&job, state.in_force().config.limits())?;
+    let limits = state.in_force().config.limits();
+    let edit = bulk::off_the_way(job.payload.as_str().len(), move || change.on(&job, limits)).await??;
     caller.jobs(&state).edit(id, &edit, &caller.actor(), None).await?;
     Ok(Json(JobAnswer::for_caller(&caller, jobs::find(&state, &caller, id).await?)))
 }

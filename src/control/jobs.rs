@@ -102,6 +102,9 @@ pub(super) async fn show(
         return Err(Problem::bad_request("out_of_range", format!("wait_ms must be 0 to {MOST_WAIT_MS}; ask again to wait on")));
     }
     let found = caller.jobs(&state).get_when_final(id, Duration::from_millis(wait_ms), || !state.is_draining()).await?;
+    if wait_ms > 0 {
+        caller.is_let_in_still(&state).await?;
+    }
     let job = found.ok_or_else(|| no_such_job(id))?;
     Ok(axum::Json(JobAnswer::for_caller(&caller, job)))
 }
@@ -148,6 +151,7 @@ pub(super) fn reason(because: Because, otherwise: &str) -> Result<String, Proble
             let message = format!("at most {REASON_BYTES} bytes");
             Err(Problem::invalid(vec![ItemError::new("/reason", "too_large", message)]))
         }
+        Some(reason) if reason.contains('\0') => Err(ItemError::new("/reason", "wrong_type", "must be without NUL").into()),
         Some(reason) => Ok(reason),
         None => Ok(otherwise.to_owned()),
     }

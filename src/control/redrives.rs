@@ -236,12 +236,18 @@ impl Run {
 
     /// Puts one back and waits for what becomes of it. An answer ends the run.
     async fn canary(&self, state: &State) -> Option<End> {
-        let found = match self.batch(state, None, 1).await {
-            Ok(found) => found,
-            Err(problem) => return Some((RunStatus::Failed, problem.detail().to_owned())),
-        };
-        let Some(first) = found.items.first().map(|job| job.id) else {
-            return Some((RunStatus::Done, "none fits".into()));
+        let mut cursor = None;
+        let first = loop {
+            if let Some(end) = self.hindrance(state).await {
+                return Some(end);
+            }
+            // A look is bounded: none of those that it passed may fit.
+            match self.batch(state, cursor.as_deref(), 1).await {
+                Ok(Page { items, .. }) if !items.is_empty() => break items[0].id,
+                Ok(Page { next: None, .. }) => return Some((RunStatus::Done, "none fits".into())),
+                Ok(Page { next, .. }) => cursor = next,
+                Err(problem) => return Some((RunStatus::Failed, problem.detail().to_owned())),
+            }
         };
         if self.told().redriven == 0 {
             return Some((RunStatus::Failed, format!("job {first} could not be put back")));

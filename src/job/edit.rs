@@ -1,6 +1,6 @@
 //! Changing a job that waits, or a dead letter before it goes back.
 
-use super::{Envelope, InvalidEnvelope, Job, JobId, Json, Limits, NewJob, State, Timestamp, objects_only};
+use super::{Envelope, InvalidEnvelope, Job, JobId, Json, Limits, NewJob, State, Timestamp, objects_only, patch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ impl Change {
         let payload = match (&self.payload, &self.patch) {
             (Some(_), Some(_)) => return Err(InvalidEnvelope::new("/patch", "conflict", "send a payload or a patch of it, not both")),
             (Some(payload), None) => Some(payload.clone()),
-            (None, Some(patch)) => Some(patched(&job.payload, patch)?),
+            (None, Some(patch)) => Some(patch::patched(&job.payload, patch, limits)?),
             (None, None) => None,
         };
         let mut envelope = Envelope::new(job.kind.clone(), payload.clone().unwrap_or_else(|| Json::trusted("null")));
@@ -127,58 +127,5 @@ impl Change {
             return Err(InvalidEnvelope::new("", "empty", message));
         }
         Ok(edit)
-    }
-}
-
-fn patched(payload: &Json, patch: &json_patch::Patch) -> Result<Json, InvalidEnvelope> {
-    let refused = |message: String| InvalidEnvelope::new("/patch", "does_not_fit", message);
-    let mut value: serde_json::Value = payload.read().map_err(|e| refused(format!("the payload cannot be read: {e}")))?;
-    if !keeps_numbers(payload.as_str()) {
-        return Err(refused("the payload has numbers of more digits than a patch would keep; send a whole payload".into()));
-    }
-    json_patch::patch(&mut value, patch).map_err(|e| refused(format!("{e}")))?;
-    Ok(Json::of(&value))
-}
-
-/// Whether every number comes out of a reader as it went in: no more than 15 digits, or a whole number that fits.
-fn keeps_numbers(text: &str) -> bool {
-    let mut in_text = false;
-    let mut number = String::new();
-    let mut escaped = false;
-    for c in text.chars().chain([' ']) {
-        if in_text {
-            (in_text, escaped) = (escaped || c != '"', !escaped && c == '\\');
-        } else if matches!(c, '0'..='9' | '-' | '+' | '.' | 'e' | 'E') && (c != 'e' || !number.is_empty()) {
-            number.push(c);
-        } else {
-            let digits = number.split(['e', 'E']).next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
-            if digits > 15 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
-                return false;
-            }
-            number.clear();
-            in_text = c == '"';
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patch_that_would_cut_a_number_is_known() {
-        for kept in [
-            "{\"a\":1.5,\"b\":-12e3}",
-            "[18446744073709551615]",
-            "\"1234567890.12345678901\"",
-            "{\"x\\\"1.23456789012345678\":true}",
-            "null",
-        ] {
-            assert!(keeps_numbers(kept), "{kept}");
-        }
-        for cut in ["1.2345678901234567", "[1,184467440737095516159]", "{\"a\":123456789012345.67}"] {
-            assert!(!keeps_numbers(cut), "{cut}");
-        }
     }
 }

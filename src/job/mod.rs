@@ -12,6 +12,7 @@ mod lease;
 mod live;
 mod name;
 mod object;
+mod patch;
 mod queue;
 mod retry;
 pub mod schedule;

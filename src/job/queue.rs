@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 pub struct Rate {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub per_second: f64,
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub burst: u32,
 }
 
@@ -128,6 +128,9 @@ impl QueueSettings {
             match rate {
                 Some(rate) if !rate.is_usable() => {
                     report(setting, "must have `per_second` above 0 and `burst` of 1 or more; to stop a queue, pause it".into());
+                }
+                Some(Rate { burst, .. }) if i32::try_from(burst).is_err() => {
+                    report(setting, format!("has a `burst` of {burst}, and must have at most {}", i32::MAX));
                 }
                 Some(rate) if !rate.is_countable() => report(setting, "must let as many as its `burst` start within a year".into()),
                 _ => {}

@@ -77,6 +77,7 @@ pub struct Filter {
     pub tenant: Option<Name>,
     pub tag: Option<Name>,
     /// What they died of.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// Stands somewhere in the payload as it is stored, letter by letter.
     pub text: Option<String>,

@@ -29,6 +29,12 @@ impl Port {
         kept_token(&*self.store, scopes, tenant, expires_at).await
     }
 
+    /// A job that no call brought.
+    async fn store_job(&self, envelope: &Value) -> JobId {
+        let job = NewJob::check(envelope.to_string().as_bytes(), Limits::default()).expect("an envelope");
+        self.store.enqueue(vec![job], None).await.expect("it is kept")[0].id
+    }
+
     pub(super) async fn call(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
         let request = self.request(method, path).header("content-type", "application/json").bearer_auth(token);
         Answer::of(request.body(body.to_string())).await
@@ -224,6 +230,41 @@ async fn stream_ends_with_its_token() {
         last = answer.chunk().await.expect("it goes on").map(|line| String::from_utf8_lossy(&line).into_owned()).expect("a last line");
     }
     assert!(last.contains("unauthorized"), "{last}");
+}
+
+#[tokio::test]
+async fn call_that_waits_ends_unanswered_when_its_token_does() {
+    let port = Port::start().await;
+    let (worker, reader) = (port.token([Scope::Work], None).await, port.token([Scope::Read], None).await);
+    let id = port.store_job(&json!({"kind": "work", "payload": 1, "delay_ms": 86_400_000})).await;
+    let asked = json!({"worker": HolderId::mint(), "queues": {"default": 1}, "kinds": ["work"], "wait_ms": 20_000});
+    let path = format!("/v1/jobs/{id}?wait_ms=20000");
+    let revoked = async {
+        for token in [&worker, &reader] {
+            let id = token.split('_').nth(1).expect("an id").parse().expect("an id");
+            port.store.end_token(&id, Timestamp(0), &operator()).await.expect("it ends");
+        }
+        for token in [&worker, &reader] {
+            while port.call(token, Method::GET, "/v1/jobs", &json!(null)).await.status != StatusCode::UNAUTHORIZED {}
+        }
+        port.store.run_now(id, &operator(), None).await.expect("it is due");
+        let leased = port.lease("default", "work", 1).await;
+        let now = leased[0].lease.granted_at;
+        port.store.settle(vec![Settlement::new(leased[0].lease, Transition::Complete, now)], None).await.expect("settled");
+    };
+    let nothing = json!(null);
+    let (leased, shown, ()) =
+        tokio::join!(port.call(&worker, Method::POST, "/v1/lease", &asked), port.call(&reader, Method::GET, &path, &nothing), revoked);
+    leased.problem(401, "unauthorized");
+    shown.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn reason_with_a_nul_is_refused_at_the_door() {
+    let port = Port::start().await;
+    for path in [format!("/v1/jobs/{}/cancel", JobId::mint()), "/v1/queues/work/pause".to_owned()] {
+        port.post(&path, &json!({"reason": "a\0b"})).await.problem(400, "invalid");
+    }
 }
 
 #[tokio::test]

@@ -126,3 +126,11 @@ async fn client_changes_and_lifts_limits() {
     let rows = port.store.audit(None, 1).await.expect("the audit").items;
     assert_eq!(rows[0].detail.as_deref(), Some("concurrency: 3 -> none; because it is well"));
 }
+
+#[tokio::test]
+async fn burst_that_no_store_can_count_is_refused() {
+    let port = Port::start().await;
+    let body = json!({"rate": {"per_second": 1000.0, "burst": 3_000_000_000_u32}});
+    let answer = port.send(Method::PATCH, LIMITS, "application/json", body.to_string()).await;
+    assert_eq!(answer.problem(400, "invalid")["errors"][0]["pointer"], "#/rate");
+}

@@ -62,6 +62,7 @@ pub(super) async fn begin(
     cookie::is_not_of_another_site(asked)?;
     let request = read(&state, &headers, sent).await?;
     let (holder, caller) = auth::holder(&state, &request.token, peer).await?;
+    auth::spend(&state, &caller)?;
     let now = state.clock.now();
     let end = now.plus(LASTS);
     let until = caller.token().and_then(|token| token.expires_at).map_or(end, |sooner| sooner.min(end));

@@ -10,6 +10,8 @@ use std::{
 
 /// Open at once: more than there are people. Whoever begins one beyond ends the one that was idle for longest.
 const MOST: usize = 10_000;
+/// Of one holder: a token's holder ends its own and nobody else's.
+const MOST_OF_ONE: usize = 20;
 
 /// What a session is known by: the digest of its secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,10 +40,11 @@ impl Sessions {
         if open.len() >= MOST {
             open.retain(|_, session| session.until > now);
         }
-        if open.len() >= MOST
-            && let Some(idle) = open.iter().min_by_key(|(_, session)| session.used).map(|(ticket, _)| *ticket)
-        {
-            open.remove(&idle);
+        let own = open.iter().filter(|(_, session)| session.holder == holder && matches!(holder, Holder::Token(_)));
+        if own.clone().count() >= MOST_OF_ONE {
+            idlest(own).map(|idle| open.remove(&idle));
+        } else if open.len() >= MOST {
+            idlest(open.iter()).map(|idle| open.remove(&idle));
         }
         let ticket = Ticket::of(secret);
         open.insert(ticket, Session { holder, host: host.to_ascii_lowercase(), until, used: now });
@@ -76,6 +79,10 @@ impl Sessions {
     }
 }
 
+fn idlest<'s>(sessions: impl Iterator<Item = (&'s Ticket, &'s Session)>) -> Option<Ticket> {
+    sessions.min_by_key(|(_, session)| session.used).map(|(ticket, _)| *ticket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +106,22 @@ mod tests {
         assert!(sessions.find(Ticket::of(&secret(2)), "jobs.example:1", Timestamp(0)).is_none());
         assert!(sessions.find(ticket, "jobs.example:1", Timestamp(100)).is_none());
         assert_eq!(sessions.until(ticket), None, "it is forgotten");
+    }
+
+    #[test]
+    fn holder_of_a_token_who_begins_too_many_ends_its_own() {
+        let sessions = Sessions::default();
+        let of = |n: usize, id: &str, now| {
+            let holder = Holder::Token(id.parse().expect("an id"));
+            sessions.begin(&secret(n), holder, "jobs.example:1", Timestamp(now), Timestamp(1000))
+        };
+        let other = of(0, "0123456789abcdef", 0);
+        let first = of(1, "aaaaaaaaaaaaaaaa", 1);
+        for n in 2..=MOST_OF_ONE + 1 {
+            of(n, "aaaaaaaaaaaaaaaa", 2);
+        }
+        assert!(sessions.until(other).is_some() && sessions.until(first).is_none());
+        assert_eq!(sessions.open().len(), MOST_OF_ONE + 1);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(in crate::control) async fn lease(
         }
     }
     let patience = Duration::from_millis(asked.wait_ms);
-    let reply = Waiting { state: &state, store, worker: &worker, request: request(asked, lasts) }.grant(patience).await?;
+    let reply = Waiting { state: &state, caller: &caller, store, worker: &worker, request: request(asked, lasts) }.grant(patience).await?;
     for leased in &reply.jobs {
         let wait = leased.lease.granted_at.since(leased.job.due_at).as_secs_f64();
         let labels = state.labels();
@@ -120,6 +120,7 @@ fn request(asked: LeaseAsked, lease: Duration) -> LeaseRequest {
 /// A call that may have to wait for a job. Its caller's going away ends it at once.
 struct Waiting<'s> {
     state: &'s State,
+    caller: &'s Caller,
     store: &'s dyn Store,
     worker: &'s Daemon,
     request: LeaseRequest,
@@ -149,6 +150,8 @@ impl Waiting<'_> {
                 () = tokio::time::sleep_until(end) => {}
             }
             pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            // Whoever was shut out meanwhile is given nothing more.
+            self.caller.is_let_in_still(self.state).await?;
             roster::enlist(self.state, self.store, self.worker, self.request.lease).await?;
         }
     }

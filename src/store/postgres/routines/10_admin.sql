@@ -302,6 +302,9 @@ BEGIN
   RETURN true;
 END $$;
 
+-- A daemon of before, which knows of no limits that were changed, would take them back without a word.
+DROP FUNCTION IF EXISTS {v}.configure(text, json, json, bigint);
+
 -- The same for all that a daemon configures: also the kinds, and what producers have to know.
 CREATE OR REPLACE FUNCTION {v}.configure(p_before text, p_settings text, p_rules json, p_kinds json, p_payload_bytes bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET lock_timeout = '2s' AS $$
