@@ -262,7 +262,7 @@ async fn call_that_waits_ends_unanswered_when_its_token_does() {
 #[tokio::test]
 async fn reason_with_a_nul_is_refused_at_the_door() {
     let port = Port::start().await;
-    for path in [format!("/v1/jobs/{}/cancel", JobId::mint()), "/v1/queues/work/pause".to_owned()] {
+    for path in [format!("/v1/jobs/{}/cancel", JobId::mint()), "/v1/queues/mail/pause".to_owned()] {
         port.post(&path, &json!({"reason": "a\0b"})).await.problem(400, "invalid");
     }
 }

@@ -130,7 +130,7 @@ async fn anybody_may_read_the_description() {
 async fn list_of_values_is_not_taken_for_an_object() {
     let port = Port::start().await;
     for (method, path, body) in [
-        (Method::POST, "/v1/queues/work/pause".to_owned(), json!([null, null])),
+        (Method::POST, "/v1/queues/mail/pause".to_owned(), json!([null, null])),
         (Method::POST, format!("/v1/jobs/{}/cancel", JobId::mint()), json!([null])),
         (Method::POST, "/v1/dead/redrive".to_owned(), json!([true])),
         (Method::POST, "/v1/dead/redrives".to_owned(), json!({"which": [true]})),

@@ -44,6 +44,10 @@ pub struct RefJob {
     pub finished_at: Option<Timestamp>,
     pub after: BTreeSet<JobId>,
     pub parent: Option<JobId>,
+    /// Others whose ends asked for it in the operation that made it. A store may settle a batch in any order, and the first is
+    /// its parent.
+    pub asked_too: Vec<JobId>,
+    made_in: u64,
     pub children: Vec<JobId>,
     pub on_success: Option<Box<NewJob>>,
     pub on_failure: Option<Box<NewJob>>,
@@ -270,6 +274,8 @@ impl Reference {
             finished_at: None,
             after: job.extra.after.iter().copied().collect(),
             parent: job.extra.parent,
+            asked_too: Vec::new(),
+            made_in: self.order,
             children: Vec::new(),
             on_success: job.extra.on_success.clone(),
             on_failure: job.extra.on_failure.clone(),
@@ -467,7 +473,12 @@ impl Reference {
 
     /// A job that another's end makes, unless it is there already. Both name each other.
     fn make(&mut self, parent: JobId, next: &NewJob, position: Position) {
-        if self.find(next.id).is_none() {
+        let order = self.order;
+        if let Some(made) = self.jobs.iter_mut().find(|job| job.id == next.id) {
+            if made.made_in == order {
+                made.asked_too.push(parent);
+            }
+        } else {
             let mut next = next.clone();
             next.tenant = self.job_mut(parent).tenant.clone();
             next.extra.parent = Some(parent);
