@@ -3,11 +3,12 @@
 
 use super::{
     State,
+    answer::{Answer, Unread},
     auth::Reason,
     crowd::{Crowd, Seated},
     proxy, router, tls,
 };
-use axum::{Router, extract::Request};
+use axum::{Router, body::Body, extract::Request};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -139,9 +140,15 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         let stream = Patient::new(stream, self.write_deadline);
         let tls = self.state.in_force().tls.as_ref().map(|tls| tls.server(self.state.clock.now()));
-        let (http1, http2, service) = (self.http1.clone(), self.http2.clone(), self.service(peer, &seated));
-        let ending = Ending { closing: self.closing.clone(), cut: self.cut.clone(), patience: self.first_header_deadline };
-        let state = self.state.clone();
+        let unread = Unread::default();
+        let (http1, http2, service) = (self.http1.clone(), self.http2.clone(), self.service(peer, &seated, unread.clone()));
+        let ending = Ending {
+            closing: self.closing.clone(),
+            cut: self.cut.clone(),
+            patience: self.first_header_deadline,
+            write_patience: self.write_deadline,
+        };
+        let (state, write_deadline) = (self.state.clone(), self.write_deadline);
         self.open.spawn(async move {
             let stream = match tls {
                 None => Either::Left(stream),
@@ -155,8 +162,12 @@ impl Connections {
                 },
             };
             let ended = if speaks_http2(&stream) {
-                let connection = http2.serve_connection(TokioIo::new(stream), service);
-                ending.of(pin!(connection), |connection| connection.graceful_shutdown(), &seated).await
+                let mut connection = pin!(http2.serve_connection(TokioIo::new(stream), service));
+                let ended = ending.of(connection.as_mut(), |connection| connection.graceful_shutdown(), &seated);
+                tokio::select! {
+                    ended = ended => ended,
+                    () = unread.for_long(write_deadline) => Ok(()),
+                }
             } else {
                 let connection = http1.serve_connection(TokioIo::new(stream), service);
                 ending.of(pin!(connection), |connection| connection.graceful_shutdown(), &seated).await
@@ -173,18 +184,20 @@ impl Connections {
         &self,
         peer: SocketAddr,
         seated: &Seated,
-    ) -> impl HttpService<Incoming, ResBody = axum::body::Body, Error = io::Error, Future: Send + 'static> + use<> {
+        unread: Unread,
+    ) -> impl HttpService<Incoming, ResBody = Body, Error = io::Error, Future: Send + 'static> + use<> {
         let (state, router, crowd, seat) = (self.state.clone(), self.router.clone(), self.crowd.clone(), seated.seat.clone());
         service_fn(move |mut request: hyper::Request<Incoming>| {
             let caller = proxy::caller(&state.in_force().config.behind_proxy, peer.ip(), request.headers());
             request.extensions_mut().insert(Peer(caller));
-            let (mut router, crowd, seat) = (router.clone(), crowd.clone(), seat.clone());
+            let (mut router, crowd, seat, unread) = (router.clone(), crowd.clone(), seat.clone(), unread.clone());
             async move {
-                let Some(_answering) = seat.begin(&crowd) else {
+                let Some(answering) = seat.begin(&crowd) else {
                     return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
                 };
-                let request: Request = request.map(axum::body::Body::new);
-                router.call(request).await.map_err(|never| match never {})
+                let request: Request = request.map(Body::new);
+                let response = router.call(request).await.unwrap_or_else(|never| match never {});
+                Ok(response.map(|body| Body::new(Answer::new(body, unread, answering))))
             }
         })
     }
@@ -209,6 +222,8 @@ struct Ending {
     cut: CancellationToken,
     /// For the handshake, and again for the first header.
     patience: Duration,
+    /// For a client to take what is left of its last answer.
+    write_patience: Duration,
 }
 
 impl Ending {
@@ -242,6 +257,7 @@ impl Ending {
         tokio::select! {
             ended = connection => ended,
             () = self.cut.cancelled() => Ok(()),
+            () = seated.seat.is_idle_for(self.write_patience) => Ok(()),
         }
     }
 }

@@ -177,6 +177,19 @@ impl Seat {
         }
         self.doing.load(Ordering::Acquire) == doing::GONE
     }
+
+    /// Returns when no answer was under way at two looks in a row that lie `patience` apart.
+    pub async fn is_idle_for(&self, patience: Duration) {
+        let mut was_idle = false;
+        loop {
+            let is_idle = self.answers.load(Ordering::Acquire) == 0;
+            if is_idle && was_idle {
+                return;
+            }
+            was_idle = is_idle;
+            sleep(patience).await;
+        }
+    }
 }
 
 /// A request that is being answered, until this is dropped.

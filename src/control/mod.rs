@@ -6,6 +6,7 @@
 //! memory (`memory.rs`) → the handler → the store.
 //! Nothing expensive happens before a caller is known.
 
+mod answer;
 mod audit;
 mod auth;
 mod body;

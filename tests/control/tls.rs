@@ -131,6 +131,32 @@ async fn port_speaks_both_versions_of_http_over_tls_and_nothing_in_the_open() {
 }
 
 #[tokio::test]
+async fn client_of_http_2_that_takes_no_answers_loses_its_connection() {
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    let port = Port::with(Config { idle_deadline_ms: 200, max_connections: 1, ..put(folder.path(), &authority.signs("port.test")) }).await;
+    // The answer of /livez is longer than one byte: with a window of that size it is handed over and cannot leave, with none it is not begun.
+    for window in [0, 1] {
+        let stream = port.shake(&client(&authority, &["h2"], None)).await.expect("a handshake");
+        let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake::<_, Body>(TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        let driven = tokio::spawn(connection);
+        let request = || hyper::Request::get("https://port.test/livez").body(Body::empty()).expect("a request");
+        let mut untaken = Vec::new();
+        for _ in 0..3 {
+            untaken.push(requests.send_request(request()).await.expect("its head"));
+        }
+        // The one connection there is comes free only when that of the greedy one is cut.
+        let answer = port.livez(&client(&authority, &["http/1.1"], None)).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "window {window}: {answer}");
+        assert!(tokio::time::timeout(PATIENCE, driven).await.expect("in time").expect("no panic").is_err(), "window {window}");
+    }
+    port.stop().await;
+}
+
+#[tokio::test]
 async fn new_certificate_is_served_without_a_restart_while_old_connections_go_on() {
     let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
     let (first, second, third) = (authority.signs("port.test"), authority.signs("port.test"), authority.signs("port.test"));
