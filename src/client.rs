@@ -14,7 +14,7 @@ use crate::{
         TokenAnswer, TokenMade,
     },
     job::{
-        AuditFilter, Audited, Change, Envelope, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
+        AuditFilter, Audited, Change, Envelope, Head, Job, JobId, Json, Name, Timestamp, TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, Schedule},
     },
@@ -364,6 +364,14 @@ impl Client {
     pub async fn audit(&self, filter: &AuditFilter, cursor: Option<&str>, limit: usize) -> Result<PageOf<Audited>> {
         let members = [("actor", filter.actor.as_deref()), ("action", filter.action.as_deref()), ("object", filter.object.as_deref())];
         self.safely(Method::GET, &page_of("v1/audit", &members, cursor, Some(limit)), Sent::Nothing).await
+    }
+
+    /// The last link of each of the audit's chains.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn audit_heads(&self) -> Result<Vec<Head>> {
+        self.json(Method::GET, "v1/audit/heads", Sent::Nothing).await
     }
 
     /// # Errors

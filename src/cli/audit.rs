@@ -27,7 +27,7 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Walk the whole audit and check that each row is bound to the one before it
+    /// Walk the whole audit and check that each row is bound to the one before it, and that the newest are there
     Verify {
         #[command(flatten)]
         format: Format,
@@ -43,9 +43,13 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Verify { format } => door::with(place, async |door| {
             let verdict = verified(door).await?;
             format.show(&verdict, said)?;
-            match verdict.breaks_at {
-                None => Ok(()),
-                Some(row) => Err(Exit::Data.because(format!(
+            match (verdict.breaks_at, verdict.cut_at) {
+                (None, None) => Ok(()),
+                (None, Some(head)) => Err(Exit::Data.because(format!(
+                    "the audit's newest rows are not those that the store counted: row {} must be there with the hash {}; it was taken out or written anew",
+                    numbered(&head.chain, head.seq), head.hash
+                ))),
+                (Some(row), _) => Err(Exit::Data.because(format!(
                     "the audit's chain breaks at row {} ({} by {} at {}): that row or the one before it was changed, or rows between them were taken out",
                     numbered(&row.chain, row.seq), row.action, row.actor, row.at
                 ))),
@@ -68,7 +72,7 @@ async fn newest(door: &Door, filter: &AuditFilter, limit: usize) -> anyhow::Resu
 }
 
 async fn verified(door: &Door) -> anyhow::Result<Verified> {
-    let (mut verifier, mut cursor) = (Verifier::default(), None);
+    let (mut verifier, mut cursor) = (Verifier::against(door.audit_heads().await?), None);
     loop {
         let page = door.audit(&AuditFilter::default(), cursor.as_deref(), MOST_ROWS).await?;
         page.items.into_iter().for_each(|row| verifier.look_at(row));
@@ -85,7 +89,7 @@ fn numbered(chain: &str, seq: i64) -> String {
 
 fn said(verdict: &Verified) -> String {
     let heads = verdict.heads.iter().map(|head| format!("head {} {}\n", numbered(&head.chain, head.seq), head.hash));
-    let holds = if verdict.breaks_at.is_none() { ", and the chain holds" } else { "" };
+    let holds = if verdict.breaks_at.is_none() && verdict.cut_at.is_none() { ", and the chain holds" } else { "" };
     format!("{} rows{holds}\n{}", verdict.rows, heads.collect::<String>())
 }
 

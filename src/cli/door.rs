@@ -10,8 +10,8 @@ use crate::{
         RetryAnswer, ScheduleAnswer, SessionAnswer, TokenAnswer, TokenMade,
     },
     job::{
-        AuditFilter, Audited, Change, Envelope, Job, JobId, Limits, LiveLimits, Name, NewJob, Pause, State, Timestamp, Token, TokenId,
-        TokenRequest,
+        AuditFilter, Audited, Change, Envelope, Head, Job, JobId, Limits, LiveLimits, Name, NewJob, Pause, State, Timestamp, Token,
+        TokenId, TokenRequest,
         explain::Explanation,
         schedule::{Occurrence, ScheduleState},
     },
@@ -385,6 +385,13 @@ impl Door {
                 let page = trail::list(&**store, filter, cursor, limit).await?;
                 Ok(PageOf { items: page.items, next: page.next })
             }
+        }
+    }
+
+    pub async fn audit_heads(&self) -> anyhow::Result<Vec<Head>> {
+        match &self.way {
+            Way::Port(client) => Ok(client.audit_heads().await?),
+            Way::Store(store) => Ok(store.audit_heads().await?),
         }
     }
 

@@ -5,6 +5,7 @@ use super::crowd::Answering;
 use axum::{
     Error,
     body::{Body, Bytes, HttpBody},
+    http::Version,
 };
 use hyper::body::{Frame, SizeHint};
 use std::{
@@ -16,7 +17,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// What is handed over at once. The rest stays here, where it is seen to be unread, and not in the connection's own buffer.
+/// What is handed over to a stream of HTTP/2 at once. The rest stays here, where it is seen to be unread, and not in the connection's own
+/// buffer. On HTTP/1 the connection asks for no more than the socket takes.
 const PIECE: usize = 16 << 10;
 
 /// The answers of one connection that are ready and not taken, and since when. Cheap to clone: a handle.
@@ -52,23 +54,26 @@ pub(super) struct Answer {
     body: Body,
     /// Of the body's last frame, what was not handed over.
     rest: Bytes,
+    /// Bytes that are handed over at once.
+    most: usize,
     unread: Unread,
     number: u64,
     _answering: Answering,
 }
 
 impl Answer {
-    pub fn new(body: Body, unread: Unread, answering: Answering) -> Self {
+    pub fn new(body: Body, version: Version, unread: Unread, answering: Answering) -> Self {
+        let most = if version == Version::HTTP_2 { PIECE } else { usize::MAX };
         let mut waiting = unread.lock();
         waiting.last += 1;
         let number = waiting.last;
         waiting.since.insert(number, Instant::now());
         drop(waiting);
-        Self { body, rest: Bytes::new(), unread, number, _answering: answering }
+        Self { body, rest: Bytes::new(), most, unread, number, _answering: answering }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
-        let most = self.rest.len().min(PIECE);
+        let most = self.rest.len().min(self.most);
         Frame::data(self.rest.split_to(most))
     }
 }

@@ -7,7 +7,7 @@ use super::{
     wire::PageOf,
 };
 use crate::{
-    job::{AuditFilter, Audited},
+    job::{AuditFilter, Audited, Head},
     store::trail,
 };
 use axum::{Json, extract};
@@ -35,4 +35,9 @@ pub(super) async fn list(
     let filter = AuditFilter { actor: asked.actor, action: asked.action, object: asked.object };
     let page = trail::list(caller.everything(&state)?, &filter, asked.cursor.as_deref(), rows(asked.limit)?).await?;
     Ok(Json(PageOf { items: page.items, next: page.next }))
+}
+
+/// `GET /v1/audit/heads`.
+pub(super) async fn heads(extract::State(state): extract::State<State>, caller: Caller) -> Result<Json<Vec<Head>>, Problem> {
+    Ok(Json(caller.everything(&state)?.audit_heads().await?))
 }

@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// Characters of a token on a port that others can reach.
+const TOKEN_BYTES: usize = 16;
+
 /// The defaults are meant for production on one machine.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -191,6 +194,11 @@ impl Config {
         Tls::of(self, Timestamp(0)).map(drop)
     }
 
+    /// Whether others than programs of this machine may come to the port, straight or through a proxy.
+    pub(super) fn is_for_others(&self) -> bool {
+        !self.listen.ip().is_loopback() || !self.behind_proxy.is_empty()
+    }
+
     /// Whether the port speaks TLS.
     #[must_use]
     pub const fn speaks_tls(&self) -> bool {
@@ -273,6 +281,18 @@ pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
                     `openssl rand -hex 32`"
                 .into(),
         );
+    }
+    Ok(())
+}
+
+/// Whoever reaches a port may try tokens on it, and this one may do everything.
+pub(super) fn token_is_long_enough(token: &str) -> Result<(), String> {
+    if token.len() < TOKEN_BYTES {
+        return Err(format!(
+            "control.token has {} characters, and a port that others can reach needs one of at least {TOKEN_BYTES}, made by chance: use the output of \
+             `openssl rand -hex 32`",
+            token.len()
+        ));
     }
     Ok(())
 }

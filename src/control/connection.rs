@@ -195,9 +195,10 @@ impl Connections {
                 let Some(answering) = seat.begin(&crowd) else {
                     return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
                 };
+                let version = request.version();
                 let request: Request = request.map(Body::new);
                 let response = router.call(request).await.unwrap_or_else(|never| match never {});
-                Ok(response.map(|body| Body::new(Answer::new(body, unread, answering))))
+                Ok(response.map(|body| Body::new(Answer::new(body, version, unread, answering))))
             }
         })
     }

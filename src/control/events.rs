@@ -8,6 +8,7 @@ use super::{
     jobs::{self, JobAnswer},
     live::{EVERY, Seen},
     openapi::{Answers, Operation, Schemas},
+    places::Place,
 };
 use crate::job::{Job, JobId};
 use axum::{
@@ -22,7 +23,7 @@ use futures_util::stream;
 use serde_json::json;
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 
@@ -56,7 +57,7 @@ struct Stream {
     ticks: Interval,
     until: Instant,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum About {
@@ -67,7 +68,7 @@ enum About {
 /// `GET /v1/events`: `queues` and `daemons` as `/v1/queues` and `/v1/daemons` have them, and `trouble` while the store does not answer.
 pub(super) async fn of_everything(extract::State(state): extract::State<State>, caller: Caller) -> Result<Events, Problem> {
     caller.everything(&state)?;
-    let place = state.live.place()?;
+    let place = state.live.place(&caller)?;
     let about = About::Everything { seen: state.live.listen(&state), told: 0 };
     Ok(Stream::new(state, caller, about, place).answer())
 }
@@ -75,14 +76,14 @@ pub(super) async fn of_everything(extract::State(state): extract::State<State>, 
 /// `GET /v1/jobs/{id}/events`: `job` as `/v1/jobs/{id}` has it, until it is final.
 pub(super) async fn of_job(extract::State(state): extract::State<State>, caller: Caller, Id(id): Id) -> Result<Events, Problem> {
     let job = jobs::find(&state, &caller, id).await?;
-    let place = state.live.place()?;
+    let place = state.live.place(&caller)?;
     let mut stream = Stream::new(state, caller, About::Job { id, number: 0, told: String::new() }, place);
     stream.tell_job(Some(job));
     Ok(stream.answer())
 }
 
 impl Stream {
-    fn new(state: State, caller: Caller, about: About, place: OwnedSemaphorePermit) -> Self {
+    fn new(state: State, caller: Caller, about: About, place: Place) -> Self {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let waiting = VecDeque::from([Event::default().retry(RETRY).comment("windlass")]);

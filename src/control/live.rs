@@ -1,6 +1,11 @@
 //! What pages that stand open are told: one look at the store a second for all of them together, while there are any.
 
-use super::{Problem, State, daemons};
+use super::{
+    Problem, State,
+    caller::Caller,
+    daemons,
+    places::{Place, Places},
+};
 use crate::store;
 use serde::Serialize;
 use serde_json::json;
@@ -9,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
@@ -17,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Streams at once: each holds a connection, and the port has others to serve.
 const STREAMS: usize = 256;
+/// Of one token, so that no one takes all.
+const STREAMS_OF_ONE: usize = 32;
 pub(super) const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Live {
-    places: Arc<Semaphore>,
+    places: Places,
     seen: watch::Sender<Seen>,
     looking: Mutex<Option<JoinHandle<()>>>,
     closing: CancellationToken,
@@ -57,7 +64,7 @@ impl Default for Live {
         for (part, name) in seen.parts.iter_mut().zip(PARTS) {
             part.name = name;
         }
-        let (places, looking) = (Arc::new(Semaphore::new(STREAMS)), Mutex::default());
+        let (places, looking) = (Places::new(STREAMS, STREAMS_OF_ONE), Mutex::default());
         Self { places, seen: watch::Sender::new(seen), looking, closing: CancellationToken::new() }
     }
 }
@@ -66,10 +73,12 @@ impl Live {
     /// A place for one more stream, for as long as the answer is kept.
     ///
     /// # Errors
-    /// When there are too many.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let sentence = format!("{STREAMS} event streams are open, which is the most; close some, or ask again later");
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| Problem::unavailable("too_many_streams", sentence))
+    /// When there are too many, in all or of this caller's token.
+    pub fn place(&self, caller: &Caller) -> Result<Place, Problem> {
+        let sentence = || {
+            format!("at most {STREAMS} event streams, and {STREAMS_OF_ONE} of one token, are open at once; close some, or ask again later")
+        };
+        self.places.take(caller).ok_or_else(|| Problem::unavailable("too_many_streams", sentence()))
     }
 
     /// What is seen from now on; the looking begins with the first who listens.
@@ -155,14 +164,5 @@ mod tests {
         assert_eq!(say("[]", "null"), [1, 0, 1]);
         assert_eq!(say("[1]", "null"), [2, 0, 1]);
         assert_eq!(say("[1]", "{}"), [2, 0, 3]);
-    }
-
-    #[test]
-    fn places_are_bounded_and_come_back() {
-        let live = Live::default();
-        let mut places: Vec<_> = (0..STREAMS).map(|_| live.place().expect("a place")).collect();
-        assert_eq!(live.place().expect_err("no more").code(), "too_many_streams");
-        places.pop();
-        assert!(live.place().is_ok());
     }
 }

@@ -38,6 +38,7 @@ mod ndjson;
 mod observe;
 mod openapi;
 mod page;
+mod places;
 mod proxy;
 mod queues;
 mod quota;
@@ -168,6 +169,7 @@ pub fn doors() -> Vec<Door> {
         door(POST, "/v1/schedules/{name}/resume", all(Operate), schedules::resume, "let a schedule go on"),
         door(POST, "/v1/schedules/{name}/run", all(Operate), schedules::run, "one job of a schedule now"),
         door(GET, "/v1/audit", all(Admin), audit::list, "who did what, newest first"),
+        door(GET, "/v1/audit/heads", all(Admin), audit::heads, "the last link of each chain of the audit"),
         door(GET, "/v1/tokens", all(Admin), tokens::list, "tokens, without their secrets"),
         door(POST, "/v1/tokens", all(Admin), tokens::create, "make a token"),
         door(DELETE, "/v1/tokens/{id}", all(Admin), tokens::revoke, "end a token"),

@@ -8,6 +8,7 @@ use super::{
     coded::Coded,
     dead,
     extract::{Id, MOST_ROWS},
+    places::{Place, Places},
     wire::{ItemError, RedriveRun, RedriveRunRequest, RunStatus},
 };
 use crate::{
@@ -24,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs that are remembered; the oldest that ended goes first.
 const KEPT: usize = 100;
-/// At once, over all callers.
+/// At once, over all callers, and of one token.
 const AT_ONCE: usize = 8;
+const OF_ONE: usize = 2;
 const RATE_PER_S: u32 = 1000;
 const MOST: u64 = 100_000;
 /// Between two batches.
@@ -37,8 +39,16 @@ const FIRST_PART: u32 = 16;
 /// One look at the one that went first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-#[derive(Default)]
-pub(super) struct Redrives(Mutex<BTreeMap<JobId, Arc<Run>>>);
+pub(super) struct Redrives {
+    runs: Mutex<BTreeMap<JobId, Arc<Run>>>,
+    places: Places,
+}
+
+impl Default for Redrives {
+    fn default() -> Self {
+        Self { runs: Mutex::default(), places: Places::new(AT_ONCE, OF_ONE) }
+    }
+}
 
 struct Run {
     request: RedriveRunRequest,
@@ -50,21 +60,22 @@ struct Run {
 
 impl Redrives {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Run>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, id: JobId, run: Arc<Run>) -> Result<(), Problem> {
+    fn place(&self, caller: &Caller) -> Result<Place, Problem> {
+        let sentence =
+            || format!("at most {AT_ONCE} redrives, and {OF_ONE} of one token, are under way at once; wait for one to end, or stop one");
+        self.places.take(caller).ok_or_else(|| Problem::new(StatusCode::CONFLICT, "too_many_runs", sentence()))
+    }
+
+    fn add(&self, id: JobId, run: Arc<Run>) {
         let mut runs = self.lock();
-        if runs.values().filter(|run| run.told().ended_at.is_none()).count() >= AT_ONCE {
-            let sentence = format!("{AT_ONCE} redrives are under way; wait for one to end, or stop one");
-            return Err(Problem::new(StatusCode::CONFLICT, "too_many_runs", sentence));
-        }
         while runs.len() >= KEPT {
             let ended = runs.iter().find(|(_, run)| run.told().ended_at.is_some()).map(|(id, _)| *id);
             runs.remove(&ended.unwrap_or(id));
         }
         runs.insert(id, run);
-        Ok(())
     }
 
     /// Those that this caller may know of: its tenant's own, or all.
@@ -105,6 +116,7 @@ pub(super) async fn start(
 ) -> Result<Coded<RedriveRun, 202>, Problem> {
     let order = dead::ordered(&state, &caller, &request.which)?;
     check(&request)?;
+    let place = state.redrives.place(&caller)?;
     let id = JobId::mint();
     let started_at = state.clock.now();
     let told = RedriveRun {
@@ -124,8 +136,15 @@ pub(super) async fn start(
     state.store().note(&caller.actor(), "begin_redrive", &id.to_string(), Some(&words)).await?;
     let caller = caller.beyond_its_session();
     let run = Arc::new(Run { request, order, caller, told: Mutex::new(told.clone()), stop: CancellationToken::new() });
-    state.redrives.add(id, run.clone())?;
-    tokio::spawn(async move { run.go(&state).await });
+    state.redrives.add(id, run.clone());
+    tokio::spawn(async move {
+        let _place = place;
+        let (going, own) = (run.clone(), state.clone());
+        if let Err(error) = tokio::spawn(async move { going.go(&own).await }).await {
+            tracing::error!(%error, %id, "a redrive failed");
+            run.end(RunStatus::Failed, "the daemon failed on this run, which is a bug; what is left stays dead", &state);
+        }
+    });
     Ok(Coded(StatusCode::ACCEPTED, told))
 }
 

@@ -195,6 +195,9 @@ impl InForce {
         if let Some(token) = &token {
             super::config::token_is_usable(token.expose_secret())?;
             super::config::token_is_of_its_own(token.expose_secret())?;
+            if config.is_for_others() || !webhooks.sources.is_empty() {
+                super::config::token_is_long_enough(token.expose_secret())?;
+            }
         }
         let (gate, sources, tls) = (Gate::new(token.as_ref(), config), hooks::sources(webhooks)?, Tls::of(config, now)?);
         Ok(Self { config: config.clone(), gate, sources, tls })

@@ -41,6 +41,7 @@ fn describe(shared: &Shared, started_at: Timestamp, pace: &mut Pace) -> Daemon {
         queues: shared.holding.usage().into_iter().map(work).collect(),
         kinds: shared.register.kinds(),
         remote: false,
+        token: None,
     }
 }
 

@@ -105,6 +105,10 @@ impl AuditFilter {
 #[derive(Debug, Default)]
 pub struct Verifier {
     rows: u64,
+    /// What the store says are the last links, of chains whose row of that number was not come to yet.
+    expected: BTreeMap<String, Head>,
+    /// Those whose row is another, or was passed by.
+    cut: Vec<Head>,
     /// Of each chain, the newest link: that is what an outsider can keep, and compare later.
     heads: BTreeMap<String, Head>,
     /// Of each chain, the row whose predecessor is still to come.
@@ -113,11 +117,23 @@ pub struct Verifier {
     broken: BTreeMap<String, Audited>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A link of a chain, and its newest when it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Head {
+    /// As [`Audited::chain`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub chain: String,
     pub seq: i64,
+    /// As [`Audited::hash`].
     pub hash: String,
+}
+
+impl Head {
+    /// False: it only says how many rows stand before the chain's first link.
+    #[must_use]
+    pub fn is_a_link(&self) -> bool {
+        self.hash != NO_LINK
+    }
 }
 
 /// What a whole walk found.
@@ -127,13 +143,29 @@ pub struct Verified {
     pub heads: Vec<Head>,
     /// The oldest row that is not what the rows before it say it must be.
     pub breaks_at: Option<Audited>,
+    /// A chain's last link, as the store wrote it down, whose row is not there or is another: the newest rows were taken out, or written anew.
+    pub cut_at: Option<Head>,
 }
 
 impl Verifier {
+    /// `heads`: the last links, read before the walk begins ([`crate::store::Store::audit_heads`]).
+    #[must_use]
+    pub fn against(heads: Vec<Head>) -> Self {
+        let expected = heads.into_iter().map(|head| (head.chain.clone(), head)).collect();
+        Self { expected, ..Self::default() }
+    }
+
     /// The next older row.
     pub fn look_at(&mut self, row: Audited) {
         self.rows += 1;
         let chain = row.chain.clone();
+        // Rows that came since the heads were read are newer than these.
+        if self.expected.get(&chain).is_some_and(|head| row.seq <= head.seq)
+            && let Some(head) = self.expected.remove(&chain)
+            && (row.seq, row.hash.as_ref()) != (head.seq, Some(&head.hash))
+        {
+            self.cut.push(head);
+        }
         if let Some(newer) = self.open.remove(&chain) {
             let is_next = newer.seq == row.seq + 1;
             let holds = match (&newer.hash, &row.hash) {
@@ -163,7 +195,8 @@ impl Verifier {
             }
         }
         let breaks_at = self.broken.into_values().min_by_key(Audited::place);
-        Verified { rows: self.rows, heads: self.heads.into_values().collect(), breaks_at }
+        let cut_at = self.cut.into_iter().chain(self.expected.into_values()).next();
+        Verified { rows: self.rows, heads: self.heads.into_values().collect(), breaks_at, cut_at }
     }
 }
 
@@ -227,6 +260,28 @@ mod tests {
         let mut rows = chain(5);
         rows.swap(1, 2);
         assert!(verdict(&rows).breaks_at.is_some());
+    }
+
+    #[test]
+    fn newest_rows_that_are_gone_or_written_anew_are_missed() {
+        let rows = chain(5);
+        let head = Head { chain: String::new(), seq: 5, hash: rows[4].hash.clone().expect("a hash") };
+        let verdict = |rows: &[Audited]| {
+            let mut verifier = Verifier::against(vec![head.clone()]);
+            rows.iter().rev().cloned().for_each(|row| verifier.look_at(row));
+            verifier.end()
+        };
+        assert_eq!(verdict(&rows).cut_at, None);
+        let mut grown = rows.clone();
+        let mut next = row(6, None);
+        next.hash = Some(next.link(&head.hash));
+        grown.push(next);
+        assert_eq!((verdict(&grown).cut_at, verdict(&grown).breaks_at), (None, None), "one more came since");
+        for kept in 0..5 {
+            assert_eq!(verdict(&rows[..kept]).cut_at, Some(head.clone()), "{kept} of 5 are left");
+        }
+        let unchained: Vec<Audited> = rows.into_iter().map(|row| Audited { hash: None, ..row }).collect();
+        assert_eq!((verdict(&unchained).breaks_at, verdict(&unchained).cut_at), (None, Some(head.clone())), "without any hash");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a daemon says of itself, so that people and other daemons know who works on what.
 
-use super::{HolderId, Name, Timestamp};
+use super::{HolderId, Name, Timestamp, TokenId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,9 @@ pub struct Daemon {
     /// A worker that leases over a daemon's control port: a process of its own, which that daemon's end does not end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remote: bool,
+    /// The token that such a worker showed first: no other one speaks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenId>,
 }
 
 /// A daemon's part in one queue.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
-        Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
+        Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     telemetry::Metrics,
@@ -242,6 +242,10 @@ impl Store for Instrumented {
 
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
         self.measure("audit", self.store.audit(cursor, limit)).await
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<Head>> {
+        self.measure("audit_heads", self.store.audit_heads()).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -28,8 +28,8 @@ pub use search::{Filter, LOOK, MOST_IDS, Page, Span};
 pub use words::hostname;
 
 use crate::job::{
-    Applied, Audited, Daemon, Edit, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, LimitsInForce, LiveLimits, Name, NewJob,
-    Nonce, Pause, SeenDaemon, Settings, Settlement, Standing, State, Timestamp, Token, TokenId,
+    Applied, Audited, Daemon, Edit, Head, HolderId, InvalidEnvelope, Job, JobId, Json, Lease, Leased, LimitsInForce, LiveLimits, Name,
+    NewJob, Nonce, Pause, SeenDaemon, Settings, Settlement, Standing, State, Timestamp, Token, TokenId,
     schedule::{Occurrence, Plan, Schedule, ScheduleState},
 };
 use async_trait::async_trait;
@@ -467,6 +467,9 @@ pub trait Store: Send + Sync + 'static {
     /// What was done by whom, newest first, at most `limit` (≤ 1000). Rows are never changed; each is bound to the one before it
     /// ([`crate::job::Verifier`]).
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>>;
+
+    /// The last link of each chain, as the store wrote it down beside the rows; pruning leaves that row. A chain that has not begun has none.
+    async fn audit_heads(&self) -> Result<Vec<Head>>;
 
     // ------------------------------------------------------------------ hints
 

@@ -30,4 +30,6 @@ fn acts_are_listed_and_a_row_that_was_changed_is_named() {
     place.run(&["audit", "verify"]).assert_refused(65, &["breaks at row 2", "cli:nobody"]);
     let told: Value = serde_json::from_str(&place.run(&["audit", "verify", "--json"]).out).expect("JSON");
     assert_eq!((&told["rows"], &told["breaks_at"]["seq"]), (&Value::from(3), &Value::from(2)));
+    file.execute_batch("DELETE FROM audit WHERE seq >= 2").expect("the newest are taken out");
+    place.run(&["audit", "verify"]).assert_refused(65, &["row 3 must be there", hash]);
 }

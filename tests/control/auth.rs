@@ -126,6 +126,16 @@ fn a_port_that_others_can_reach_needs_a_token() {
     empty.check().expect_err("an empty token is none");
 }
 
+#[tokio::test]
+async fn token_of_a_port_that_others_can_reach_is_not_short() {
+    let port = Port::start().await;
+    let short = Config { token: Some(SecretString::from("fifteen-letters")), ..Config::default() };
+    let proxied = Config { behind_proxy: vec!["10.0.0.0/8".parse().expect("a range")], ..short.clone() };
+    let error = port.state.reload(&proxied, &signatures::Config::default()).expect_err("others come through the proxy");
+    assert!(error.contains("at least 16") && error.contains("openssl rand") && !error.contains("fifteen"), "{error}");
+    port.state.reload(&short, &signatures::Config::default()).expect("a program of this machine");
+}
+
 #[test]
 fn settings_that_cannot_work_are_named() {
     let broken = [

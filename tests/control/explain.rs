@@ -8,8 +8,18 @@ use windlass::job::{Daemon, HolderId, QueueWork, Timestamp};
 async fn announce(port: &Port) {
     let queues = [(name("default"), QueueWork { slots: 4, running: 1, ended_in_minute: 60 })].into();
     let (node, version, kinds) = ("box-3".into(), "1.2.3".into(), [name("k")].into());
-    let daemon =
-        Daemon { holder: HolderId::mint(), node, pid: 7, version, started_at: Timestamp(0), draining: false, queues, kinds, remote: false };
+    let daemon = Daemon {
+        holder: HolderId::mint(),
+        node,
+        pid: 7,
+        version,
+        started_at: Timestamp(0),
+        draining: false,
+        queues,
+        kinds,
+        remote: false,
+        token: None,
+    };
     port.store.announce(&daemon, Duration::from_secs(3600), None).await.expect("it is heard");
 }
 

@@ -93,7 +93,8 @@ async fn explanation_names_who_changed_the_limit_that_holds_the_job() {
     let queues = [(name("serp"), QueueWork { slots: 4, running: 1, ended_in_minute: 60 })].into();
     let (node, version, kinds) = ("box-3".into(), "1.2.3".into(), [name("k")].into());
     let holder = HolderId::mint();
-    let daemon = Daemon { holder, node, pid: 7, version, started_at: Timestamp(0), draining: false, queues, kinds, remote: false };
+    let daemon =
+        Daemon { holder, node, pid: 7, version, started_at: Timestamp(0), draining: false, queues, kinds, remote: false, token: None };
     port.store.announce(&daemon, Duration::from_secs(3600), None).await.expect("it is heard");
     let ids = port.enqueue(2, &json!({"kind": "k", "payload": 1, "queue": "serp", "tenant": "acme"})).await;
     port.patch(&json!({"concurrency": 1, "reason": "the provider melts"})).await;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use windlass::{
     Client,
     control::wire::work::{BeatAsked, LeaseAsked, Settled, SettledAnswer, VerdictSent},
-    job::{Applied, Daemon, QueueWork, State as JobState, Timestamp},
+    job::{Applied, Daemon, QueueWork, Scope, State as JobState, Timestamp},
     store::Actor,
 };
 
@@ -83,6 +83,7 @@ async fn announce(port: &Port, queue: &str, kinds: &[&str]) -> HolderId {
         queues,
         kinds: kinds.iter().map(|kind| name(kind)).collect(),
         remote: false,
+        token: None,
     };
     port.store.announce(&daemon, Duration::from_secs(3600), None).await.expect("it is heard");
     holder
@@ -271,6 +272,67 @@ async fn worker_is_known_as_long_as_it_speaks_and_until_it_says_goodbye() {
     let other = Port::over(port.store.clone()).await;
     assert_eq!(other.post("/v1/heartbeat", &json!({"worker": worker.0, "held": [], "draining": true})).await.status, StatusCode::OK);
     assert_eq!(port.get("/v1/daemons").await.json()[0]["draining"], true, "another port knows it from the store");
+}
+
+#[tokio::test]
+async fn nobody_but_its_own_token_speaks_for_a_worker_until_that_token_has_ended() {
+    let port = Port::start().await;
+    let admin = port.token([Scope::Admin], None).await;
+    let (own, other) = (port.token([Scope::Work], None).await, port.token([Scope::Work], None).await);
+    let job = json!({"kind": "k", "queue": "py", "payload": 1});
+    assert!(port.call(&admin, Method::POST, "/v1/jobs", &json!([job, job])).await.status.is_success());
+    let worker = Worker::new();
+    let lease = leased(&port.call(&own, Method::POST, "/v1/lease", &worker.asks(1)).await).remove(0)["lease"].clone();
+    let calls = [
+        ("/v1/lease", worker.asks(1)),
+        ("/v1/heartbeat", json!({"worker": worker.0, "held": []})),
+        ("/v1/goodbye", json!({"worker": worker.0})),
+    ];
+    let elsewhere = Port::over(port.store.clone()).await;
+    for (path, body) in &calls {
+        for port in [&port, &elsewhere] {
+            let refused = port.call(&other, Method::POST, path, body).await;
+            assert!(!refused.text.contains(lease.as_str().expect("a lease")), "{path}: {refused:?}");
+            refused.problem(409, "not_your_worker");
+        }
+    }
+    let listed = port.call(&admin, Method::GET, "/v1/daemons", &json!(null)).await.json();
+    assert!(listed[0]["live"] == true && own.contains(listed[0]["token"].as_str().expect("its token's id")), "{listed}");
+    let strays = port.call(&own, Method::POST, "/v1/heartbeat", &calls[1].1).await.json()["strays"].clone();
+    assert_eq!(strays, json!([lease]), "its own token is told");
+    let ended = own.split('_').nth(1).expect("an id");
+    port.call(&admin, Method::DELETE, &format!("/v1/tokens/{ended}"), &json!(null)).await;
+    assert_eq!(port.call(&other, Method::POST, "/v1/heartbeat", &calls[1].1).await.json()["strays"], json!([lease]));
+}
+
+#[tokio::test]
+async fn heartbeat_of_nobody_s_worker_leaves_nothing_and_all_that_it_names_is_lost() {
+    let port = Port::start().await;
+    put(&port, 1).await;
+    let (worker, stranger) = (Worker::new(), Worker::new());
+    let job = worker.lease(&port, 1).await.remove(0);
+    assert_eq!(stranger.beat(&port, &[&job]).await, json!({"lost": [job["lease"]], "cancel": [], "strays": []}));
+    assert_eq!(port.get("/v1/daemons").await.json().as_array().map(Vec::len), Some(1));
+    assert_eq!(worker.beat(&port, &[&job]).await["lost"], json!([]), "it is still whose it was");
+}
+
+#[tokio::test]
+async fn worker_that_asks_for_ever_more_queues_is_known_for_the_last_and_for_those_it_has_jobs_of() {
+    let port = Port::start().await;
+    put(&port, 1).await;
+    let worker = Worker::new();
+    let job = worker.lease(&port, 1).await.remove(0);
+    let draining = json!({"worker": worker.0, "held": [job["lease"]], "draining": true});
+    assert_eq!(port.post("/v1/heartbeat", &draining).await.status, StatusCode::OK);
+    for round in 0..3 {
+        let queues: BTreeMap<String, usize> = (0..99).map(|n| (format!("q{round}-{n}"), 1)).collect();
+        assert_eq!(port.post("/v1/lease", &with(worker.asks(1), "queues", json!(queues))).await.status, StatusCode::OK);
+    }
+    let queues = port.get("/v1/daemons").await.json()[0]["queues"].as_object().expect("queues").clone();
+    assert!(
+        queues.len() == 100 && queues.contains_key("py") && queues.contains_key("q2-98") && !queues.contains_key("q1-98"),
+        "{queues:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Editing what waits, and the dead letters together: what they died of, changing them, one first, then the others at a rate.
 
 use super::*;
+use crate::crash::process::until;
 use windlass::job::Scope;
 
 /// Three that died of one trouble and one of another, oldest first.
@@ -157,6 +158,25 @@ async fn run_can_be_stopped_and_has_a_cap() {
     let stopped = Answer::of(port.request(Method::POST, &path)).await.json();
     assert_eq!(stopped["status"], "stopped");
     assert_eq!(port.run_ended(&waits["id"]).await["status"], "stopped");
+}
+
+#[tokio::test]
+async fn one_token_has_so_many_runs_under_way_and_what_is_refused_leaves_no_row() {
+    let port = Port::start().await;
+    casualties(&port).await;
+    let (own, other) = (port.token([Scope::Operate], None).await, port.token([Scope::Operate], None).await);
+    // Nobody runs the one that goes first, so it waits.
+    let start =
+        async |token: &str| port.call(token, Method::POST, "/v1/dead/redrives", &json!({"which": {"kind": "k"}, "canary": true})).await;
+    let first = start(&own).await;
+    assert_eq!((first.status, start(&own).await.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+    start(&own).await.problem(409, "too_many_runs");
+    assert_eq!(start(&other).await.status, StatusCode::ACCEPTED, "there is room for others");
+    let begun = port.store.audit(None, 100).await.expect("it is read").items.iter().filter(|row| row.action == "begin_redrive").count();
+    assert_eq!(begun, 3);
+    let stop = format!("/v1/dead/redrives/{}/stop", first.json()["id"].as_str().expect("an id"));
+    assert_eq!(port.call(&own, Method::POST, &stop, &json!(null)).await.status, StatusCode::OK);
+    until("its place to be free", async || (start(&own).await.status == StatusCode::ACCEPTED).then_some(())).await;
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ async fn filled(port: &Port) -> Vec<String> {
         started_at: Timestamp(0),
         draining: false,
         remote: false,
+        token: None,
         queues,
         kinds: [name(NAMED)].into(),
     };

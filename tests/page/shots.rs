@@ -28,6 +28,7 @@ async fn announce(port: &Port, node: &str, queues: &[(&str, usize, usize, u64)],
         started_at,
         draining,
         remote: false,
+        token: None,
         queues: queues.collect(),
         kinds,
     };

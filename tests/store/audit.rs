@@ -24,6 +24,7 @@ on_every_store![
     pages_show_every_row_once,
     rows_go_with_their_age_and_the_first_that_stays_anchors_the_rest,
     schedule_that_is_put_as_it_is_leaves_no_row,
+    heads_are_the_last_links_of_their_chains,
     cursor_that_is_none_is_refused,
     filter_takes_what_it_names,
 ];
@@ -174,7 +175,12 @@ async fn rows_go_with_their_age_and_the_first_that_stays_anchors_the_rest(store:
     assert_eq!(kept.iter().map(|row| row.detail.clone().unwrap_or_default()).collect::<Vec<_>>(), ["5", "4", "3"]);
     assert_eq!(verdict(kept).breaks_at, None);
     store.prune(keep(1), 100, now(500 * DAY)).await.expect("pruned");
-    assert_eq!(rows(&**store).await, []);
+    let kept = rows(&**store).await;
+    assert_eq!(kept.iter().map(|row| row.seq).collect::<Vec<_>>(), [6], "the newest stays");
+    let mut verifier = Verifier::against(store.audit_heads().await.expect("they are read"));
+    kept.into_iter().for_each(|row| verifier.look_at(row));
+    let verdict = verifier.end();
+    assert_eq!((verdict.breaks_at, verdict.cut_at), (None, None));
     store.pause(&name("a"), "after", None, &operator(), now(500 * DAY)).await.expect("paused");
     assert_eq!(rows(&**store).await[0].seq, 7, "the chain goes on where it was");
 }
@@ -190,6 +196,21 @@ async fn schedule_that_is_put_as_it_is_leaves_no_row(store: &mut TestStore) {
     let found = rows(&**store).await;
     assert_eq!(found[0].detail.as_deref(), Some("its rule stays, its job or options changed"));
     assert!(!format!("{found:?}").contains("secret") && !format!("{found:?}").contains("hidden"));
+}
+
+async fn heads_are_the_last_links_of_their_chains(store: &mut TestStore) {
+    assert_eq!(store.audit_heads().await.expect("they are read"), [], "no chain has begun");
+    for n in 0..5 {
+        store.pause(&name(["a", "b"][n % 2]), "h", None, &operator(), now(1)).await.expect("paused");
+        store.note(&operator(), "try", "x", None).await.expect("it is left");
+    }
+    let (heads, rows) = (store.audit_heads().await.expect("they are read"), rows(&**store).await);
+    let chains: BTreeSet<&str> = rows.iter().map(|row| row.chain.as_str()).collect();
+    assert_eq!(heads.len(), chains.len());
+    for head in heads {
+        let last = rows.iter().filter(|row| row.chain == head.chain).max_by_key(|row| row.seq).expect("a row");
+        assert_eq!((head.seq, Some(head.hash)), (last.seq, last.hash.clone()));
+    }
 }
 
 async fn cursor_that_is_none_is_refused(store: &mut TestStore) {

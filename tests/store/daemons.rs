@@ -22,6 +22,7 @@ fn daemon(slots: usize) -> Daemon {
         queues: [(name("ai"), QueueWork { slots, running: 1, ended_in_minute: 12 })].into(),
         kinds: [name("extract")].into(),
         remote: false,
+        token: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn daemon() -> windlass::job::Daemon {
         queues: [(name("default"), QueueWork { slots: 64, running: 0, ended_in_minute: 60 })].into(),
         kinds: [name("work")].into(),
         remote: false,
+        token: None,
     }
 }
 

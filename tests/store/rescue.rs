@@ -220,6 +220,7 @@ async fn restart_leaves_remote_workers_what_they_hold(store: &mut TestStore) {
         queues: Default::default(),
         kinds: Default::default(),
         remote: true,
+        token: None,
     };
     store.announce(&announced, LEASE, now(1)).await.unwrap();
     let held = remote.lease(&**store, 2, now(1)).await;

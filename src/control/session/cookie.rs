@@ -7,13 +7,16 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::time::Duration;
 
 const NAME: &str = "windlass_session";
+/// Over TLS: a browser takes one of this name from this very host alone, and only with `Secure` (RFC 6265bis, 4.1.3.2).
+const HOST_NAME: &str = "__Host-windlass_session";
 /// No form and no image can send it, and no other page may.
 const OURS: &str = "x-windlass";
 
 /// The one that is shown; of two of that name, neither is believed.
-pub(super) fn shown(headers: &HeaderMap) -> Option<Ticket> {
+pub(super) fn shown(headers: &HeaderMap, over_tls: bool) -> Option<Ticket> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut ours = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == NAME);
+    let mut ours =
+        lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == named(over_tls));
     let (_, value) = ours.next()?;
     if ours.next().is_some() {
         return None;
@@ -31,9 +34,13 @@ pub(super) fn taken_back(over_tls: bool) -> HeaderValue {
     written("", 0, over_tls)
 }
 
+const fn named(over_tls: bool) -> &'static str {
+    if over_tls { HOST_NAME } else { NAME }
+}
+
 fn written(value: &str, secs: u64, over_tls: bool) -> HeaderValue {
-    let secure = if over_tls { "; Secure" } else { "" };
-    let text = format!("{NAME}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}");
+    let (name, secure) = (named(over_tls), if over_tls { "; Secure" } else { "" });
+    let text = format!("{name}={value}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Strict{secure}");
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
@@ -127,9 +134,11 @@ mod tests {
         let one = hex::encode([7; 32]);
         let own = format!("{NAME}={one}");
         let line = |text: String| HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(text).expect("a value"))]);
-        assert!(shown(&line(format!("a=b; {own}; c=d"))).is_some());
+        assert!(shown(&line(format!("a=b; {own}; c=d")), false).is_some());
+        assert!(shown(&line(format!("{own}; {HOST_NAME}={one}")), true).is_some());
+        assert!(shown(&line(own.clone()), true).is_none(), "another host of this domain can set that one");
         for text in [String::new(), format!("x{own}"), format!("{own}; {own}"), format!("{own}0"), format!("{NAME}=zz")] {
-            assert!(shown(&line(text.clone())).is_none(), "{text}");
+            assert!(shown(&line(text.clone()), false).is_none(), "{text}");
         }
     }
 }

@@ -38,7 +38,7 @@ const BODY_BYTES: usize = 4 << 10;
 /// # Errors
 /// When a browser sends it for a page that is not ours.
 pub(super) async fn caller(state: &State, asked: Asked<'_>, peer: Peer) -> Result<Option<Caller>, Problem> {
-    let Some(ticket) = cookie::shown(asked.headers) else { return Ok(None) };
+    let Some(ticket) = cookie::shown(asked.headers, is_over_tls(state, asked)) else { return Ok(None) };
     let Some(holder) = state.sessions.find(ticket, asked.host(), state.clock.now()) else { return Ok(None) };
     cookie::comes_from_our_page(asked)?;
     let holds = auth::still_holds(state, &holder, peer).await?;
@@ -113,7 +113,7 @@ pub(super) async fn show(
 pub(super) async fn end(extract::State(state): extract::State<State>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let asked = Asked { method: &parts.method, uri: &parts.uri, headers: &parts.headers };
-    if let Some(ticket) = cookie::shown(asked.headers) {
+    if let Some(ticket) = cookie::shown(asked.headers, is_over_tls(&state, asked)) {
         cookie::comes_from_our_page(asked)?;
         state.sessions.end(ticket);
     }

@@ -34,7 +34,9 @@ pub(in crate::control) async fn heartbeat(
     let held = tickets("/held", &asked.held)?;
     let progress = progress(asked.progress)?;
     let store = caller.everything(&state)?;
-    roster::keep(&state, store, asked.worker, &by_queue(&held), asked.draining, lasts).await?;
+    if !roster::keep(&state, &caller, asked.worker, &by_queue(&held), asked.draining, lasts).await? {
+        return Ok(Json(BeatAnswer { lost: asked.held, cancel: Vec::new(), strays: Vec::new() }));
+    }
     let leases: Vec<Lease> = held.iter().map(|ticket| ticket.lease).collect();
     let beat = store.heartbeat(asked.worker, lasts, leases.clone(), Vec::new(), None).await?;
     // Only now is it known which of them are this worker's to speak of.
@@ -92,6 +94,6 @@ pub(in crate::control) async fn goodbye(
     caller: Caller,
     Sent(asked): Sent<GoodbyeAsked>,
 ) -> Result<StatusCode, Problem> {
-    roster::dismiss(&state, caller.everything(&state)?, asked.worker).await?;
+    roster::dismiss(&state, &caller, asked.worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -7,7 +7,8 @@ use super::{
         caller::Caller,
         wire::work::{LeaseAnswer, LeaseAsked, LeasedAnswer},
     },
-    Ticket, lease_time, out_of_range, roster,
+    Ticket, lease_time, out_of_range,
+    roster::{self, MOST_QUEUES},
 };
 use crate::{
     job::{Daemon, Lease, Leased, Name, Nonce, QueueWork, Timestamp},
@@ -20,7 +21,6 @@ use axum::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-const MOST_QUEUES: usize = 100;
 const MOST_KINDS: usize = 1000;
 const MOST_JOBS: usize = 1000;
 /// As one lease call of the engine's takes by default.
@@ -50,8 +50,8 @@ pub(in crate::control) async fn lease(
         return Err(Problem::unavailable("draining", "this daemon ends and grants no more jobs; ask again, or another one"));
     }
     let store = caller.everything(&state)?;
-    let worker = worker(&asked, &headers);
-    roster::enlist(&state, store, &worker, lasts).await?;
+    let worker = Daemon { token: caller.token().map(|token| token.id.clone()), ..worker(&asked, &headers) };
+    roster::enlist(&state, &caller, &worker, lasts).await?;
     if let Some(nonce) = asked.nonce {
         let again = store.leased_by(nonce).await?;
         if !again.is_empty() {
@@ -102,6 +102,7 @@ fn worker(asked: &LeaseAsked, headers: &HeaderMap) -> Daemon {
         queues: asked.queues.iter().map(work).collect(),
         kinds: asked.kinds.clone(),
         remote: true,
+        token: None,
     }
 }
 
@@ -152,7 +153,7 @@ impl Waiting<'_> {
             pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             // Whoever was shut out meanwhile is given nothing more.
             self.caller.is_let_in_still(self.state).await?;
-            roster::enlist(self.state, self.store, self.worker, self.request.lease).await?;
+            roster::enlist(self.state, self.caller, self.worker, self.request.lease).await?;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who works over HTTP, and beside whom. A lease call parks kinds that it does not know, so that workers of other kinds must not meet on one
 //! queue. What is known here is only what was said last: the store knows who lives.
 
-use super::super::{Problem, State};
+use super::super::{Problem, State, caller::Caller};
 use crate::{
     job::{Daemon, HolderId, Name, SeenDaemon, Timestamp},
     store::Store,
@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const LEAST: Duration = Duration::from_secs(15);
 /// Workers that live at once, on one port. Each is a row that the others read.
 const MOST_WORKERS: usize = 10_000;
+/// Queues of one worker, however often it asks for others: its row is read by everybody.
+pub(super) const MOST_QUEUES: usize = 100;
 /// Calls that wake what nobody could run before the worker came; each wakes some hundreds.
 const WAKES: usize = 100;
 
@@ -67,9 +69,9 @@ impl Roster {
 /// Lets a worker in that asks for jobs, and tells everybody of it.
 ///
 /// # Errors
-/// When it may not work on one of its queues.
-pub(super) async fn enlist(state: &State, store: &dyn Store, asks: &Daemon, lease: Duration) -> Result<(), Problem> {
-    let roster = &state.roster;
+/// When it may not work on one of its queues, or is another token's.
+pub(super) async fn enlist(state: &State, caller: &Caller, asks: &Daemon, lease: Duration) -> Result<(), Problem> {
+    let (roster, store) = (&state.roster, caller.everything(state)?);
     let known = roster.get(asks.holder);
     if known.as_ref().is_some_and(|known| known.is_fresh() && covers(&known.worker, asks)) {
         return Ok(());
@@ -79,6 +81,9 @@ pub(super) async fn enlist(state: &State, store: &dyn Store, asks: &Daemon, leas
     }
     let (now, seen) = (store.now().await?, store.daemons().await?);
     let before = known.map(|known| known.worker).or_else(|| own(&seen, asks.holder));
+    if let Some(before) = &before {
+        speaks_for(state, caller, before).await?;
+    }
     let is_new = before.as_ref().is_none_or(|before| before.kinds != asks.kinds);
     let worker = together(before, asks, now);
     if let Err(problem) = may_work(&worker, &seen, now) {
@@ -100,42 +105,51 @@ async fn wake(store: &dyn Store, kinds: &[Name]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Tells everybody that a worker is still there, what it holds by queue, and whether it takes more.
+/// Tells everybody that a worker is still there, what it holds by queue, and whether it takes more. `false`: nobody knows it, so nothing is
+/// its own.
 ///
 /// # Errors
-/// When it is no worker over HTTP.
+/// When it is no worker over HTTP, or another token's.
 pub(super) async fn keep(
     state: &State,
-    store: &dyn Store,
+    caller: &Caller,
     holder: HolderId,
     running: &BTreeMap<Name, usize>,
     draining: bool,
     lease: Duration,
-) -> Result<(), Problem> {
+) -> Result<bool, Problem> {
+    let store = caller.everything(state)?;
     let known = state.roster.get(holder);
-    if known.as_ref().is_some_and(|known| known.is_fresh() && known.worker.draining == draining) {
-        return Ok(());
-    }
+    let is_fresh = known.as_ref().is_some_and(|known| known.is_fresh() && known.worker.draining == draining);
     let known = match known {
         Some(known) => Some(known.worker),
         None => find(store, holder).await?,
     };
     // Nobody but a lease call knows what it works on.
-    let Some(mut worker) = known.filter(|_| state.roster.has_room_for(holder)) else { return Ok(()) };
+    let Some(mut worker) = known else { return Ok(false) };
+    speaks_for(state, caller, &worker).await?;
+    if is_fresh || !state.roster.has_room_for(holder) {
+        return Ok(true);
+    }
     worker.draining = draining;
     for (queue, work) in &mut worker.queues {
         work.running = running.get(queue).copied().unwrap_or(0);
     }
-    announce(state, store, worker, lease).await
+    announce(state, store, worker, lease).await.map(|()| true)
 }
 
 /// Tells everybody that a worker is gone.
 ///
 /// # Errors
-/// When it is no worker over HTTP.
-pub(super) async fn dismiss(state: &State, store: &dyn Store, holder: HolderId) -> Result<(), Problem> {
-    if state.roster.get(holder).is_none() {
-        find(store, holder).await?;
+/// When it is no worker over HTTP, or another token's.
+pub(super) async fn dismiss(state: &State, caller: &Caller, holder: HolderId) -> Result<(), Problem> {
+    let store = caller.everything(state)?;
+    let known = match state.roster.get(holder) {
+        Some(known) => Some(known.worker),
+        None => find(store, holder).await?,
+    };
+    if let Some(worker) = known {
+        speaks_for(state, caller, &worker).await?;
     }
     state.roster.forget(holder);
     Ok(store.goodbye(holder).await?)
@@ -159,18 +173,43 @@ fn own(seen: &[SeenDaemon], holder: HolderId) -> Option<Daemon> {
     seen.iter().map(|seen| &seen.daemon).find(|daemon| daemon.holder == holder).cloned()
 }
 
+/// Whoever may read sees a worker's name, so the name alone proves nothing. The operator speaks for everybody, and a token that has ended leaves
+/// its workers to the one that took its place.
+async fn speaks_for(state: &State, caller: &Caller, worker: &Daemon) -> Result<(), Problem> {
+    let Some(own) = caller.token() else { return Ok(()) };
+    let has_ended = match &worker.token {
+        Some(first) if *first == own.id => return Ok(()),
+        Some(first) => {
+            let patience = state.in_force().config.health_deadline();
+            state.keyring().live(first, state.store(), patience, &state.clock).await?.is_none()
+        }
+        None => false,
+    };
+    if has_ended {
+        return Ok(());
+    }
+    let sentence = "another token's worker has this name; mint a UUID for each worker process";
+    Err(Problem::new(StatusCode::CONFLICT, "not_your_worker", sentence))
+}
+
 /// What it asks for is no more than what it was let in with. It asks for its free slots, which change.
 fn covers(known: &Daemon, asks: &Daemon) -> bool {
     let has_slots = |(queue, work): (&Name, &crate::job::QueueWork)| known.queues.get(queue).is_some_and(|own| own.slots >= work.slots);
-    !known.draining && known.kinds == asks.kinds && asks.queues.iter().all(has_slots)
+    let is_same = asks.token.is_none() || known.token == asks.token;
+    is_same && !known.draining && known.kinds == asks.kinds && asks.queues.iter().all(has_slots)
 }
 
-/// As it is from now on: its slots are the most that it ever asked for at once.
+/// As it is from now on: its slots are the most that it ever asked for at once. Of too many queues those go that it neither asks for now nor
+/// has jobs of.
 fn together(before: Option<Daemon>, asks: &Daemon, now: Timestamp) -> Daemon {
     let mut worker = Daemon { started_at: now, ..asks.clone() };
     if let Some(before) = before {
         worker.started_at = before.started_at;
-        for (queue, was) in before.queues {
+        worker.token = worker.token.or(before.token);
+        let (asked, mut earlier): (Vec<_>, Vec<_>) = before.queues.into_iter().partition(|(queue, _)| asks.queues.contains_key(queue));
+        earlier.sort_by_key(|(_, was)| std::cmp::Reverse(was.running));
+        let room = MOST_QUEUES.saturating_sub(worker.queues.len());
+        for (queue, was) in asked.into_iter().chain(earlier.into_iter().take(room)) {
             let work = worker.queues.entry(queue).or_default();
             work.slots = work.slots.max(was.slots);
             work.running = was.running;

@@ -27,6 +27,7 @@ fn daemon(ended_in_minute: u64, slots: usize) -> SeenDaemon {
         queues,
         kinds,
         remote: false,
+        token: None,
     };
     SeenDaemon { daemon, seen_at: NOW, until: NOW.plus_ms(1) }
 }

@@ -2,7 +2,7 @@
 
 use super::{PostgresStore, error::Effect, params::params};
 use crate::{
-    job::{Audited, Timestamp},
+    job::{Audited, Head, Timestamp},
     store::{Actor, Page, Result, words::place_of},
 };
 
@@ -31,5 +31,10 @@ impl PostgresStore {
             hash: row.get(7),
         });
         Ok(Page::of_audit(items.collect(), limit))
+    }
+    pub(super) async fn last_links(&self) -> Result<Vec<Head>> {
+        let rows = self.lanes.other.rows(Effect::Reads, "SELECT seq, hash FROM windlass.audit_head", params![]).await?;
+        let heads = rows.iter().map(|row| Head { chain: String::new(), seq: row.get(0), hash: row.get(1) });
+        Ok(heads.filter(Head::is_a_link).collect())
     }
 }

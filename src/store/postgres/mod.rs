@@ -30,8 +30,8 @@ pub use tls::connector as tls_connector;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
-        Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
+        Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -450,6 +450,10 @@ impl Store for PostgresStore {
 
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
         self.audit_page(cursor, limit.clamp(1, 1000)).await
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<Head>> {
+        self.last_links().await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

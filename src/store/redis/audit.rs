@@ -8,7 +8,7 @@ use super::{
     reply,
 };
 use crate::{
-    job::{AuditPlace, Audited, Timestamp},
+    job::{AuditPlace, Audited, Head, Timestamp},
     store::{Actor, Page, Result},
 };
 use redis::{Cmd, Value};
@@ -50,11 +50,10 @@ impl RedisStore {
 
     /// The rows behind `place`, newest first: of each chain as many as the page can hold, of which the newest stay.
     pub(super) async fn audit_page(&self, place: Option<&AuditPlace>, limit: usize) -> Result<Page<Audited>> {
-        let chains: BTreeSet<String> =
-            self.all_shards().await?.into_keys().map(|tag| tag.as_str().to_owned()).chain([COMMON.to_owned()]).collect();
+        let chains = self.chains().await?;
         let call = |chain: &String| {
             let (top, below) = behind(place, chain);
-            reading("audited", &[format!("{}:{{{chain}}}", self.prefix)]).arg("").arg(limit).arg(top).arg(below).clone()
+            reading("audited", &[self.base_of(chain)]).arg("").arg(limit).arg(top).arg(below).clone()
         };
         let calls: Vec<Cmd> = chains.iter().map(call).collect();
         let told = self.server.ask_each(Effect::Reads, &calls).await?;
@@ -72,6 +71,28 @@ impl RedisStore {
         items.truncate(limit);
         let next = items.last().filter(|_| is_more).map(|row| row.place().to_string());
         Ok(Page { items, next, ..Page::default() })
+    }
+
+    pub(super) async fn last_links(&self) -> Result<Vec<Head>> {
+        let chains = self.chains().await?;
+        let calls: Vec<Cmd> = chains.iter().map(|chain| reading("audit_head", &[self.base_of(chain)])).collect();
+        let mut heads = Vec::new();
+        for (chain, told) in chains.into_iter().zip(self.server.ask_each(Effect::Reads, &calls).await?) {
+            let [seq, hash] = reply::fixed(told)?;
+            if seq != Value::Nil {
+                heads.push(Head { chain, seq: reply::number(seq)?, hash: reply::text(hash)? });
+            }
+        }
+        heads.retain(Head::is_a_link);
+        Ok(heads)
+    }
+
+    async fn chains(&self) -> Result<BTreeSet<String>> {
+        Ok(self.all_shards().await?.into_keys().map(|tag| tag.as_str().to_owned()).chain([COMMON.to_owned()]).collect())
+    }
+
+    fn base_of(&self, chain: &str) -> String {
+        format!("{}:{{{chain}}}", self.prefix)
     }
 }
 

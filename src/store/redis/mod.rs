@@ -38,8 +38,8 @@ pub(super) use examine::examine;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
-        Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
+        Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -575,6 +575,10 @@ impl Store for RedisStore {
 
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
         self.audit_page(place_of(cursor)?.as_ref(), limit.clamp(1, 1000)).await
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<Head>> {
+        self.last_links().await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

@@ -5,7 +5,7 @@ use super::{
     tx::{Tx, sql},
 };
 use crate::{
-    job::{AuditPlace, Audited, Timestamp},
+    job::{AuditPlace, Audited, Head, Timestamp},
     store::{Actor, Error, Page, Result},
 };
 use rusqlite::{Connection, params};
@@ -55,4 +55,12 @@ pub(super) fn page(connection: &Connection, place: Option<&AuditPlace>, limit: u
     });
     let items = rows.map_err(own)?.collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
     Ok(Page::of_audit(items, limit))
+}
+
+/// The last link, once the chain has begun.
+pub(super) fn heads(connection: &Connection) -> Result<Vec<Head>> {
+    let mut statement = connection.prepare_cached(sql!("audit_head")).map_err(own)?;
+    let rows = statement.query_map([], |row| Ok(Head { chain: String::new(), seq: row.get(0)?, hash: row.get(1)? })).map_err(own)?;
+    let heads = rows.collect::<rusqlite::Result<Vec<_>>>().map_err(own)?;
+    Ok(heads.into_iter().filter(Head::is_a_link).collect())
 }

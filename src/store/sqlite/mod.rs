@@ -32,8 +32,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon, Settings,
-        Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
+        Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -385,6 +385,10 @@ impl Store for SqliteStore {
     async fn audit(&self, cursor: Option<&str>, limit: usize) -> Result<Page<Audited>> {
         let place = place_of(cursor)?;
         self.readers.call(move |connection| audit::page(connection, place.as_ref(), limit.clamp(1, 1000))).await
+    }
+
+    async fn audit_heads(&self) -> Result<Vec<Head>> {
+        self.readers.call(audit::heads).await
     }
 
     fn wakes(&self) -> watch::Receiver<u64> {

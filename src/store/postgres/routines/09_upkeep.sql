@@ -413,8 +413,10 @@ BEGIN
   GET DIAGNOSTICS v_n = ROW_COUNT;
   p_more := p_more OR v_n = p_limit;
   IF p_audit IS NOT NULL THEN
-    -- Rows stand in the order in which they came, so the first that is too young ends the walk.
-    DELETE FROM windlass.audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM windlass.audit ORDER BY seq LIMIT p_limit) old WHERE at < v_now - p_audit);
+    -- Rows stand in the order in which they came, so the first that is too young ends the walk. The newest stays: it proves that none behind
+    -- it is gone.
+    DELETE FROM windlass.audit WHERE seq IN (SELECT seq FROM (SELECT seq, at FROM windlass.audit ORDER BY seq LIMIT p_limit) old WHERE at < v_now - p_audit)
+      AND seq < (SELECT seq FROM windlass.audit_head);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     p_more := p_more OR v_n = p_limit;
   END IF;

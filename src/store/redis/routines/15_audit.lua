@@ -135,14 +135,23 @@ function W.audited(base, limit, top, seq)
   return found
 end
 
--- At most `limit` rows that are older than `before`.
+-- The last link of a chain, as it was written; nothing where no act was.
+function W.audit_head(base)
+  return call('HMGET', base .. ':audit_head', 'seq', 'hash')
+end
+
+-- At most `limit` rows that are older than `before`. The newest stays: it proves that none behind it is gone.
 function W.prune_audit(base, before, limit)
   if before == '' then
     return false
   end
   adopt(base)
   local members = call('ZRANGE', base .. ':audit_order', '-inf', '(' .. before, 'BYSCORE', 'LIMIT', 0, limit)
+  local last = tonumber(call('HGET', base .. ':audit_head', 'seq') or 0)
   for _, member in ipairs(members) do
+    if unpack8(member, 1) == last then
+      return false
+    end
     call('ZREM', base .. ':audit_order', member)
     call('HDEL', base .. ':audit', sub(member, 9))
   end

@@ -203,6 +203,10 @@ function F.audited(s, args)
   return W.audited(s.base, tonumber(args[2]), args[3], tonumber(args[4]))
 end
 
+function F.audit_head(s)
+  return W.audit_head(s.base)
+end
+
 function F.put_token(s, args)
   return W.put_token(s.base, args[2], args[3], args[4], op_of(s, args, 5)) and 1 or 0
 end
@@ -330,6 +334,6 @@ end
 
 register('check enqueue deliver answered enrol import lease leased_by run_now edit redrive unpark unpark_kinds pause resume put_settings put_token configured hold_keys put_schedule pause_schedule fire note')
 -- Those who may only read may call these.
-register('get audited live_tokens standing page few rows lanes loads beside_job status outgoing is_leased keyed', { 'no-writes' })
+register('get audited audit_head live_tokens standing page few rows lanes loads beside_job status outgoing is_leased keyed', { 'no-writes' })
 -- What only makes room, or ends what runs, goes on when the memory is full.
 register('delivered quarantine beat announce goodbye forget_daemon settle advance reap prune prune_common cancel purge delete_schedule end_token', { 'allow-oom' })
