@@ -17,6 +17,7 @@ on_every_store![
     live_change_outlives_the_process,
     changed_rate_holds_from_the_next_lease_on,
     rate_that_was_slow_holds_up_no_faster_one,
+    key_rate_that_was_slow_holds_up_no_suspect_of_a_faster_one,
     key_rate_that_is_lifted_opens_its_gates,
     live_change_leaves_a_row_that_says_what_was_and_what_is,
     same_op_id_changes_limits_once,
@@ -157,6 +158,34 @@ async fn rate_that_was_slow_holds_up_no_faster_one(store: &mut TestStore) {
     }
     assert!(started.len() >= 3, "in five seconds at one a second there are at least three: {started:?}");
     assert!(started.windows(2).all(|two| two[1] - two[0] >= 2), "and nothing of the burst at first: {started:?}");
+}
+
+async fn key_rate_that_was_slow_holds_up_no_suspect_of_a_faster_one(store: &mut TestStore) {
+    let slow = Rate { per_second: 1.0 / 3600.0, burst: 1 };
+    store.file(QueueSettings { rate: Some(slow), key_rate: Some(slow), key_concurrency: 99, ..QueueSettings::default() }).await;
+    let jobs = store.put((0..2).map(|_| work().key("k")).collect(), now(0)).await;
+    assert_eq!(ids(&Daemon::new().lease(&**store, 1, now(1)).await), jobs[..1]);
+    store.crash().await;
+    let daemon = Daemon::new();
+    assert_eq!(ids(&daemon.lease(&**store, 9, now(1)).await), []);
+    let quick = json!({"per_second": 1.0, "burst": 2});
+    store.change(json!({"rate": null, "key_rate": quick})).await;
+    for id in &jobs {
+        let key = store.standing(&store.job(*id).await, now(2)).await.expect("it stands somewhere").key.expect("it has a key");
+        let opens = key.rate_opens_at.expect("the key has a rate");
+        assert!(opens <= at(3), "by the rate of now, not at {opens}");
+    }
+    store.change(json!({"rate": quick})).await;
+    let queue = store.standing(&store.job(jobs[0]).await, now(2)).await.expect("it stands somewhere").queue;
+    assert!(queue.rate_opens_at.is_some_and(|opens| opens <= at(3)), "by the rate of now: {queue:?}");
+    let mut started = Vec::new();
+    for half in 4..12 {
+        started.extend(ids(&daemon.lease(&**store, 9, halves(half)).await));
+    }
+    started.sort_unstable();
+    let mut both = jobs;
+    both.sort_unstable();
+    assert_eq!(started, both, "the suspect too");
 }
 
 async fn key_rate_that_is_lifted_opens_its_gates(store: &mut TestStore) {

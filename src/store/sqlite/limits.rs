@@ -272,6 +272,7 @@ impl Tx<'_> {
     pub(super) fn gate_has_slot(&mut self, id: i64, now: i64) -> Result<bool> {
         let running = self.running(id)?;
         let gate = self.gate(id)?;
+        gate.keep_to_rate(now);
         Ok(running < gate.limit && gate.rate.is_none_or(|rate| rate_admits(rate, gate.tat, now) > 0))
     }
 

@@ -6,7 +6,7 @@ use super::{
     tx::sql,
 };
 use crate::{
-    job::{Before, Job, JobId, KeyUse, LeaseUse, Parent, Pause, Place, QueueSettings, QueueUse, Share, Standing, State, Timestamp},
+    job::{Before, Job, JobId, KeyUse, LeaseUse, Parent, Pause, Place, QueueSettings, QueueUse, Rate, Share, Standing, State, Timestamp},
     store::Result,
 };
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
@@ -89,7 +89,7 @@ impl Look<'_> {
     fn queue(&self) -> Result<QueueUse> {
         let queue = self.job.queue.as_str();
         let tat = self.one(sql!("queue_tat"), [queue], |row| row.get::<_, i64>(0))?;
-        let opens = self.settings.rate.zip(tat).map(|(rate, tat)| Timestamp(limits::rate_opens(rate, tat)));
+        let opens = self.settings.rate.zip(tat).map(|(rate, tat)| self.opens(rate, tat));
         Ok(QueueUse {
             running: self.count(sql!("standing_running"), [queue])?,
             slots: self.settings.concurrency.map(u64::from),
@@ -102,7 +102,7 @@ impl Look<'_> {
             self.one(sql!("gate_get"), [gate], |row| Ok((row.get::<_, Option<i64>>(1)?, row.get(2)?, row.get::<_, Option<i64>>(3)?)))?;
         let (head, tat, opens_at) = row.unwrap_or_default();
         let head = head.map(|seq| self.one(sql!("standing_head"), [seq], |row| row.get(0).map(lease::job_id))).transpose()?.flatten();
-        let rate_opens = self.settings.key_rate.map(|rate| Timestamp(limits::rate_opens(rate, tat)).max(Timestamp(opens_at.unwrap_or(0))));
+        let rate_opens = self.settings.key_rate.map(|rate| self.opens(rate, tat).max(Timestamp(opens_at.unwrap_or(0))));
         let rank = if is.behind { 0 } else { self.job.priority };
         let before = is.at_gate || is.behind;
         Ok(KeyUse {
@@ -113,6 +113,11 @@ impl Look<'_> {
             rate_opens_at: rate_opens,
             before: if before { self.count(sql!("standing_gate"), (gate, is.behind, rank, pos, Standing::MOST + 1))? } else { 0 },
         })
+    }
+
+    /// By the rate of now, whatever a slower one has left behind.
+    fn opens(&self, rate: Rate, tat: i64) -> Timestamp {
+        Timestamp(limits::rate_opens(rate, limits::rate_keeps(rate, tat, self.now.0)))
     }
 
     fn own_line(&self, line: i64) -> Result<(Option<String>, Share, bool)> {

@@ -78,6 +78,19 @@ END $$;
 CREATE OR REPLACE FUNCTION {v}.rate_keeps(p_interval bigint, p_burst integer, p_tat bigint, p_now bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN p_tat > p_now + p_interval * p_burst + 1000000 THEN p_now + p_interval * p_burst ELSE p_tat END $$;
 
+-- A gate's rate may be another than the one that it last started by.
+CREATE OR REPLACE FUNCTION {v}.keep_to_rate(r windlass.rules, p_gate bigint, p_now bigint) RETURNS windlass.gates
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  g windlass.gates;
+BEGIN
+  SELECT * INTO g FROM windlass.gates WHERE gate = p_gate;
+  IF g.tat <> {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) THEN
+    UPDATE windlass.gates SET tat = {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) WHERE gate = p_gate RETURNING * INTO g;
+  END IF;
+  RETURN g;
+END $$;
+
 -- Lets the best of those behind the gate into their lines, as many as it admits.
 CREATE OR REPLACE FUNCTION {v}.refill(q windlass.queues, p_gate bigint, p_now bigint) RETURNS windlass.queues
 LANGUAGE plpgsql VOLATILE AS $$
@@ -105,9 +118,7 @@ BEGIN
       RETURN q;
     END IF;
     IF r.key_interval IS NOT NULL THEN
-      IF g.tat <> {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) THEN
-        UPDATE windlass.gates SET tat = {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) WHERE gate = p_gate RETURNING * INTO g;
-      END IF;
+      g := {v}.keep_to_rate(r, p_gate, p_now);
       -- Those who stand in line have their tokens promised; a hundred are enough to see that none is left.
       SELECT count(*) INTO v_standing FROM (SELECT FROM windlass.stands WHERE what = 'h' AND gate = p_gate LIMIT 100) b;
       -- Where not time but those who stand in line close the gate, it opens when one of them leaves.
@@ -152,10 +163,7 @@ DECLARE
   r windlass.rules := {v}.rules(q.queue);
   v_conforms boolean;
 BEGIN
-  SELECT * INTO g FROM windlass.gates WHERE gate = s.gate;
-  IF g.tat <> {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) THEN
-    UPDATE windlass.gates SET tat = {v}.rate_keeps(r.key_interval, r.key_burst, g.tat, p_now) WHERE gate = s.gate RETURNING * INTO g;
-  END IF;
+  g := {v}.keep_to_rate(r, s.gate, p_now);
   v_conforms := r.key_interval IS NULL OR {v}.rate_admits(r.key_interval, r.key_burst, g.tat, p_now) > 0;
   p_starts := v_conforms AND {v}.running(s.gate) < greatest(r.key_concurrency, 1);
   IF p_starts THEN
@@ -175,10 +183,12 @@ END $$;
 
 -- Whether a suspect of this key could start now; asked before it is taken from its place.
 CREATE OR REPLACE FUNCTION {v}.gate_has_slot(p_queue text, p_gate bigint, p_now bigint) RETURNS boolean
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+  g windlass.gates;
+  r windlass.rules := {v}.rules(p_queue);
 BEGIN
-  RETURN (
-    SELECT {v}.running(g.gate) < greatest((r.r).key_concurrency, 1)
-      AND ((r.r).key_interval IS NULL OR {v}.rate_admits((r.r).key_interval, (r.r).key_burst, g.tat, p_now) > 0)
-    FROM windlass.gates g, (SELECT {v}.rules(p_queue) AS r OFFSET 0) r WHERE g.gate = p_gate);
+  g := {v}.keep_to_rate(r, p_gate, p_now);
+  RETURN {v}.running(p_gate) < greatest(r.key_concurrency, 1)
+    AND (r.key_interval IS NULL OR {v}.rate_admits(r.key_interval, r.key_burst, g.tat, p_now) > 0);
 END $$;

@@ -34,14 +34,14 @@ BEGIN
       WHERE d.id = p_id AND u.id <> d.id AND (u.live OR u.until > v_now)));
   END IF;
   IF j.concurrency_key IS NOT NULL THEN
-    v := v || jsonb_build_object('key', {v}.key_use(r, j, s, p_most, p_shown));
+    v := v || jsonb_build_object('key', {v}.key_use(r, j, s, p_most, p_shown, v_now));
   END IF;
   IF r.tenant_concurrency IS NOT NULL AND ({v}.line(j.line)).closed THEN
     v := v || jsonb_build_object('tenant_full', r.tenant_concurrency);
   END IF;
   RETURN v || jsonb_build_object('now', v_now,
     'queue', jsonb_build_object('running', coalesce(({v}.counts(q, p_queue))[3], 0), 'slots', r.concurrency,
-      'rate_opens_at', CASE WHEN r.rate_interval IS NOT NULL THEN {v}.rate_opens(r.rate_interval, r.rate_burst, coalesce(q.tat, 0)) END));
+      'rate_opens_at', CASE WHEN r.rate_interval IS NOT NULL THEN {v}.rate_opens(r.rate_interval, r.rate_burst, {v}.rate_keeps(r.rate_interval, r.rate_burst, coalesce(q.tat, 0), v_now)) END));
 END $$;
 
 -- Each parent that is still waited for, with its state.
@@ -76,17 +76,30 @@ BEGIN
 END $$;
 
 -- How a job's key is used, and how many stand behind its gate before it.
-CREATE OR REPLACE FUNCTION {v}.key_use(r windlass.rules, j windlass.jobs, s windlass.stands, p_most integer, p_shown integer) RETURNS jsonb
+CREATE OR REPLACE FUNCTION {v}.key_use(r windlass.rules, j windlass.jobs, s windlass.stands, p_most integer, p_shown integer, p_now bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
   g windlass.gates;
+  v_tat bigint;
+  v_opens bigint;
 BEGIN
   SELECT * INTO g FROM windlass.gates WHERE queue = j.queue AND key = {v}.gate_key(j.tenant, j.concurrency_key);
+  IF r.key_interval IS NOT NULL THEN
+    -- As it will be opened by the rate of now: what a slower one has left behind is looked at again with the next lease.
+    v_tat := {v}.rate_keeps(r.key_interval, r.key_burst, coalesce(g.tat, 0), p_now);
+    v_opens := {v}.rate_opens(r.key_interval, r.key_burst, v_tat);
+    IF g.opens_at > v_opens THEN
+      v_opens := least(g.opens_at, v_opens + r.key_interval
+        * (SELECT count(*) FROM (SELECT FROM windlass.stands WHERE what = 'h' AND gate = g.gate LIMIT 100) b));
+    END IF;
+  END IF;
   RETURN jsonb_build_object(
     'slots', greatest(r.key_concurrency, 1), 'head', g.head,
     'running', (SELECT count(*) FROM (SELECT FROM windlass.gate_leases WHERE gate = g.gate LIMIT p_most + 1) a),
     'holders', coalesce((SELECT jsonb_agg(id) FROM (SELECT id FROM windlass.gate_leases WHERE gate = g.gate LIMIT p_shown) a), '[]'),
-    'rate_opens_at', CASE WHEN r.key_interval IS NOT NULL THEN greatest({v}.rate_opens(r.key_interval, r.key_burst, coalesce(g.tat, 0)), g.opens_at) END,
+    'rate_opens_at', v_opens,
     'before', CASE WHEN s.what = 'g' THEN (
       SELECT count(*) FROM (SELECT FROM windlass.stands WHERE gate = g.gate AND what = 'g' AND behind = s.behind AND (rank, pos) < (s.rank, s.pos) LIMIT p_most + 1) a) ELSE 0 END);
 END $$;
+
+DROP FUNCTION IF EXISTS {v}.key_use(windlass.rules, windlass.jobs, windlass.stands, integer, integer);

@@ -104,6 +104,7 @@ end
 -- Whether a suspect of this key could start now.
 function W.gate_has_slot(s, key)
   local g = W.gate(s, key)
+  keep_to_rate(s, g)
   return call('SCARD', g.run) < g.limit and conforms(s, g)
 end
 

@@ -73,7 +73,13 @@ local function key_use(s, j, most, shown)
   end
   local list = j.state == 'b' and g.behind or g.wait
   local ahead = (j.state == 'b' or j.state == 'g') and call('ZRANK', list, j.id) or 0
-  local opens = g.rate and max(W.rate_opens(g.rate, g.tat), g.opens or 0)
+  local opens
+  if g.rate then
+    -- As it will be opened by the rate of now: what a slower one has left behind is looked at again, with the next lease at the latest.
+    local tat = W.rate_keeps(g.rate, g.tat, s.now)
+    local promised = g.opens and W.rate_opens(g.rate, tat + g.rate.interval * call('ZCARD', g.line)) or 0
+    opens = max(W.rate_opens(g.rate, tat), min(g.opens or 0, promised))
+  end
   return { slots = g.limit, running = min(call('SCARD', g.run), most + 1), holders = #holders > 0 and holders or nil,
     head = g.head and W.uuid(g.head) or nil, before = min(ahead or 0, most + 1), rate_opens_at = opens and whole(opens) or nil }
 end
@@ -111,7 +117,8 @@ end
 function W.standing(s, id, most, lines, shown)
   local rules = s:rules()
   local tat = tonumber(call('HGET', s.base, 'tat') or 0)
-  local is = { now = whole(s.now), queue = { running = s:running(), slots = rules.concurrency, rate_opens_at = rules.rate and whole(W.rate_opens(rules.rate, tat)) or nil } }
+  local opens = rules.rate and W.rate_opens(rules.rate, W.rate_keeps(rules.rate, tat, s.now))
+  local is = { now = whole(s.now), queue = { running = s:running(), slots = rules.concurrency, rate_opens_at = opens and whole(opens) or nil } }
   is.pause = pause_of(s)
   local blob = call('HGET', s.jobs, id)
   local ok, j = pcall(W.decode, id, blob or '')
