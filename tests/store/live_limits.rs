@@ -11,7 +11,7 @@ use windlass::{
 on_every_store![
     raised_cap_lets_the_next_job_start_at_once,
     raised_tenant_cap_opens_the_lines_that_it_had_closed,
-    raised_key_cap_lets_more_in_from_the_next_end_on,
+    raised_key_cap_lets_more_in_at_once,
     lowered_cap_holds_at_once_and_stops_nothing_that_runs,
     live_change_stands_over_every_configuration_and_is_lifted_to_the_newest,
     live_change_outlives_the_process,
@@ -19,6 +19,7 @@ on_every_store![
     rate_that_was_slow_holds_up_no_faster_one,
     key_rate_that_was_slow_holds_up_no_suspect_of_a_faster_one,
     key_rate_that_is_lifted_opens_its_gates,
+    limits_that_are_lifted_open_every_gate_however_many_there_are,
     live_change_leaves_a_row_that_says_what_was_and_what_is,
     same_op_id_changes_limits_once,
     changes_at_the_same_time_all_stand,
@@ -82,16 +83,15 @@ async fn raised_tenant_cap_opens_the_lines_that_it_had_closed(store: &mut TestSt
     assert_eq!(ids(&daemon.lease(&**store, 9, now(1)).await), jobs[2..]);
 }
 
-async fn raised_key_cap_lets_more_in_from_the_next_end_on(store: &mut TestStore) {
+async fn raised_key_cap_lets_more_in_at_once(store: &mut TestStore) {
     let daemon = Daemon::new();
     let jobs = store.put((0..5).map(|_| work().key("k")).collect(), now(0)).await;
     let running = daemon.lease(&**store, 9, now(1)).await;
     assert_eq!(ids(&running), jobs[..1]);
     store.change(json!({"key_concurrency": 3})).await;
-    let mut granted = ids(&daemon.lease(&**store, 9, now(1)).await);
+    assert_eq!(ids(&daemon.lease(&**store, 9, now(1)).await), jobs[1..3], "while none has ended");
     store.complete(&running, now(2)).await;
-    granted.extend(ids(&daemon.lease(&**store, 9, now(2)).await));
-    assert_eq!(granted, jobs[1..4], "at the next end at the latest");
+    assert_eq!(ids(&daemon.lease(&**store, 9, now(2)).await), jobs[3..4]);
 }
 
 async fn lowered_cap_holds_at_once_and_stops_nothing_that_runs(store: &mut TestStore) {
@@ -199,6 +199,28 @@ async fn key_rate_that_is_lifted_opens_its_gates(store: &mut TestStore) {
     assert_eq!(store.drain(&daemon, "default", now(2)).await, jobs[1..]);
     let later = store.put_one(work().key("k"), now(3)).await;
     assert_eq!(store.drain(&daemon, "default", now(3)).await, [later], "and leaves none closed");
+}
+
+async fn limits_that_are_lifted_open_every_gate_however_many_there_are(store: &mut TestStore) {
+    const KEYS: usize = 1_100;
+    let daemon = Daemon::new();
+    let slow = Rate { per_second: 1.0 / 3600.0, burst: 1 };
+    store.file(QueueSettings { key_rate: Some(slow), ..QueueSettings::default() }).await;
+    let all = async |second| {
+        let mut started = Vec::new();
+        while let reply = daemon.ask(&**store, "default", 2 * KEYS, now(second)).await
+            && (!reply.jobs.is_empty() || reply.more)
+        {
+            started.extend(ids(&reply.jobs));
+        }
+        started
+    };
+    store.put((0..3 * KEYS).map(|n| work().key(&format!("k{}", n % KEYS))).collect(), now(0)).await;
+    assert_eq!(all(1).await.len(), KEYS, "one of each key");
+    store.change(json!({"key_rate": null, "key_concurrency": 2})).await;
+    assert_eq!(all(1).await.len(), KEYS, "another of each");
+    store.change(json!({"key_concurrency": 3})).await;
+    assert_eq!(all(1).await.len(), KEYS, "and another");
 }
 
 async fn live_change_leaves_a_row_that_says_what_was_and_what_is(store: &mut TestStore) {

@@ -20,7 +20,8 @@
 --   <base>:claims         hash    what is leased, and <base>:claim:<epoch>: in their own file
 --   <base>:holders        hash    holder -> until, node
 --   <base>:cancels, :progress         hashes  of running jobs
---   <base>:key:<key>      hash    a concurrency key's gate (`<tenant>/<key>` where there is a tenant): head, tat, opens;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
+--   <base>:key:<key>      hash    a concurrency key's gate (`<tenant>/<key>` where there is a tenant): head, tat, opens, holds;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
+--   <base>:gated          zset    keys whose gates hold somebody back;  <base>:anew string: while the rules are new, the last of these that was looked at
 --   <base>:uniques        hash    tenant and key -> who holds it;  <base>:windows zset: those that only time holds
 --   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset;  on one server under `{_}`
 --   <base>:children:<id>  set     jobs that wait for this one;  <base>:parents:<id> set: those it waits for

@@ -18,8 +18,8 @@ function W.gate(s, key)
     local base = s.base .. ':key'
     g = { key = key, name = base .. ':' .. key, line = base .. '-line:' .. key, wait = base .. '-wait:' .. key, behind = base .. '-behind:' .. key,
       run = base .. '-run:' .. key, limit = rules.key_concurrency, rate = rules.key_rate, lines_count = not rules.tenant_concurrency }
-    local known = call('HMGET', g.name, 'head', 'tat', 'opens')
-    g.head, g.tat, g.opens = known[1] or nil, tonumber(known[2] or 0), tonumber(known[3] or nil)
+    local known = call('HMGET', g.name, 'head', 'tat', 'opens', 'holds')
+    g.head, g.tat, g.opens, g.holds = known[1] or nil, tonumber(known[2] or 0), tonumber(known[3] or nil), known[4] or nil
     s.gates[key] = g
   end
   return g
@@ -45,6 +45,17 @@ local function set_opens(s, g, at)
   end
 end
 
+-- Whether it holds anybody back: such a gate is found again when the rules change.
+local function set_holds(s, g, holds)
+  if holds and not g.holds then
+    set(g, 'holds', 1)
+    call('ZADD', s.gated, 0, g.key)
+  elseif g.holds and not holds then
+    set(g, 'holds', nil)
+    call('ZREM', s.gated, g.key)
+  end
+end
+
 -- Running, or in line and at least as urgent.
 local function ahead_of(g, priority)
   local running = call('SCARD', g.run)
@@ -55,6 +66,7 @@ local function ahead_of(g, priority)
 end
 
 local function hold_back(s, g, j, is_behind)
+  set_holds(s, g, true)
   if is_behind then
     -- Ordered jobs ignore priority among themselves: they stand by position alone.
     call('ZADD', g.behind, j.pos, j.id)
@@ -184,6 +196,7 @@ function W.refill(s, key)
   while true do
     if call('EXISTS', g.wait, g.behind) == 0 then
       set_opens(s, g, nil)
+      set_holds(s, g, false)
       break
     end
     if not g.rate then
@@ -225,4 +238,30 @@ function W.refill(s, key)
     g.tat = 0
   end
   return admitted
+end
+
+-- New rules: every gate that holds somebody back is looked at again, a bounded piece in each call that follows.
+function W.look_at_gates(s)
+  call('SET', s.anew, '')
+end
+
+-- One piece. Answers how many were let in, and whether there is more.
+function W.look_at_more_gates(s)
+  local from = call('GET', s.anew)
+  if not from then
+    return 0, false
+  end
+  local keys = call('ZRANGE', s.gated, from == '' and '-' or '(' .. from, '+', 'BYLEX', 'LIMIT', 0, BATCH)
+  local admitted, looked = 0, 0
+  while looked < #keys and admitted < BATCH do
+    looked = looked + 1
+    admitted = admitted + W.refill(s, keys[looked])
+  end
+  local is_more = looked < #keys or #keys == BATCH
+  if is_more then
+    call('SET', s.anew, keys[looked])
+  else
+    call('DEL', s.anew)
+  end
+  return admitted, is_more
 end

@@ -8,7 +8,7 @@ end
 function W.advance(s)
   local done = { due = 0, admitted = 0, expired = 0, parks = 0, more = false }
   local now = s.now
-  if call('EXISTS', s.due, s.opening, s.expiries, s.asking, s.telling, s.parks) == 0 then
+  if call('EXISTS', s.due, s.opening, s.expiries, s.asking, s.telling, s.parks, s.anew) == 0 then
     return done
   end
   local due = first_due(s.due, now)
@@ -24,6 +24,8 @@ function W.advance(s)
   for _, key in ipairs(gates) do
     done.admitted = done.admitted + W.refill(s, key)
   end
+  local admitted, others = W.look_at_more_gates(s)
+  done.admitted = done.admitted + admitted
   local expired = first_due(s.expiries, now)
   for _, id in ipairs(expired) do
     call('ZREM', s.expiries, id)
@@ -47,7 +49,7 @@ function W.advance(s)
       done.parks = done.parks + 1
     end
   end
-  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH or #asking == BATCH or telling
+  done.more = #due == BATCH or #gates == BATCH or #expired == BATCH or #parks == BATCH or #asking == BATCH or telling or others
   return done
 end
 

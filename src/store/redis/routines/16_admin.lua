@@ -280,15 +280,13 @@ function W.prune_tokens(common, before, now, limit)
   return gone == limit
 end
 
--- New rules: a cap or a rate may have been raised, so lanes that were shut look again, and so do gates that their rate has closed; of very many
--- those that would open first.
+-- New rules: a cap or a rate may have been raised, so lanes that were shut look again, and so do gates that hold somebody back, from the next call on
+-- that time brings.
 function W.configured(s)
   for _, lane in ipairs(call('SMEMBERS', s.shut)) do
     W.reopen_lane(s, lane)
   end
-  for _, key in ipairs(call('ZRANGE', s.opening, 0, BATCH - 1)) do
-    s.refills[key] = true
-  end
+  W.look_at_gates(s)
   s.work = true
 end
 
