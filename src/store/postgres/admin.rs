@@ -65,10 +65,7 @@ impl PostgresStore {
         actor: &Actor,
         now: Option<Timestamp>,
     ) -> Result<()> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let turn = Turn { limits, at, by: &actor.name, reason };
         loop {
             let before = self.settings_text().await?;
@@ -84,10 +81,7 @@ impl PostgresStore {
     }
 
     pub(super) async fn import_jobs(&self, jobs: Vec<Exported>, now: Option<Timestamp>) -> Result<u64> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let items: Vec<Text<Json>> = jobs.iter().map(|exported| Text(import_item(exported, at))).collect();
         let row = self
             .lanes
@@ -104,10 +98,7 @@ impl PostgresStore {
     }
 
     pub(super) async fn write_schedule(&self, schedule: &Schedule, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let name = schedule.name.to_string();
         let get = "SELECT schedule, generation, last, paused FROM windlass.schedules WHERE name = $1";
         loop {

@@ -172,6 +172,13 @@ impl PostgresStore {
         }
     }
 
+    async fn instant_or_now(&self, now: Now) -> Result<Timestamp> {
+        match self.now_or(now) {
+            Some(now) => Ok(now),
+            None => self.server_time().await,
+        }
+    }
+
     /// As a parameter.
     fn at(&self, now: Now) -> Option<i64> {
         self.now_or(now).map(|t| t.0)
@@ -349,11 +356,7 @@ impl Store for PostgresStore {
     }
 
     async fn queues(&self, now: Now) -> Result<Vec<QueueStatus>> {
-        let now = match self.now_or(now) {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
-        self.queue_list(now).await
+        self.queue_list(self.instant_or_now(now).await?).await
     }
 
     async fn tenants(&self, after: Option<&str>, limit: usize) -> Result<Vec<TenantLoad>> {
@@ -465,10 +468,7 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        match self.clock_now() {
-            Some(now) => Ok(now),
-            None => self.server_time().await,
-        }
+        self.instant_or_now(None).await
     }
 
     async fn close(&self) {

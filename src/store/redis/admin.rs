@@ -127,10 +127,7 @@ impl RedisStore {
         actor: &Actor,
         now: Option<Timestamp>,
     ) -> Result<()> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let shards = self.shards_of(queue).await?;
         self.enrol(&shards).await?;
         let row = Json::of(&Pause { at, by: actor.name.clone(), reason: reason.to_owned(), until });
@@ -164,10 +161,7 @@ impl RedisStore {
     }
 
     pub(super) async fn import_jobs(&self, jobs: &[Exported], now: Option<Timestamp>) -> Result<u64> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let partitions = self.partitions().await?;
         let shards: Vec<Tag> = jobs.iter().map(|exported| partitions.tag_of_known(&exported.job)).collect();
         self.enrol(&shards).await?;
@@ -196,10 +190,7 @@ impl RedisStore {
     }
 
     pub(super) async fn write_schedule(&self, schedule: &Schedule, actor: &Actor, now: Option<Timestamp>) -> Result<()> {
-        let at = match now {
-            Some(now) => now,
-            None => self.server_time().await?,
-        };
+        let at = self.instant_or_now(now).await?;
         let text = Json::of(schedule);
         loop {
             let old = self.schedule_row(&schedule.name).await?;
