@@ -304,8 +304,8 @@ impl Door {
             (Way::Port(client), Some(limits)) => Ok(client.set_limits(queue, limits, Some(reason)).await?),
             (Way::Port(client), None) => Ok(client.unset_limits(queue, Some(reason)).await?),
             (Way::Store(store), limits) => {
-                store.set_limits(queue, limits, reason, &actor(), None).await?;
-                Ok(LimitsAnswer { name: queue.clone(), limits: store::limits(&**store, queue).await? })
+                let limits = store.set_limits(queue, limits, reason, &actor(), None).await?;
+                Ok(LimitsAnswer { name: queue.clone(), limits })
             }
         }
     }

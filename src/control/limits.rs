@@ -8,10 +8,7 @@ use super::{
     jobs,
     wire::{Because, ItemError, LimitsAnswer, LimitsRequest},
 };
-use crate::{
-    job::{LiveLimits, Name},
-    store::{self, Store},
-};
+use crate::{job::LiveLimits, store};
 use axum::{Json, extract};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -24,7 +21,8 @@ pub(super) async fn show(
     caller: Caller,
     Named(queue): Named,
 ) -> Result<Json<LimitsAnswer>, Problem> {
-    answer(caller.everything(&state)?, queue).await
+    let limits = store::limits(caller.everything(&state)?, &queue).await?;
+    Ok(Json(LimitsAnswer { name: queue, limits }))
 }
 
 /// `PATCH /v1/queues/{queue}/limits`: what is left out stays, and `null` is no limit.
@@ -36,9 +34,9 @@ pub(super) async fn change(
 ) -> Result<Json<LimitsAnswer>, Problem> {
     let reason = jobs::reason(Because { reason: taken(&mut members)? }, NO_REASON)?;
     let limits = LiveLimits::read(members)?;
-    let store = caller.everything(&state)?;
-    store.set_limits(&queue, Some(&limits), &reason, &caller.actor(), None).await.map_err(|error| Problem::from(error).about_one_item())?;
-    answer(store, queue).await
+    let changed = caller.everything(&state)?.set_limits(&queue, Some(&limits), &reason, &caller.actor(), None).await;
+    let limits = changed.map_err(|error| Problem::from(error).about_one_item())?;
+    Ok(Json(LimitsAnswer { name: queue, limits }))
 }
 
 /// `DELETE /v1/queues/{queue}/limits`: back to what the daemons' configuration says.
@@ -49,9 +47,8 @@ pub(super) async fn lift(
     SentIfAny(because): SentIfAny<Because>,
 ) -> Result<Json<LimitsAnswer>, Problem> {
     let reason = jobs::reason(because, NO_REASON)?;
-    let store = caller.everything(&state)?;
-    store.set_limits(&queue, None, &reason, &caller.actor(), None).await?;
-    answer(store, queue).await
+    let limits = caller.everything(&state)?.set_limits(&queue, None, &reason, &caller.actor(), None).await?;
+    Ok(Json(LimitsAnswer { name: queue, limits }))
 }
 
 const NO_REASON: &str = "no reason given";
@@ -77,9 +74,4 @@ fn taken(members: &mut Map<String, Value>) -> Result<Option<String>, Problem> {
         Some(Value::String(reason)) => Ok(Some(reason)),
         Some(_) => Err(Problem::invalid(vec![ItemError::new("/reason", "wrong_type", "must be a text")])),
     }
-}
-
-async fn answer(store: &dyn Store, queue: Name) -> Result<Json<LimitsAnswer>, Problem> {
-    let limits = store::limits(store, &queue).await?;
-    Ok(Json(LimitsAnswer { name: queue, limits }))
 }

@@ -346,10 +346,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Changes a queue's limits, over what was changed before and over what the daemons' configuration says; None lifts all that was changed.
     /// In force with the next lease at every daemon, whatever is configured meanwhile: [`Store::configure`] leaves it standing. What runs goes on.
+    /// Answers the queue's limits as they are from then on, so that nobody has to read them to tell that they were changed.
     ///
     /// # Errors
     /// `Invalid`, which names the limit, when one cannot hold.
-    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()>;
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<LimitsInForce>;
 
     /// Spreads a queue over another number of shards (see [`crate::job::QueueSettings::partitions`]).
     ///

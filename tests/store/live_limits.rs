@@ -21,6 +21,7 @@ on_every_store![
     key_rate_that_is_lifted_opens_its_gates,
     limits_that_are_lifted_open_every_gate_however_many_there_are,
     live_change_leaves_a_row_that_says_what_was_and_what_is,
+    change_answers_the_limits_as_they_are_from_then_on,
     same_op_id_changes_limits_once,
     changes_at_the_same_time_all_stand,
     limit_that_cannot_hold_is_refused_and_nothing_changes,
@@ -239,14 +240,27 @@ async fn live_change_leaves_a_row_that_says_what_was_and_what_is(store: &mut Tes
     );
 }
 
+async fn change_answers_the_limits_as_they_are_from_then_on(store: &mut TestStore) {
+    let queue = name("default");
+    store.file(QueueSettings { concurrency: Some(4), key_concurrency: 7, ..QueueSettings::default() }).await;
+    let told = store.set_limits(&queue, Some(&live(json!({"concurrency": 2}))), "it melts", &actor(), now(1)).await.expect("it is changed");
+    assert_eq!(told, store::limits(&**store, &queue).await.expect("they are read"));
+    assert_eq!((told.in_force.concurrency, told.in_force.key_concurrency, told.configured.concurrency), (Some(2), 7, Some(4)));
+    let changed = told.changed.expect("it is changed");
+    assert_eq!((changed.by.as_str(), changed.reason.as_str(), changed.at), ("cli:ann", "it melts", at(1)));
+    let told = store.set_limits(&queue, None, "it is well", &actor(), now(2)).await.expect("it is lifted");
+    assert_eq!((told.in_force, told.changed), (told.configured, None));
+}
+
 async fn same_op_id_changes_limits_once(store: &mut TestStore) {
     let (queue, first) = (name("default"), actor());
     let two = live(json!({"concurrency": 2}));
     store.set_limits(&queue, Some(&two), "first", &first, now(1)).await.expect("it is changed");
     store.change(json!({"concurrency": 5})).await;
-    store.set_limits(&queue, Some(&two), "first", &first, now(3)).await.expect("it was changed before");
+    let told = store.set_limits(&queue, Some(&two), "first", &first, now(3)).await.expect("it was changed before");
     let limits = store::limits(&**store, &queue).await.expect("they are read");
     assert_eq!(limits.in_force.concurrency, Some(5), "what came after stands");
+    assert_eq!(told, limits, "and is what is answered");
     assert_eq!(store.audit(None, 10).await.expect("the audit").items.len(), 2);
 }
 

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     job::{
-        HolderId, Json, KindSettings, Limits, LiveLimits, Name, OnExpire, OnHead, QueueSettings, Rate, Settings, State, Timestamp, Turn,
+        HolderId, Json, KindSettings, Limits, LimitsInForce, LiveLimits, Name, OnExpire, OnHead, QueueSettings, Rate, Settings, State,
+        Timestamp, Turn,
         schedule::{Plan, Schedule, ScheduleState},
     },
     store::{
@@ -19,6 +20,10 @@ use crate::{
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// Whether they were put, or this act was done before, which changes nothing; and whether it was.
+const PUT_LIMITS: &str = "SELECT windlass_v1.put_settings($1, $2, $3::text::json, $4, $5, $6, $7, $8, $9),
+    EXISTS (SELECT FROM windlass.audit WHERE op_id = $4)";
 
 impl PostgresStore {
     /// Runs an administrative statement that answers nothing.
@@ -64,18 +69,20 @@ impl PostgresStore {
         reason: &str,
         actor: &Actor,
         now: Option<Timestamp>,
-    ) -> Result<()> {
+    ) -> Result<LimitsInForce> {
         let at = self.instant_or_now(now).await?;
         let turn = Turn { limits, at, by: &actor.name, reason };
         loop {
             let before = self.settings_text().await?;
-            let (after, words) = read::settings(before.as_deref())?.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+            let stood = read::settings(before.as_deref())?;
+            let (after, words) = stood.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
             let (text, action, by) = (Json::of(&after).as_str().to_owned(), limits_action(limits).to_owned(), actor.name.clone());
             let params = params![before, text, rules(&after), actor.op_id, by, action, queue.to_string(), words, at.0];
-            let put = "SELECT windlass_v1.put_settings($1, $2, $3::text::json, $4, $5, $6, $7, $8, $9)";
-            if self.lanes.other.one(Effect::Writes, put, params).await?.get(0) {
+            let row = self.lanes.other.one(Effect::Writes, PUT_LIMITS, params).await?;
+            if row.get(0) {
                 self.wakes.work();
-                return Ok(());
+                let was_done_before: bool = row.get(1);
+                return Ok(if was_done_before { stood } else { after }.limits(queue));
             }
         }
     }

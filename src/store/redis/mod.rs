@@ -38,8 +38,8 @@ pub(super) use examine::examine;
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
-        Settings, Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LimitsInForce, LiveLimits, Name, NewJob, Nonce,
+        SeenDaemon, Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -450,7 +450,7 @@ impl Store for RedisStore {
         self.pause_queue(queue, reason, until, actor, self.now_or(now)).await
     }
 
-    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<LimitsInForce> {
         self.change_limits(queue, limits, reason, actor, self.now_or(now)).await
     }
 

@@ -49,9 +49,9 @@ impl RedisStore {
         // From here on there is no way back. Where it is cut short keys stay held off until this is called again, or for a minute.
         let detail = format!("{} -> {partitions} partitions", stored.queue(queue.as_str()).partitions);
         let act = Act { actor, action: "repartition", object: queue, detail: Some(&detail) };
-        let is_switched = self.put_settings(&before, &after, Some((&act, None))).await?;
+        let put = self.put_settings(&before, &after, Some((&act, None))).await?;
         self.hold_keys(&shards, Duration::ZERO).await?;
-        if !is_switched {
+        if put == settings::Put::Stale {
             return Err(Error::Unavailable("another program changed the settings meanwhile; try again".into()));
         }
         Ok(())

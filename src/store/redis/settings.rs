@@ -10,7 +10,7 @@ use super::{
     shards::{Partitions, Tag},
 };
 use crate::{
-    job::{Json, LiveLimits, Name, Settings, Timestamp, Turn},
+    job::{Json, LimitsInForce, LiveLimits, Name, Settings, Timestamp, Turn},
     store::{
         Actor, Error, Result,
         words::{limits_action, over_stored},
@@ -20,6 +20,16 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
 };
+
+/// What came of putting settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    Done,
+    /// This act was done before, and what stood still stands.
+    DoneBefore,
+    /// They are no longer as they were, and nothing is changed.
+    Stale,
+}
 
 /// As they stand on the server; nothing when it has none.
 pub(super) type Stored = Option<String>;
@@ -74,7 +84,7 @@ impl RedisStore {
         loop {
             let before = self.stored_settings().await?;
             self.refuse_other_partitions(&before, settings).await?;
-            if self.put_settings(&before, &over_stored(settings, before.as_deref()), None).await? {
+            if self.put_settings(&before, &over_stored(settings, before.as_deref()), None).await? != Put::Stale {
                 return Ok(());
             }
         }
@@ -87,14 +97,17 @@ impl RedisStore {
         reason: &str,
         actor: &Actor,
         now: Option<Timestamp>,
-    ) -> Result<()> {
+    ) -> Result<LimitsInForce> {
         let turn = Turn { limits, at: self.instant_or_now(now).await?, by: &actor.name, reason };
         loop {
             let before = self.stored_settings().await?;
-            let (after, words) = parse(&before)?.unwrap_or_default().turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+            let stood = parse(&before)?.unwrap_or_default();
+            let (after, words) = stood.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
             let act = Act { actor, action: limits_action(limits), object: queue, detail: Some(&words) };
-            if self.put_settings(&before, &after, Some((&act, now))).await? {
-                return Ok(());
+            match self.put_settings(&before, &after, Some((&act, now))).await? {
+                Put::Done => return Ok(after.limits(queue)),
+                Put::DoneBefore => return Ok(stood.limits(queue)),
+                Put::Stale => {}
             }
         }
     }
@@ -121,23 +134,27 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Answers false, and changes nothing, when they are no longer as they were `before`. An error after they were written leaves them in force
-    /// where they have arrived; the same call again tells the rest.
-    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings, act: Option<(&Act<'_>, Option<Timestamp>)>) -> Result<bool> {
+    /// An error after they were written leaves them in force where they have arrived; the same call again tells the rest.
+    pub(super) async fn put_settings(&self, before: &Stored, after: &Settings, act: Option<(&Act<'_>, Option<Timestamp>)>) -> Result<Put> {
         let mut put = function("put_settings", &[self.common()]);
         put.arg(instant(act.and_then(|(_, at)| at))).arg(before.as_deref().unwrap_or_default()).arg(Json::of(after).as_str());
         if let Some((act, _)) = act {
             act.stand_in(&mut put);
         }
-        if self.server.ask::<i64>(Effect::Promises, &put).await? == 0 {
-            return Ok(false);
+        let put = match self.server.ask::<i64>(Effect::Promises, &put).await? {
+            0 => return Ok(Put::Stale),
+            2 => Put::DoneBefore,
+            _ => Put::Done,
+        };
+        match put {
+            Put::Done => _ = self.know_settings(after.clone()),
+            _ => self.settings_are_old.store(true, Ordering::Relaxed),
         }
-        self.know_settings(after.clone());
         let told = self.tell_settings().await;
         let word = redis::cmd("PUBLISH").arg(format!("{}:wake", self.prefix)).arg("settings").clone();
         self.server.ask::<i64>(Effect::Writes, &word).await?;
         self.wakes.work();
-        told.map(|()| true)
+        told.map(|()| put)
     }
 
     /// To every shard that is configured, or was made.

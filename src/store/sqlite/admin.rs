@@ -7,7 +7,7 @@ use super::{
     waiting::Waiting,
 };
 use crate::{
-    job::{HolderId, JobId, Json, LiveLimits, Name, Settings, State, Timestamp, Turn, Unique},
+    job::{HolderId, JobId, Json, LimitsInForce, LiveLimits, Name, Settings, State, Timestamp, Turn, Unique},
     store::{
         Actor, Cancelled, Error, Exported, Result,
         words::{extra_text, held_until, held_word, limits_action, ms, over_stored},
@@ -165,15 +165,17 @@ impl Tx<'_> {
         reason: &str,
         actor: &Actor,
         now: Timestamp,
-    ) -> Result<()> {
+    ) -> Result<LimitsInForce> {
         // Another process may have written since they were remembered.
         self.cache.forget();
         let turn = Turn { limits, at: now, by: &actor.name, reason };
-        let (after, words) = self.settings()?.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
-        if self.audit(actor, limits_action(limits), queue, Some(&words), now)? {
-            self.put_settings(&after, now)?;
+        let before = self.settings()?;
+        let (after, words) = before.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
+        if !self.audit(actor, limits_action(limits), queue, Some(&words), now)? {
+            return Ok(before.limits(queue));
         }
-        Ok(())
+        self.put_settings(&after, now)?;
+        Ok(after.limits(queue))
     }
 
     pub(super) fn configure(&mut self, settings: &Settings, now: Timestamp) -> Result<()> {

@@ -32,8 +32,8 @@ pub use lock::{Announced, announced};
 use crate::{
     clock::Clock,
     job::{
-        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LiveLimits, Name, NewJob, Nonce, SeenDaemon,
-        Settings, Settlement, Standing, Timestamp, Token, TokenId,
+        Applied, Audited, Daemon, Edit, Head, HolderId, Job, JobId, Json, Lease, Leased, LimitsInForce, LiveLimits, Name, NewJob, Nonce,
+        SeenDaemon, Settings, Settlement, Standing, Timestamp, Token, TokenId,
         schedule::{Occurrence, Plan, Schedule, ScheduleState},
     },
     store::{
@@ -238,7 +238,7 @@ impl Store for SqliteStore {
         self.writer.call(move |tx| tx.pause(&queue, &reason, until, &actor, tx.now(now))).await
     }
 
-    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<()> {
+    async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<LimitsInForce> {
         let (queue, limits, reason, actor) = (queue.clone(), limits.cloned(), reason.to_owned(), actor.clone());
         self.writer.call(move |tx| tx.set_limits(&queue, limits.as_ref(), &reason, &actor, tx.now(now))).await
     }

@@ -105,18 +105,18 @@ function W.enrol(prefix, tag)
   return number
 end
 
--- What is configured from now on, if it still is what it was before; by the act `op`, if it is one.
+-- What is configured from now on, if it still is what it was before; by the act `op`, if it is one. Answers 0 where it is not, and 2 where the
+-- act was done before and is not done again: others may have been since.
 function W.put_settings(base, before, after, op)
   local key = base .. ':settings'
   local is = call('GET', key) or ''
   if is ~= before and is ~= after then
-    return false
+    return 0
+  elseif op and not W.audit(base, op) then
+    return is == after and 1 or 2
   end
-  -- An act that was done before is not done again: others may have been since.
-  if not op or W.audit(base, op) then
-    call('SET', key, after)
-  end
-  return true
+  call('SET', key, after)
+  return 1
 end
 
 -- Where holders are that run a suspect: none runs two, whatever their queues.

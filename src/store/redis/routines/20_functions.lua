@@ -192,7 +192,7 @@ function F.forget_daemon(s, args)
 end
 
 function F.put_settings(s, args)
-  return W.put_settings(s.base, args[2], args[3], args[4] and op_of(s, args, 4)) and 1 or 0
+  return W.put_settings(s.base, args[2], args[3], args[4] and op_of(s, args, 4))
 end
 
 function F.note(s, args)
