@@ -349,7 +349,7 @@ pub trait Store: Send + Sync + 'static {
     /// Answers the queue's limits as they are from then on, so that nobody has to read them to tell that they were changed.
     ///
     /// # Errors
-    /// `Invalid`, which names the limit, when one cannot hold.
+    /// `Invalid`, which names the limit, when one cannot hold; `NotAllowed` where the store has lost what was configured.
     async fn set_limits(&self, queue: &Name, limits: Option<&LiveLimits>, reason: &str, actor: &Actor, now: Now) -> Result<LimitsInForce>;
 
     /// Spreads a queue over another number of shards (see [`crate::job::QueueSettings::partitions`]).

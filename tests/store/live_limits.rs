@@ -85,6 +85,7 @@ async fn raised_tenant_cap_opens_the_lines_that_it_had_closed(store: &mut TestSt
 }
 
 async fn raised_key_cap_lets_more_in_at_once(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     let daemon = Daemon::new();
     let jobs = store.put((0..5).map(|_| work().key("k")).collect(), now(0)).await;
     let running = daemon.lease(&**store, 9, now(1)).await;
@@ -96,6 +97,7 @@ async fn raised_key_cap_lets_more_in_at_once(store: &mut TestStore) {
 }
 
 async fn lowered_cap_holds_at_once_and_stops_nothing_that_runs(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     let daemon = Daemon::new();
     let jobs = store.put_plain(6).await;
     let running = daemon.lease(&**store, 3, now(1)).await;
@@ -127,6 +129,7 @@ async fn live_change_stands_over_every_configuration_and_is_lifted_to_the_newest
 }
 
 async fn live_change_outlives_the_process(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     store.change(json!({"concurrency": 2})).await;
     store.crash().await;
     store.configure(&Settings::default()).await.expect("a daemon starts");
@@ -135,6 +138,7 @@ async fn live_change_outlives_the_process(store: &mut TestStore) {
 }
 
 async fn changed_rate_holds_from_the_next_lease_on(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     let daemon = Daemon::new();
     let jobs = store.put_plain(20).await;
     store.change(json!({"rate": {"per_second": 1.0, "burst": 2}})).await;
@@ -253,6 +257,7 @@ async fn change_answers_the_limits_as_they_are_from_then_on(store: &mut TestStor
 }
 
 async fn same_op_id_changes_limits_once(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     let (queue, first) = (name("default"), actor());
     let two = live(json!({"concurrency": 2}));
     store.set_limits(&queue, Some(&two), "first", &first, now(1)).await.expect("it is changed");
@@ -275,6 +280,7 @@ async fn changes_at_the_same_time_all_stand(store: &mut TestStore) {
         shared.set_limits(&queues[at], Some(&limits), "all at once", &actor(), now(1)).await.expect("it is changed");
         shared.configure(&file).await.expect("a daemon starts meanwhile");
     };
+    store.configure(&file).await.expect("a daemon starts");
     join_all((0..QUEUES).map(change)).await;
     let settings = store.settings().await.expect("settings");
     for (at, queue) in queues.iter().enumerate() {
@@ -298,6 +304,7 @@ async fn limit_that_cannot_hold_is_refused_and_nothing_changes(store: &mut TestS
 }
 
 async fn changed_queue_is_shown_before_its_first_job(store: &mut TestStore) {
+    store.file(QueueSettings::default()).await;
     store.put_plain(1).await;
     let limits = live(json!({"concurrency": 2}));
     store.set_limits(&name("later"), Some(&limits), "soon", &actor(), now(1)).await.expect("it is changed");

@@ -1,11 +1,11 @@
 //! What only Redis brings: settings that would lose jobs, replicas that acknowledge, functions that are gone, TLS.
 
-use crate::support::{Build as _, Daemon, OwnRedis, TestStore, ids, on_path, program, work};
+use crate::support::{Build as _, Daemon, OwnRedis, TestStore, ids, name, on_path, operator, program, work};
 use redis::cmd;
 use std::{path::Path, process::Command};
 use windlass::{
     clock::Clock,
-    job::{JobId, NewJob, OnDuplicate, Settlement, State, Transition, UniqueFor},
+    job::{JobId, KindSettings, LiveLimits, NewJob, OnDuplicate, QueueSettings, Settings, Settlement, State, Transition, UniqueFor},
     store::{
         Durability, Error, Role, Store as _,
         redis::{Config, RedisStore, Risk},
@@ -292,4 +292,39 @@ async fn callers_at_one_time_share_a_call_and_get_their_own_answers() {
         // What was on its way may be there or not; who waited asks again for itself.
         assert!(matches!(&answer, Ok(_) | Err(Error::Unknown(_) | Error::Unavailable(_))), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn limits_are_changed_over_what_a_server_has_forgotten_and_not_where_nobody_knows_it() {
+    if !TestStore::is_wanted("redis") {
+        return;
+    }
+    let server = OwnRedis::start(&[]).await;
+    let store = open(&server, Config::default()).await.expect("it opens");
+    let slow = QueueSettings { concurrency: Some(3), ..QueueSettings::default() };
+    let settings = Settings {
+        queues: [(name("mail"), QueueSettings::default()), (name("serp"), slow.clone())].into(),
+        kinds: [(name("work"), KindSettings { max_attempts: 9, ..KindSettings::default() })].into(),
+        ..Settings::default()
+    };
+    store.configure(&settings).await.expect("it is configured");
+    server.say("FLUSHALL").await.expect("it forgets");
+    let limits = LiveLimits { concurrency: Some(Some(2)), ..LiveLimits::default() };
+    let change = async |store: &RedisStore| store.set_limits(&name("mail"), Some(&limits), "why", &operator(), None).await;
+    let told = change(&store).await.expect("it is changed");
+    assert_eq!(told.in_force.concurrency, Some(2));
+    let other = open(&server, Config::default()).await.expect("it opens");
+    let stored = other.settings().await.expect("settings");
+    assert_eq!((stored.queue("serp"), stored.kind("work").max_attempts), (slow, 9), "the others are there again");
+    server.say("FLUSHALL").await.expect("it forgets");
+    let new = open(&server, Config::default()).await.expect("it opens");
+    for _ in 0..2 {
+        let refused = change(&new).await;
+        assert!(matches!(&refused, Err(Error::NotAllowed(why)) if why.contains("start a daemon")), "{refused:?}");
+        assert_eq!(new.settings().await.expect("settings"), Settings::default(), "which nobody has told");
+    }
+    let keys: Vec<String> = cmd("KEYS").arg("*settings*").query_async(&mut server.connect().await).await.expect("keys");
+    assert_eq!(keys, Vec::<String>::new(), "and nothing is put");
+    other.configure(&settings).await.expect("a daemon starts");
+    assert_eq!(other.settings().await.expect("settings").queue("mail").concurrency, Some(2), "what was changed live is not forgotten");
 }

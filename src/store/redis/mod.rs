@@ -113,6 +113,8 @@ pub struct RedisStore {
 #[derive(Default)]
 struct Known {
     settings: Option<Arc<Settings>>,
+    /// Nobody has told us of any: the server had none when it was asked.
+    settings_are_assumed: bool,
     partitions: Arc<Partitions>,
     /// By its number.
     shards: Arc<BTreeMap<i64, Tag>>,
@@ -512,9 +514,9 @@ impl Store for RedisStore {
     }
 
     async fn settings(&self) -> Result<Settings> {
-        let settings = settings::parse(&self.stored_settings().await?)?.unwrap_or_default();
-        self.know_settings(settings.clone());
-        Ok(settings)
+        // What a server has forgotten, we still know.
+        let stored = settings::parse(&self.stored_settings().await?)?;
+        Ok(stored.map(|stored| (*self.know_settings(stored)).clone()).unwrap_or_default())
     }
 
     async fn configure(&self, settings: &Settings) -> Result<()> {

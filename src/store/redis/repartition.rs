@@ -33,7 +33,7 @@ impl RedisStore {
             )));
         }
         let before = self.stored_settings().await?;
-        let stored = settings::parse(&before)?.unwrap_or_default();
+        let stored = self.settings_to_change(&before)?;
         self.know_settings(stored.clone());
         let mut configured = stored.as_configured();
         configured.queues.entry(queue.clone()).or_default().partitions = partitions;

@@ -60,7 +60,12 @@ impl RedisStore {
                 // A server that forgot them is told them again.
                 Ok(match (stored, known) {
                     (None, Some(known)) => known,
-                    (stored, _) => self.know_settings(stored.unwrap_or_default()),
+                    (Some(stored), _) => self.know_settings(stored),
+                    (None, None) => {
+                        let assumed = self.know_settings(Settings::default());
+                        self.known().settings_are_assumed = true;
+                        assumed
+                    }
                 })
             }
         }
@@ -71,7 +76,26 @@ impl RedisStore {
         let mut known = self.known();
         known.partitions = Arc::new(if self.server.is_cluster() { Partitions::of(&settings) } else { Partitions::default() });
         known.settings = Some(Arc::clone(&settings));
+        known.settings_are_assumed = false;
         settings
+    }
+
+    /// Those that we were told of, or told a server.
+    fn told_settings(&self) -> Option<Arc<Settings>> {
+        let known = self.known();
+        known.settings.clone().filter(|_| !known.settings_are_assumed)
+    }
+
+    /// What a change begins from: what stands on the server, or what it has forgotten. To begin from nothing would take away all that the daemons
+    /// are configured with.
+    pub(super) fn settings_to_change(&self, stored: &Stored) -> Result<Settings> {
+        let settings = parse(stored)?.or_else(|| self.told_settings().as_deref().cloned());
+        settings.ok_or_else(|| {
+            Error::NotAllowed(
+                "this Redis has no settings, because it is new or has forgotten them; start a daemon, which puts there what is configured, and call again"
+                    .into(),
+            )
+        })
     }
 
     /// Which queues have several partitions.
@@ -84,7 +108,8 @@ impl RedisStore {
         loop {
             let before = self.stored_settings().await?;
             self.refuse_other_partitions(&before, settings).await?;
-            if self.put_settings(&before, &over_stored(settings, before.as_deref()), None).await? != Put::Stale {
+            let forgotten = self.told_settings().filter(|_| before.is_none()).map(|told| Json::of(&*told).as_str().to_owned());
+            if self.put_settings(&before, &over_stored(settings, before.as_deref().or(forgotten.as_deref())), None).await? != Put::Stale {
                 return Ok(());
             }
         }
@@ -101,7 +126,7 @@ impl RedisStore {
         let turn = Turn { limits, at: self.instant_or_now(now).await?, by: &actor.name, reason };
         loop {
             let before = self.stored_settings().await?;
-            let stood = parse(&before)?.unwrap_or_default();
+            let stood = self.settings_to_change(&before)?;
             let (after, words) = stood.turned(queue, turn).map_err(|error| Error::from((0, error)))?;
             let act = Act { actor, action: limits_action(limits), object: queue, detail: Some(&words) };
             match self.put_settings(&before, &after, Some((&act, now))).await? {
@@ -192,12 +217,8 @@ impl RedisStore {
 
     /// What we know, to a server that has forgotten it, or parts of it; so may it have the shards' numbers.
     pub(super) async fn tell_settings_again(&self) -> Result<()> {
-        let settings = {
-            let mut known = self.known();
-            known.shards = Arc::default();
-            known.settings.clone()
-        };
-        let Some(settings) = settings else { return Ok(()) };
+        self.known().shards = Arc::default();
+        let Some(settings) = self.told_settings() else { return Ok(()) };
         let put = redis::cmd("SET").arg(self.settings_key(&self.common())).arg(Json::of(&*settings).as_str()).arg("NX").clone();
         self.server.ask::<redis::Value>(Effect::Writes, &put).await?;
         self.tell_settings().await
