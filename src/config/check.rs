@@ -65,7 +65,6 @@ fn partitions(config: &Config, name: &Name, queue: &QueueSettings) -> Option<Str
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
     };
     let mut others = config.queues.keys().chain(config.kinds.values().map(|kind| &kind.queue));
-    let limits = [("concurrency", queue.concurrency), ("tenant_concurrency", queue.tenant_concurrency)];
     match partitions {
         1 => None,
         0 | 257.. => Some(format!("{setting} is {partitions}, and must be 1 to 256")),
@@ -79,7 +78,10 @@ fn partitions(config: &Config, name: &Name, queue: &QueueSettings) -> Option<Str
             .find(is_partition)
             .map(|other| format!("{setting}: `{other}` is the name of a partition; name that queue otherwise"))
             .or_else(|| {
-                let (limit, _) = limits.into_iter().find(|(_, limit)| limit.is_some_and(|limit| limit < partitions))?;
+                let limit = match queue.unshareable().first()?.setting {
+                    "rate" => "rate.burst",
+                    limit => limit,
+                };
                 Some(format!(
                     "{setting} is more than `queues.{name}.{limit}`, which they share; at least one job must be able to start in each"
                 ))

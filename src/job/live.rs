@@ -116,6 +116,12 @@ impl LiveLimits {
         }
     }
 
+    /// What of this change the partitions of the queue cannot share, of which there may be more now than when it was made.
+    #[must_use]
+    pub fn unshareable(&self, settings: &QueueSettings) -> Option<QueueFault> {
+        settings.unshareable().into_iter().find(|fault| self.says(fault.setting))
+    }
+
     /// The settings with this change over them.
     fn over(&self, configured: &QueueSettings) -> QueueSettings {
         let mut settings = configured.clone();
@@ -145,13 +151,7 @@ impl LiveLimits {
     /// What cannot hold in a queue that is configured like this.
     fn faults(&self, configured: &QueueSettings) -> Vec<QueueFault> {
         let settings = self.over(configured);
-        let partitions = settings.partitions;
-        let shared = [("concurrency", settings.concurrency), ("tenant_concurrency", settings.tenant_concurrency)];
-        let too_few = shared.into_iter().filter(|(_, limit)| limit.is_some_and(|limit| limit < partitions));
-        let says = format!(
-            "is less than the {partitions} partitions of the queue, which share it; at least one job must be able to start in each"
-        );
-        settings.faults().into_iter().chain(too_few.map(|(setting, _)| QueueFault { setting, says: says.clone() })).collect()
+        settings.faults().into_iter().chain(settings.unshareable()).collect()
     }
 }
 

@@ -148,6 +148,22 @@ impl QueueSettings {
         }
         faults
     }
+
+    /// Every limit that the queue's partitions share, and of which there is less than one for each: each lets one job start at least, and all of
+    /// them would let more.
+    #[must_use]
+    pub fn unshareable(&self) -> Vec<QueueFault> {
+        let partitions = self.partitions;
+        let limits = [("concurrency", self.concurrency, ""), ("tenant_concurrency", self.tenant_concurrency, "")];
+        let burst = ("rate", self.rate.map(|rate| rate.burst), "has a `burst` that ");
+        let too_few = limits.into_iter().chain([burst]).filter(|(_, limit, _)| limit.is_some_and(|limit| limit < partitions));
+        let says = |of| {
+            format!(
+                "{of}is less than the {partitions} partitions of the queue, which share it; at least one job must be able to start in each"
+            )
+        };
+        too_few.map(|(setting, _, of)| QueueFault { setting, says: says(of) }).collect()
+    }
 }
 
 /// See [`QueueSettings::on_head`].

@@ -186,6 +186,7 @@ fn partitions_need_a_cluster_names_that_are_free_and_a_job_for_each() {
         ("partitions = 300", 4, "must be 1 to 256"),
         ("partitions = 12\nconcurrency = 5", 4, "is more than `queues.mail.concurrency`"),
         ("fair = true\npartitions = 12\ntenant_concurrency = 5", 5, "is more than `queues.mail.tenant_concurrency`"),
+        ("partitions = 12\nrate = { per_second = 1.0, burst = 5 }", 4, "is more than `queues.mail.rate.burst`"),
         ("partitions = 12\n[queues.\"mail:3\"]\nfair = true", 4, "`mail:3` is the name of a partition"),
     ] {
         let found = problems(&text(queue));

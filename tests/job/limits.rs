@@ -60,6 +60,7 @@ fn change_that_cannot_hold_names_its_setting() {
     for (value, pointer) in [
         (json!({"concurrency": 0}), "/concurrency"),
         (json!({"concurrency": 3}), "/concurrency"),
+        (json!({"rate": {"per_second": 1.0, "burst": 3}}), "/rate"),
         (json!({"concurrency": u32::MAX}), "/concurrency"),
         (json!({"key_concurrency": 0}), "/key_concurrency"),
         (json!({"tenant_concurrency": 9}), "/tenant_concurrency"),

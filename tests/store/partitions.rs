@@ -7,7 +7,7 @@ use redis::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use windlass::{
-    job::{ErrorClass, JobError, JobId, LiveLimits, NewJob, OnDuplicate, QueueSettings, State, Transition, UniqueFor},
+    job::{ErrorClass, JobError, JobId, LiveLimits, NewJob, OnDuplicate, QueueSettings, Rate, State, Transition, UniqueFor},
     store::{Actor, Error},
 };
 
@@ -64,6 +64,31 @@ async fn live_limit_is_shared_by_the_partitions_and_stands_when_their_number_cha
     assert_eq!((limits.in_force.concurrency, limits.configured.concurrency), (Some(8), None));
     store.set_limits(&queue, None, "why", &actor(), now(1)).await.expect("it is lifted");
     assert_eq!(store.settings().await.expect("settings").queue("mail"), QueueSettings { partitions: 2, ..QueueSettings::default() });
+}
+
+#[tokio::test]
+async fn partitions_that_a_limit_does_not_come_to_are_refused_however_both_were_set() {
+    let Some(store) = partitioned(2, |mail| mail.concurrency = Some(3)).await else { return };
+    let (queue, actor) = (name("mail"), || Actor::new("test"));
+    let rate = |burst| Some(Rate { per_second: 10.0, burst });
+    let change = async |limits: LiveLimits| store.set_limits(&queue, Some(&limits), "why", &actor(), now(0)).await;
+    let refused = change(LiveLimits { rate: Some(rate(1)), ..LiveLimits::default() }).await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid { error, .. }) if error.pointer == "/rate" && error.code == "out_of_range"),
+        "{refused:?}"
+    );
+    let refused = async |partitions, says: &[&str]| {
+        let told = store.repartition(&queue, partitions, &actor()).await;
+        assert!(matches!(&told, Err(Error::NotAllowed(why)) if says.iter().all(|says| why.contains(says))), "{told:?}");
+        assert_eq!(store.settings().await.expect("settings").queue("mail").partitions, 2);
+    };
+    change(LiveLimits { concurrency: Some(Some(9)), rate: Some(rate(2)), ..LiveLimits::default() }).await.expect("it is changed");
+    refused(3, &["`rate` of queue `mail`", "changed live", "windlass queues unset mail"]).await;
+    change(LiveLimits { rate: Some(None), ..LiveLimits::default() }).await.expect("it is changed");
+    refused(4, &["`queues.mail.concurrency`", "configuration"]).await;
+    store.repartition(&queue, 3, &actor()).await.expect("three come to three");
+    store.set_limits(&queue, None, "why", &actor(), now(1)).await.expect("it is lifted");
+    assert_eq!(store.settings().await.expect("settings").queue("mail").unshareable(), [], "and still each has its share");
 }
 
 #[tokio::test]
@@ -291,7 +316,7 @@ async fn queue_is_not_spread_anew_while_a_key_is_worth_something() {
     store.put_one(mail().unique("order-7", UniqueFor::UntilFinished, OnDuplicate::Return), now(4)).await;
     refused("a unique key").await;
     store.drain(&Daemon::new(), "mail", now(5)).await;
-    for (partitions, why) in [(0, "1 to 256"), (300, "1 to 256"), (8, "limit of 6")] {
+    for (partitions, why) in [(0, "1 to 256"), (300, "1 to 256"), (8, "`queues.mail.concurrency` is less than the 8 partitions")] {
         let answer = store.repartition(&name("mail"), partitions, &operator()).await;
         assert!(matches!(&answer, Err(Error::NotAllowed(said)) if said.contains(why)), "{answer:?}");
     }

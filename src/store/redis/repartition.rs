@@ -25,6 +25,24 @@ const HELD: Duration = Duration::from_secs(60);
 /// Jobs that are looked at in one call.
 const PAGE: usize = 100;
 
+/// Refuses a number of partitions that a limit does not come to: it would be exceeded.
+fn refuse_unshareable(queue: &Name, after: &Settings) -> Result<()> {
+    let live = after.live.get(queue).and_then(|live| live.limits.unshareable(&after.queue(queue.as_str())));
+    if let Some(fault) = live {
+        return Err(Error::NotAllowed(format!(
+            "`{}` of queue `{queue}`, which was changed live, {}; raise it with `windlass queues set {queue}`, or lift the change with \
+            `windlass queues unset {queue}`, first",
+            fault.setting, fault.says
+        )));
+    }
+    // What is in force, or is again once what was changed live is lifted.
+    if let Some(fault) = after.as_configured().queue(queue.as_str()).unshareable().first() {
+        let setting = format!("queues.{queue}.{}", fault.setting);
+        return Err(Error::NotAllowed(format!("`{setting}` {}; raise it in the configuration of the daemons first", fault.says)));
+    }
+    Ok(())
+}
+
 impl RedisStore {
     pub(super) async fn spread_over(&self, queue: &Name, partitions: u32, actor: &Actor) -> Result<()> {
         if !self.server.is_cluster() {
@@ -62,9 +80,7 @@ impl RedisStore {
         if !(1..=256).contains(&of.partitions) {
             return Err(Error::NotAllowed(format!("{} partitions: a queue has 1 to 256", of.partitions)));
         }
-        if let Some(limit) = [of.concurrency, of.tenant_concurrency].into_iter().flatten().find(|limit| *limit < of.partitions) {
-            return Err(Error::NotAllowed(format!("{} partitions cannot share a limit of {limit}; raise it first", of.partitions)));
-        }
+        refuse_unshareable(queue, after)?;
         let (before, after) = (self.partitions().await?, Partitions::of(after));
         let clash = self.all_shards().await?.into_keys().find(|shard| after.queue_of(shard) != before.queue_of(shard));
         clash.filter(|shard| shard.as_str() != queue.as_str()).map_or(Ok(()), |shard| {

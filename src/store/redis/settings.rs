@@ -109,7 +109,8 @@ impl RedisStore {
             let before = self.stored_settings().await?;
             self.refuse_other_partitions(&before, settings).await?;
             let forgotten = self.told_settings().filter(|_| before.is_none()).map(|told| Json::of(&*told).as_str().to_owned());
-            if self.put_settings(&before, &over_stored(settings, before.as_deref().or(forgotten.as_deref())), None).await? != Put::Stale {
+            let after = over_stored(settings, before.as_deref().or(forgotten.as_deref()));
+            if self.put_settings(&before, &after, None).await? != Put::Stale {
                 return Ok(());
             }
         }
