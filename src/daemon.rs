@@ -105,7 +105,7 @@ impl Daemon {
     /// # Errors
     /// When the port is taken, the store is not to be had, or a setting cannot be used. Nothing is left running.
     pub async fn start(config: &Config) -> Result<Self, Error> {
-        config.control.may_serve().map_err(Error::Configuration)?;
+        config.control.may_serve(&config.webhooks).map_err(Error::Configuration)?;
         // The port comes first: its address goes into the lock of the store, and a taken one is found before anything is touched.
         let listener = bind(config.control.listen).await?;
         let address = listener.local_addr().map_err(|source| Error::Port { address: config.control.listen, source })?;
@@ -230,7 +230,7 @@ impl Daemon {
 /// # Errors
 /// The first setting that cannot be used.
 pub fn check(config: &Config) -> Result<(), Error> {
-    config.control.may_serve().map_err(Error::Configuration)?;
+    config.control.may_serve(&config.webhooks).map_err(Error::Configuration)?;
     register(config, &Metrics::new(), &Clock::System).map(drop)
 }
 

@@ -6,7 +6,7 @@ use super::{
     exit::Exit,
     output::{Format, Rows},
 };
-use crate::job::{AuditFilter, Audited, Verified, Verifier};
+use crate::job::{AuditFilter, Audited, Head, Verified, Verifier};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -37,8 +37,10 @@ pub enum Command {
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { actor, action, object, limit, format } => door::with(place, async |door| {
-            let rows = newest(door, &AuditFilter { actor, action, object }, limit).await?;
-            Ok(format.show(&rows, |rows| table(rows))?)
+            let filter = AuditFilter { actor, action, object };
+            let rows = newest(door, &filter, limit).await?;
+            let nothing = if filter == AuditFilter::default() { "nothing was done yet that leaves a row" } else { "no row is of these" };
+            Ok(format.show(&rows, |rows| table(rows, nothing))?)
         }),
         Command::Verify { format } => door::with(place, async |door| {
             let verdict = verified(door).await?;
@@ -71,8 +73,21 @@ async fn newest(door: &Door, filter: &AuditFilter, limit: usize) -> anyhow::Resu
     Ok(rows)
 }
 
+/// Rows may grow old enough to be pruned while the walk is under way; then it is walked again.
 async fn verified(door: &Door) -> anyhow::Result<Verified> {
-    let (mut verifier, mut cursor) = (Verifier::against(door.audit_heads().await?), None);
+    let mut heads = door.audit_heads().await?;
+    loop {
+        let found = walked(door, heads.clone()).await?;
+        let now = door.audit_heads().await?;
+        if found.cut_at.as_ref().is_none_or(|head| now.contains(head)) {
+            return Ok(found);
+        }
+        heads = now;
+    }
+}
+
+async fn walked(door: &Door, heads: Vec<Head>) -> anyhow::Result<Verified> {
+    let (mut verifier, mut cursor) = (Verifier::against(heads), None);
     loop {
         let page = door.audit(&AuditFilter::default(), cursor.as_deref(), MOST_ROWS).await?;
         page.items.into_iter().for_each(|row| verifier.look_at(row));
@@ -93,11 +108,11 @@ fn said(verdict: &Verified) -> String {
     format!("{} rows{holds}\n{}", verdict.rows, heads.collect::<String>())
 }
 
-fn table(rows: &[Audited]) -> String {
+fn table(rows: &[Audited], nothing: &str) -> String {
     let mut shown = Rows::new(&["row", "at", "actor", "action", "object", "detail"]);
     for row in rows {
         let detail = row.detail.clone().unwrap_or_default();
         shown.row([numbered(&row.chain, row.seq), row.at.to_string(), row.actor.clone(), row.action.clone(), row.object.clone(), detail]);
     }
-    shown.or("nothing was done yet that leaves a row")
+    shown.or(nothing)
 }

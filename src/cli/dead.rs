@@ -16,6 +16,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::Duration;
 
+/// Ids that a dry run prints.
+const SHOWN: usize = 20;
+
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List dead letters, newest first
@@ -166,7 +169,7 @@ fn grouped(found: &Groups) -> String {
         ]);
     }
     let more = found.next.as_ref().map(|next| format!("looked at {}; more with --cursor {next}\n", found.looked)).unwrap_or_default();
-    rows.or("no dead letters") + &more
+    if rows.is_empty() && found.next.is_some() { more } else { rows.or("no dead letters") + &more }
 }
 
 fn told(answer: &RedriveAnswer, dry_run: bool) -> String {
@@ -178,8 +181,22 @@ fn told(answer: &RedriveAnswer, dry_run: bool) -> String {
     }
     let stayed = rows.or("");
     let fit = answer.items.iter().filter(|item| item.error.is_none()).count();
-    let done = if dry_run { format!("{} would go back\n", count(fit)) } else { format!("{} back in the queue\n", count(answer.redriven)) };
+    let done = if dry_run {
+        format!("{} would go back\n{}", count(fit), some_of(answer))
+    } else {
+        format!("{} back in the queue\n", count(answer.redriven))
+    };
     done + &stayed
+}
+
+/// The first of those that would go back.
+fn some_of(answer: &RedriveAnswer) -> String {
+    let fit = answer.items.iter().filter(|item| item.error.is_none());
+    let shown: String = fit.clone().take(SHOWN).map(|item| format!("  {}\n", item.id)).collect();
+    match fit.count().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}  and {more} more; --json names them all\n"),
+    }
 }
 
 fn count(jobs: usize) -> String {
@@ -188,5 +205,5 @@ fn count(jobs: usize) -> String {
 
 fn refuse_if_any_stayed(answer: &RedriveAnswer) -> anyhow::Result<()> {
     let stayed = answer.items.iter().filter(|item| item.error.is_some()).count();
-    if stayed == 0 { Ok(()) } else { Err(Exit::Data.because(format!("{} could not be redriven and stay dead", count(stayed)))) }
+    if stayed == 0 { Ok(()) } else { Err(Exit::Data.because(format!("{} could not be redriven, and stay as they are", count(stayed)))) }
 }

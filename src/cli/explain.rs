@@ -10,6 +10,9 @@ use crate::job::{
     explain::{Explanation, Gate},
 };
 
+/// Jobs that a gate is held by, as far as they are named.
+const HOLDERS: usize = 5;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     id: JobId,
@@ -30,8 +33,10 @@ pub fn run(place: &Place, args: &Args) -> anyhow::Result<()> {
 fn told(explained: &Explanation) -> String {
     let mut rows = Rows::new(&["gate", "", "opens", "why"]);
     for gate in &explained.gates {
+        let holders: Vec<String> = gate.jobs.iter().map(ToString::to_string).filter(|id| !gate.says.contains(id)).take(HOLDERS).collect();
+        let says = if holders.is_empty() || gate.open { gate.says.clone() } else { format!("{} ({})", gate.says, holders.join(", ")) };
         let opens_at = gate.opens_at.filter(|at| *at > explained.at).map(|at| at.to_string()).unwrap_or_default();
-        rows.row([word(gate), if gate.open { "open" } else { "closed" }.into(), opens_at, gate.says.clone()]);
+        rows.row([word(gate), if gate.open { "open" } else { "closed" }.into(), opens_at, says]);
     }
     format!("job {} is {}: {}\n\n{rows}{}", explained.id, explained.state, explained.says, starts(explained))
 }

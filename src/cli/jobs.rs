@@ -166,14 +166,21 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 pub async fn each<T>(ids: &[JobId], call: impl AsyncFn(JobId) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
     let mut answers = Vec::with_capacity(ids.len());
     for id in ids {
-        answers.push(call(*id).await.map_err(|error| error.context(format!("job {id}")))?);
+        answers.push(call(*id).await.map_err(|error| match error.to_string() {
+            says if says.contains(&id.to_string()) => error,
+            _ => error.context(format!("job {id}")),
+        })?);
     }
     Ok(answers)
 }
 
 pub async fn list(door: &Door, filter: &Filter, page: &PageArgs, format: Format) -> anyhow::Result<()> {
     let listed = door.list(filter, page.cursor.as_deref(), usize::from(page.limit)).await?;
-    Ok(format.show(&listed, |listed| table(listed) + &more(filter, listed))?)
+    let shown = |listed: &JobPage| match (listed.items.is_empty(), &listed.next) {
+        (true, Some(_)) => format!("none so far: {}", more(filter, listed)),
+        _ => table(listed) + &more(filter, listed),
+    };
+    Ok(format.show(&listed, shown)?)
 }
 
 /// How to go on, and how far was looked where that is not plain from what was found.

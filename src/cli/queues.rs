@@ -23,7 +23,7 @@ pub enum Command {
     Pause {
         queue: Name,
         /// Why, for those who wonder
-        #[arg(long, default_value = "paused by hand")]
+        #[arg(long, visible_alias = "because", default_value = "paused by hand")]
         reason: String,
         /// Resume by itself after this time, such as 30m or 2h
         #[arg(long = "for", value_name = "TIME")]
@@ -87,7 +87,9 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Unset { queue, reason, format } => door::with(place, async |door| {
             let answer = door.set_limits(&queue, None, &reason).await?;
             let sentence = |answer: &LimitsAnswer| match limits::line(&answer.limits) {
-                line if line.is_empty() => format!("queue {queue} is as it is configured: without limits of its own\n"),
+                line if line.is_empty() => {
+                    format!("queue {queue} is as it is configured: no limit but one job at once of each concurrency key\n")
+                }
                 line => format!("queue {queue} is as it is configured: {line}\n"),
             };
             Ok(format.show(&answer, sentence)?)

@@ -56,7 +56,7 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// Remove a schedule that is no longer in the configuration; jobs it made stay
+    /// Remove a schedule that is no longer in the configuration; jobs it made stay. One that is there still is back with the next start or reload
     Delete { name: Name },
 }
 
@@ -83,7 +83,11 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             let answer = door.run_schedule(&name).await?;
             Ok(format.show(&answer, |answer| format!("job {} is {}", answer.id, answer.status))?)
         }
-        Command::Delete { name } => door.delete_schedule(&name).await,
+        Command::Delete { name } => {
+            door.delete_schedule(&name).await?;
+            println!("schedule {name} is deleted; if it stands in the configuration, it is back with the next start or reload");
+            Ok(())
+        }
     })
 }
 

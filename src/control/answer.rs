@@ -1,5 +1,5 @@
-//! An answer on its way. It keeps its connection's place until its last piece is taken, and is known as unread while the client takes
-//! none: on HTTP/2 a stream whose window stays shut is waited for by nobody else, since the socket itself is never full.
+//! An answer on its way. It keeps its connection's place until its last piece is handed over, and is known as unread while the connection asks
+//! for none: on HTTP/2 a stream whose window stays shut is waited for by nobody else, since the socket itself is never full.
 
 use super::crowd::Answering;
 use axum::{
@@ -83,7 +83,7 @@ impl HttpBody for Answer {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        // Whoever asks has taken what was handed over before; until there is more it is the client that waits.
+        // Whoever asks has room for more than was handed over before; until there is more it is the client that waits.
         let (number, unread) = (self.number, self.unread.clone());
         unread.lock().since.remove(&number);
         if self.rest.is_empty() {

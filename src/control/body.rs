@@ -261,7 +261,12 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde_json itself stops at 128 levels, so a nesting bomb ends here as a sentence.
     serde_json::from_slice(bytes).map_err(|error| {
-        let code = if error.classify() == serde_json::error::Category::Data { "wrong_type" } else { "not_json" };
+        let code = match error.classify() {
+            // What serde says of a member that is not in a struct; it has no kind of its own.
+            serde_json::error::Category::Data if error.to_string().starts_with("unknown field") => "unknown_member",
+            serde_json::error::Category::Data => "wrong_type",
+            _ => "not_json",
+        };
         Problem::invalid(vec![super::wire::ItemError::new("", code, error.to_string())])
     })
 }

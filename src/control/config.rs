@@ -3,7 +3,7 @@
 use super::{hooks, tls::Tls};
 use crate::{
     job::{Limits, ShownToken, Timestamp},
-    signatures,
+    secret, signatures,
 };
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -179,11 +179,11 @@ impl Config {
         }
     }
 
-    /// Whether a daemon may listen like this: not in the open, where others can listen too. Reads the files of TLS and throws them away.
+    /// Whether a daemon may listen like this: not in the open, where others can listen too. Reads the files of TLS and of the token and throws them away.
     ///
     /// # Errors
     /// One sentence about the first thing that does not fit, or the first file that cannot be used.
-    pub fn may_serve(&self) -> Result<(), String> {
+    pub fn may_serve(&self, webhooks: &signatures::Config) -> Result<(), String> {
         if !self.listen.ip().is_loopback() && !self.speaks_tls() && self.behind_proxy.is_empty() {
             return Err(format!(
                 "control.listen = {} can be reached from other machines, and tokens would cross the network in the open: set \
@@ -191,11 +191,28 @@ impl Config {
                 self.listen
             ));
         }
+        self.own_token(!webhooks.sources.is_empty())?;
         Tls::of(self, Timestamp(0)).map(drop)
     }
 
+    /// The token that may do everything, if there is one.
+    ///
+    /// # Errors
+    /// One sentence about a file that cannot be read, or a token that cannot be one where `strangers` come.
+    pub(super) fn own_token(&self, strangers: bool) -> Result<Option<SecretString>, String> {
+        let token = secret::of("control.token", self.token.as_ref(), self.token_file.as_deref()).map_err(|error| error.to_string())?;
+        if let Some(token) = token.as_ref().map(SecretString::expose_secret) {
+            token_is_usable(token)?;
+            token_is_of_its_own(token)?;
+            if strangers || self.is_for_others() {
+                token_is_long_enough(token)?;
+            }
+        }
+        Ok(token)
+    }
+
     /// Whether others than programs of this machine may come to the port, straight or through a proxy.
-    pub(super) fn is_for_others(&self) -> bool {
+    fn is_for_others(&self) -> bool {
         !self.listen.ip().is_loopback() || !self.behind_proxy.is_empty()
     }
 
@@ -274,7 +291,7 @@ impl Config {
 }
 
 /// What can stand in an `Authorization` header and is worth asking for.
-pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
+fn token_is_usable(token: &str) -> Result<(), String> {
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(
             "the control token is empty or has characters that no header can carry; use letters and digits, such as the output of \
@@ -286,7 +303,7 @@ pub(super) fn token_is_usable(token: &str) -> Result<(), String> {
 }
 
 /// Whoever reaches a port may try tokens on it, and this one may do everything.
-pub(super) fn token_is_long_enough(token: &str) -> Result<(), String> {
+fn token_is_long_enough(token: &str) -> Result<(), String> {
     if token.len() < TOKEN_BYTES {
         return Err(format!(
             "control.token has {} characters, and a port that others can reach needs one of at least {TOKEN_BYTES}, made by chance: use the output of \
@@ -298,7 +315,7 @@ pub(super) fn token_is_long_enough(token: &str) -> Result<(), String> {
 }
 
 /// The daemon's token may do everything, so it is none that was made to do less.
-pub(super) fn token_is_of_its_own(token: &str) -> Result<(), String> {
+fn token_is_of_its_own(token: &str) -> Result<(), String> {
     match ShownToken::parse(token) {
         Some(_) => {
             Err("control.token is one that `windlass token create` made, and would lose its bounds: leave control.token out, or give the \

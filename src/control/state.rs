@@ -17,11 +17,10 @@ use super::{
 use crate::{
     clock::Clock,
     job::{Name, NewJob, Settings, Timestamp, TokenId},
-    secret, signatures,
+    signatures,
     store::{Store, examine::Finding},
     telemetry::Metrics,
 };
-use secrecy::ExposeSecret as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -189,16 +188,9 @@ impl std::ops::Deref for State {
 impl InForce {
     fn of(config: &Config, webhooks: &signatures::Config, now: Timestamp) -> Result<Self, String> {
         config.check()?;
-        config.may_serve()?;
+        config.may_serve(webhooks)?;
         config.goes_with(webhooks)?;
-        let token = secret::of("control.token", config.token.as_ref(), config.token_file.as_deref()).map_err(|error| error.to_string())?;
-        if let Some(token) = &token {
-            super::config::token_is_usable(token.expose_secret())?;
-            super::config::token_is_of_its_own(token.expose_secret())?;
-            if config.is_for_others() || !webhooks.sources.is_empty() {
-                super::config::token_is_long_enough(token.expose_secret())?;
-            }
-        }
+        let token = config.own_token(!webhooks.sources.is_empty())?;
         let (gate, sources, tls) = (Gate::new(token.as_ref(), config), hooks::sources(webhooks)?, Tls::of(config, now)?);
         Ok(Self { config: config.clone(), gate, sources, tls })
     }

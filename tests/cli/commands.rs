@@ -255,7 +255,7 @@ fn limits_of_a_queue_are_set_listed_and_unset() {
         let list = place.run(&["queues", "list"]).out;
         assert!(list.contains("LIMITS") && list.contains("concurrency 5*, rate none*") && list.contains(": it is well)"), "{list}");
         let ended = place.run(&["queues", "unset", "serp"]);
-        assert!(ended.out.contains("queue serp is as it is configured: without limits of its own"), "{ended:?}");
+        assert!(ended.out.contains("queue serp is as it is configured: no limit but one job at once of each concurrency key"), "{ended:?}");
         let queues = place.json(&["queues", "list", "--json"]);
         assert_eq!(queues[0]["limits"]["in_force"]["concurrency"], Value::Null, "{queues}");
         place.run(&["queues", "set", "serp", "--concurrency", "0"]).assert_refused(65, &["/concurrency", "to stop a queue, pause it"]);

@@ -113,10 +113,10 @@ fn a_port_that_others_can_reach_needs_a_token() {
     let open: SocketAddr = "0.0.0.0:7717".parse().expect("an address");
     let error = Config { listen: open, ..Config::default() }.check().expect_err("open to all");
     assert!(error.contains("needs a token") && !error.contains('\n'), "{error}");
-    let error = Config { listen: open, ..with_token() }.may_serve().expect_err("a token in the open");
+    let error = Config { listen: open, ..with_token() }.may_serve(&signatures::Config::default()).expect_err("a token in the open");
     assert!(error.contains("tls_cert_file") && error.contains("behind_proxy") && !error.contains('\n'), "{error}");
     Config { listen: open, behind_proxy: vec!["10.0.0.0/8".parse().expect("a range")], ..with_token() }
-        .may_serve()
+        .may_serve(&signatures::Config::default())
         .expect("proxies do TLS");
     let tls = Config { tls_cert_file: Some("c".into()), tls_key_file: Some("k".into()), ..Config::default() };
     Config { listen: open, ..with_token() }.check().expect("others may call it, where it is not ours to serve");

@@ -2,6 +2,7 @@
 
 use super::*;
 use axum::body::Body;
+use hyper::{body::Incoming, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
@@ -9,6 +10,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
 use std::path::Path;
+use tokio::task::JoinHandle;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use windlass::job::Timestamp;
 
@@ -130,29 +132,39 @@ async fn port_speaks_both_versions_of_http_over_tls_and_nothing_in_the_open() {
     port.stop().await;
 }
 
+/// A client of HTTP/2 that takes so many bytes of each answer, and whether its connection is still there.
+async fn sparing(port: &Port, authority: &Authority, window: u32) -> (SendRequest<Body>, JoinHandle<hyper::Result<()>>) {
+    let stream = port.shake(&client(authority, &["h2"], None)).await.expect("a handshake");
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (requests, connection) =
+        builder.initial_stream_window_size(window).handshake::<_, Body>(TokioIo::new(stream)).await.expect("HTTP/2");
+    (requests, tokio::spawn(connection))
+}
+
+/// An answer of which nothing but the head is taken.
+async fn untaken(requests: &mut SendRequest<Body>, path: &str) -> hyper::Response<Incoming> {
+    let request = hyper::Request::get(format!("https://port.test{path}")).body(Body::empty()).expect("a request");
+    requests.send_request(request).await.expect("its head")
+}
+
 #[tokio::test]
 async fn client_of_http_2_that_takes_no_answers_loses_its_connection() {
     let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
     let port = Port::with(Config { idle_deadline_ms: 200, max_connections: 1, ..put(folder.path(), &authority.signs("port.test")) }).await;
-    // The answer of /livez is longer than one byte: with a window of that size it is handed over and cannot leave, with none it is not begun.
-    for window in [0, 1] {
-        let stream = port.shake(&client(&authority, &["h2"], None)).await.expect("a handshake");
-        let (mut requests, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(window)
-            .handshake::<_, Body>(TokioIo::new(stream))
-            .await
-            .expect("HTTP/2");
-        let driven = tokio::spawn(connection);
-        let request = || hyper::Request::get("https://port.test/livez").body(Body::empty()).expect("a request");
-        let mut untaken = Vec::new();
-        for _ in 0..3 {
-            untaken.push(requests.send_request(request()).await.expect("its head"));
-        }
-        // The one connection there is comes free only when that of the greedy one is cut.
-        let answer = port.livez(&client(&authority, &["http/1.1"], None)).await.expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 200"), "window {window}: {answer}");
-        assert!(tokio::time::timeout(PATIENCE, driven).await.expect("in time").expect("no panic").is_err(), "window {window}");
+    let is_cut = async |driven: JoinHandle<hyper::Result<()>>| {
+        tokio::time::timeout(PATIENCE, driven).await.expect("in time").expect("no panic").is_err()
+    };
+    // Nobody else comes; of the long answer one piece is handed over, and of the short one nothing.
+    for (window, path) in [(1, "/openapi.json"), (0, "/livez")] {
+        let (mut requests, driven) = sparing(&port, &authority, window).await;
+        let _answer = untaken(&mut requests, path).await;
+        assert!(is_cut(driven).await, "{path}");
     }
+    // Handed over whole, so that only the one who needs the place finds that it does not leave.
+    let (mut requests, driven) = sparing(&port, &authority, 1).await;
+    let _answers = [untaken(&mut requests, "/livez").await, untaken(&mut requests, "/livez").await];
+    let answer = port.livez(&client(&authority, &["http/1.1"], None)).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && is_cut(driven).await, "{answer}");
     port.stop().await;
 }
 

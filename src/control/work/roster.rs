@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const LEAST: Duration = Duration::from_secs(15);
 /// Workers that live at once, on one port. Each is a row that the others read.
 const MOST_WORKERS: usize = 10_000;
+/// Of one token, so that none takes all places.
+const MOST_OF_ONE: usize = 2_500;
 /// Queues of one worker, however often it asks for others: its row is read by everybody.
 pub(super) const MOST_QUEUES: usize = 100;
 /// Calls that wake what nobody could run before the worker came; each wakes some hundreds.
@@ -34,10 +36,24 @@ struct Known {
 }
 
 impl Known {
-    /// Nobody has to be told again yet.
-    fn is_fresh(&self) -> bool {
-        self.told.elapsed() < self.lasts / 3
+    fn is_live(&self) -> bool {
+        self.told.elapsed() < known_for(self.lasts)
     }
+
+    /// Nobody has to be told again yet of one that leases for so long.
+    fn is_fresh(&self, lease: Duration) -> bool {
+        self.told.elapsed() < self.lasts / 3 && lasting(lease) <= self.lasts
+    }
+}
+
+/// How long a worker is taken for alive that leases for so long.
+fn lasting(lease: Duration) -> Duration {
+    lease.max(LEAST)
+}
+
+/// It is told of again only after a third of that, and what it kept until then outlasts it by as much.
+fn known_for(lasts: Duration) -> Duration {
+    lasts + lasts / 3
 }
 
 impl Roster {
@@ -45,20 +61,24 @@ impl Roster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One that fell silent is known from the store, if at all.
     fn get(&self, holder: HolderId) -> Option<Known> {
-        self.all().get(&holder).cloned()
+        self.all().get(&holder).filter(|known| known.is_live()).cloned()
     }
 
     fn put(&self, worker: Daemon, lasts: Duration) {
         self.all().insert(worker.holder, Known { worker, told: Instant::now(), lasts });
     }
 
-    fn has_room_for(&self, holder: HolderId) -> bool {
+    fn has_room_for(&self, worker: &Daemon) -> bool {
         let mut all = self.all();
-        if all.len() >= MOST_WORKERS {
-            all.retain(|_, known| known.told.elapsed() < known.lasts);
+        let own = |all: &HashMap<HolderId, Known>| all.values().filter(|known| known.worker.token == worker.token).count();
+        let is_full = |all: &HashMap<_, _>| all.len() >= MOST_WORKERS || worker.token.is_some() && own(all) >= MOST_OF_ONE;
+        if all.contains_key(&worker.holder) || !is_full(&all) {
+            return true;
         }
-        all.len() < MOST_WORKERS || all.contains_key(&holder)
+        all.retain(|_, known| known.is_live());
+        !is_full(&all)
     }
 
     fn forget(&self, holder: HolderId) {
@@ -73,14 +93,16 @@ impl Roster {
 pub(super) async fn enlist(state: &State, caller: &Caller, asks: &Daemon, lease: Duration) -> Result<(), Problem> {
     let (roster, store) = (&state.roster, caller.everything(state)?);
     let known = roster.get(asks.holder);
-    if known.as_ref().is_some_and(|known| known.is_fresh() && covers(&known.worker, asks)) {
+    if known.as_ref().is_some_and(|known| known.is_fresh(lease) && covers(&known.worker, asks)) {
         return Ok(());
     }
-    if !roster.has_room_for(asks.holder) {
-        return Err(Problem::unavailable("too_many_workers", format!("{MOST_WORKERS} workers are at work here; try again")));
+    if !roster.has_room_for(asks) {
+        let sentence = format!("at most {MOST_WORKERS} workers, and {MOST_OF_ONE} of one token, are at work here at once; try again");
+        return Err(Problem::unavailable("too_many_workers", sentence));
     }
     let (now, seen) = (store.now().await?, store.daemons().await?);
-    let before = known.map(|known| known.worker).or_else(|| own(&seen, asks.holder));
+    is_no_daemon(&seen, asks.holder)?;
+    let before = known.map(|known| known.worker).or_else(|| own(&seen, asks.holder, now));
     if let Some(before) = &before {
         speaks_for(state, caller, before).await?;
     }
@@ -120,7 +142,7 @@ pub(super) async fn keep(
 ) -> Result<bool, Problem> {
     let store = caller.everything(state)?;
     let known = state.roster.get(holder);
-    let is_fresh = known.as_ref().is_some_and(|known| known.is_fresh() && known.worker.draining == draining);
+    let is_fresh = known.as_ref().is_some_and(|known| known.is_fresh(lease) && known.worker.draining == draining);
     let known = match known {
         Some(known) => Some(known.worker),
         None => find(store, holder).await?,
@@ -128,7 +150,7 @@ pub(super) async fn keep(
     // Nobody but a lease call knows what it works on.
     let Some(mut worker) = known else { return Ok(false) };
     speaks_for(state, caller, &worker).await?;
-    if is_fresh || !state.roster.has_room_for(holder) {
+    if is_fresh || !state.roster.has_room_for(&worker) {
         return Ok(true);
     }
     worker.draining = draining;
@@ -156,21 +178,22 @@ pub(super) async fn dismiss(state: &State, caller: &Caller, holder: HolderId) ->
 }
 
 async fn announce(state: &State, store: &dyn Store, worker: Daemon, lease: Duration) -> Result<(), Problem> {
-    let lasts = lease.max(LEAST);
-    store.announce(&worker, lasts, None).await?;
+    let lasts = lasting(lease);
+    store.announce(&worker, known_for(lasts), None).await?;
     state.roster.put(worker, lasts);
     Ok(())
 }
 
 /// What it said to another port, or before this one was started.
 async fn find(store: &dyn Store, holder: HolderId) -> Result<Option<Daemon>, Problem> {
-    let seen = store.daemons().await?;
+    let (now, seen) = (store.now().await?, store.daemons().await?);
     is_no_daemon(&seen, holder)?;
-    Ok(own(&seen, holder))
+    Ok(own(&seen, holder, now))
 }
 
-fn own(seen: &[SeenDaemon], holder: HolderId) -> Option<Daemon> {
-    seen.iter().map(|seen| &seen.daemon).find(|daemon| daemon.holder == holder).cloned()
+/// One that fell silent has nothing any more, and its name is nobody's.
+fn own(seen: &[SeenDaemon], holder: HolderId, now: Timestamp) -> Option<Daemon> {
+    seen.iter().find(|seen| seen.daemon.holder == holder && seen.is_live(now)).map(|seen| seen.daemon.clone())
 }
 
 /// Whoever may read sees a worker's name, so the name alone proves nothing. The operator speaks for everybody, and a token that has ended leaves
@@ -219,7 +242,6 @@ fn together(before: Option<Daemon>, asks: &Daemon, now: Timestamp) -> Daemon {
 }
 
 fn may_work(worker: &Daemon, seen: &[SeenDaemon], now: Timestamp) -> Result<(), Problem> {
-    is_no_daemon(seen, worker.holder)?;
     let conflict = |code, sentence: String| Err(Problem::new(StatusCode::CONFLICT, code, sentence));
     for other in seen.iter().filter(|other| other.is_live(now) && other.daemon.holder != worker.holder) {
         let Some(queue) = worker.queues.keys().find(|queue| other.works_on(queue)) else { continue };

@@ -115,8 +115,10 @@ fn of_queue(facts: Facts<'_>) -> Vec<Gate> {
     if working > 0 {
         let able = knowing(facts).count();
         gates.push(Gate::new(GateName::Worker, able > 0, words::workers(facts.job, able, working)));
-        let slots: usize = knowing(facts).filter_map(|seen| seen.daemon.queues.get(queue)).map(|work| work.slots).sum();
-        gates.push(Gate::slots(GateName::DaemonSlots, standing.queue.running, slots as u64, "slots of the daemons"));
+        if able > 0 {
+            let slots: usize = knowing(facts).filter_map(|seen| seen.daemon.queues.get(queue)).map(|work| work.slots).sum();
+            gates.push(Gate::slots(GateName::DaemonSlots, standing.queue.running, slots as u64, "slots of the daemons"));
+        }
     }
     if let Some(limit) = standing.queue.slots {
         gates.push(Gate::slots(GateName::QueueSlots, standing.queue.running, limit, &format!("slots of queue {queue}")));

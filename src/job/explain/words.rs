@@ -81,7 +81,7 @@ pub(super) fn daemons(queue: &Name, working: usize, live: usize, all: &[SeenDaem
         (0, 0, Some(last)) => format!("no daemon is alive; the last was {}, heard at {}", last.daemon.node, last.seen_at),
         (0, live, _) => {
             let alive = counted(live as u64, "daemon is alive", "daemons are alive");
-            format!("{alive}, and none works on queue {queue}; give it slots in engine.slots")
+            format!("{alive}, and none works on queue {queue}; give it slots in engine.slots, or start a worker over HTTP that asks for it")
         }
         (working, ..) => format!("{} on queue {queue}", works(working as u64)),
     }
@@ -90,7 +90,8 @@ pub(super) fn daemons(queue: &Name, working: usize, live: usize, all: &[SeenDaem
 pub(super) fn workers(job: &Job, able: usize, working: usize) -> String {
     let (kind, queue) = (&job.kind, &job.queue);
     match able {
-        0 => format!("none of the {working} that work on queue {queue} has a worker for the kind {kind}; start one that has"),
+        0 if working == 1 => format!("the one daemon that works on queue {queue} has no worker for the kind {kind}; start one that has"),
+        0 => format!("none of the {working} daemons that work on queue {queue} has a worker for the kind {kind}; start one that has"),
         able => format!("{} for the kind {kind}", counted(able as u64, "daemon has a worker", "daemons have a worker")),
     }
 }

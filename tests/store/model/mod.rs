@@ -10,8 +10,12 @@ mod reference;
 use crate::support::{TestStore, note};
 use history::{History, histories};
 use play::Player;
-use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
-use std::sync::atomic::{AtomicU64, Ordering};
+use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, PersistedSeed, TestCaseError, TestError, TestRunner};
+use std::{
+    any::Any,
+    fmt::Debug,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Histories in a run that names no number.
 const CASES: u32 = 2_000;
@@ -76,10 +80,39 @@ fn agrees_with_the_reference(store: &'static str) {
     note(&format!("steps of random histories compared on {store}"), steps.into_inner());
 }
 
+/// Writes down what fails, and plays what is written down again where it is asked to: once in a run is enough.
+#[derive(Clone, Debug, PartialEq)]
+struct Seeds {
+    file: FileFailurePersistence,
+    again: bool,
+}
+
+impl FailurePersistence for Seeds {
+    fn load_persisted_failures2(&self, source: Option<&'static str>) -> Vec<PersistedSeed> {
+        if self.again { self.file.load_persisted_failures2(source) } else { Vec::new() }
+    }
+
+    fn save_persisted_failure2(&mut self, source: Option<&'static str>, seed: PersistedSeed, value: &dyn Debug) {
+        self.file.save_persisted_failure2(source, seed, value);
+    }
+
+    fn box_clone(&self) -> Box<dyn FailurePersistence> {
+        Box::new(self.clone())
+    }
+
+    fn eq(&self, other: &dyn FailurePersistence) -> bool {
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| self == other)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
 /// `again`: those that failed once come first.
 fn play_many(store: &'static str, cases: u32, again: bool, steps: &AtomicU64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
-    let seeds = if again { FileFailurePersistence::Direct(REGRESSIONS) } else { FileFailurePersistence::Off };
+    let seeds = Seeds { file: FileFailurePersistence::Direct(REGRESSIONS), again };
     let config = Config {
         cases,
         failure_persistence: Some(Box::new(seeds)),

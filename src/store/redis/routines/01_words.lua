@@ -21,7 +21,7 @@
 --   <base>:holders        hash    holder -> until, node
 --   <base>:cancels, :progress         hashes  of running jobs
 --   <base>:key:<key>      hash    a concurrency key's gate (`<tenant>/<key>` where there is a tenant): head, tat, opens, holds;  :key-line:, :key-wait:, :key-behind: zsets, :key-run: set
---   <base>:gated          zset    keys whose gates hold somebody back;  <base>:anew string: while the rules are new, the last of these that was looked at
+--   <base>:gated          zset    keys whose gates hold somebody back;  <base>:anew hash: while the rules are new, the last of these that was looked at, and the rounds to go
 --   <base>:uniques        hash    tenant and key -> who holds it;  <base>:windows zset: those that only time holds
 --   <base>:idempotency    hash    tenant and key -> id, fingerprint, until;  <base>:forget zset;  on one server under `{_}`
 --   <base>:children:<id>  set     jobs that wait for this one;  <base>:parents:<id> set: those it waits for
@@ -58,6 +58,8 @@ local RANK = 2 ^ 48
 local CHUNK = 500
 -- Rows that one call moves, so that nobody else waits long.
 local BATCH = 1000
+-- Gates that one call looks at when their rules are new, in each shard.
+local GATES = 100
 local STATES = { s = 'scheduled', p = 'parked', q = 'queued', h = 'queued', g = 'queued', b = 'queued', u = 'queued',
   c = 'completed', x = 'cancelled', d = 'dead' }
 

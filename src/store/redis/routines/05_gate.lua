@@ -94,7 +94,12 @@ function W.admit(s, j, returning)
     end
   end
   g.returned = g.returned or returning
-  if not is_behind and not g.opens and (returning or ahead_of(g, j.h.priority) < g.limit) then
+  -- While the rules are new, those who wait may be let in by them, and stand before this one.
+  local is_anew = not returning and g.holds and call('EXISTS', s.anew) == 1
+  if is_anew then
+    s.refills[g.key] = true
+  end
+  if not is_behind and not is_anew and not g.opens and (returning or ahead_of(g, j.h.priority) < g.limit) then
     call('ZADD', g.line, score(j.h.priority, j.pos), j.id)
     return true
   end
@@ -189,16 +194,17 @@ local function best_behind(s, g)
   return best
 end
 
--- Lets the best waiting jobs into their lines, as many as the gate admits; returns how many.
-function W.refill(s, key)
+-- Lets the best waiting jobs into their lines, as many as the gate admits, at most `most`; returns how many.
+function W.refill(s, key, most)
   local g = W.gate(s, key)
   local admitted = 0
-  while true do
+  while admitted ~= most do
     if call('EXISTS', g.wait, g.behind) == 0 then
       set_opens(s, g, nil)
       set_holds(s, g, false)
       break
     end
+    set_holds(s, g, true)
     if not g.rate then
       set_opens(s, g, nil)
     else
@@ -211,6 +217,9 @@ function W.refill(s, key)
       if is_closed then
         break
       end
+    end
+    if not g.returned and call('SCARD', g.run) >= g.limit then
+      break
     end
     local j = best_behind(s, g)
     if not j then
@@ -240,28 +249,50 @@ function W.refill(s, key)
   return admitted
 end
 
--- New rules: every gate that holds somebody back is looked at again, a bounded piece in each call that follows.
+-- What of the rules decides how a gate stands.
+local function rules_of_gates(s)
+  local rules = s:rules()
+  local rate = rules.key_rate or { interval = 0, burst = 0 }
+  return string.format('%.0f %.0f %.0f %s', rules.key_concurrency, rate.interval, rate.burst, rules.tenant_concurrency and 'lanes' or '')
+end
+
+-- New rules: every gate that holds somebody back is looked at again, a bounded piece in each call that follows. One round that is under way
+-- ends first, so that changes that follow each other leave no gate out.
 function W.look_at_gates(s)
-  call('SET', s.anew, '')
+  local rules = rules_of_gates(s)
+  if call('HGET', s.base, 'gate_rules') ~= rules then
+    call('HSET', s.base, 'gate_rules', rules)
+    call('HINCRBY', s.anew, 'rounds', 1)
+  end
 end
 
 -- One piece. Answers how many were let in, and whether there is more.
 function W.look_at_more_gates(s)
-  local from = call('GET', s.anew)
-  if not from then
+  local rounds, from = unpack(call('HMGET', s.anew, 'rounds', 'from'))
+  if not rounds then
     return 0, false
   end
-  local keys = call('ZRANGE', s.gated, from == '' and '-' or '(' .. from, '+', 'BYLEX', 'LIMIT', 0, BATCH)
-  local admitted, looked = 0, 0
-  while looked < #keys and admitted < BATCH do
-    looked = looked + 1
-    admitted = admitted + W.refill(s, keys[looked])
+  local keys = call('ZRANGE', s.gated, from and '(' .. from or '-', '+', 'BYLEX', 'LIMIT', 0, GATES)
+  local admitted, is_more = 0, #keys == GATES
+  for _, key in ipairs(keys) do
+    admitted = admitted + W.refill(s, key, BATCH - admitted)
+    if admitted == BATCH then
+      -- It may have room for more: the next piece begins with it.
+      is_more = true
+      break
+    end
+    from = key
   end
-  local is_more = looked < #keys or #keys == BATCH
   if is_more then
-    call('SET', s.anew, keys[looked])
-  else
+    if from then
+      call('HSET', s.anew, 'from', from)
+    end
+  elseif rounds == '1' then
     call('DEL', s.anew)
+  else
+    call('HSET', s.anew, 'rounds', 1)
+    call('HDEL', s.anew, 'from')
+    is_more = true
   end
   return admitted, is_more
 end
