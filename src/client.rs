@@ -487,6 +487,7 @@ fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: Option<usiz
     let ids = (!ids.is_empty()).then(|| ids.join(","));
     let spans = [filter.created, filter.due, filter.finished].map(|span| [span.from, span.to].map(|at| at.map(|at| at.to_string())));
     let [[created_from, created_to], [due_from, due_to], [finished_from, finished_to]] = &spans;
+    let fingerprint = filter.fingerprint.as_ref().map(ToString::to_string);
     let members = [
         ("id", ids.as_deref()),
         ("state", filter.state.map(|state| state.as_str())),
@@ -494,6 +495,7 @@ fn listing(path: &str, filter: &Filter, cursor: Option<&str>, limit: Option<usiz
         ("kind", filter.kind.as_deref()),
         ("tenant", filter.tenant.as_deref()),
         ("tag", filter.tag.as_deref()),
+        ("fingerprint", fingerprint.as_deref()),
         ("text", filter.text.as_deref()),
         ("created_from", created_from.as_deref()),
         ("created_to", created_to.as_deref()),

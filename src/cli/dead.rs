@@ -16,6 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::time::Duration;
 
+/// One look at a job that went first.
+const LOOK: Duration = Duration::from_secs(30);
 /// Ids that a dry run prints.
 const SHOWN: usize = 20;
 
@@ -77,6 +79,9 @@ pub struct Redrive {
     /// Say what would become of each, and leave it
     #[arg(long)]
     dry_run: bool,
+    /// Put one back first, and the others only once it has completed
+    #[arg(long, conflicts_with_all = ["ids", "dry_run"])]
+    canary: bool,
     /// At most so many a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     rate: Option<u16>,
@@ -131,6 +136,15 @@ async fn redrive(door: &door::Door, args: &Redrive) -> anyhow::Result<RedriveAns
     }
     let bar = progress();
     let mut whole = RedriveAnswer::of(Vec::new(), args.dry_run);
+    if args.canary {
+        let first = one_first(door, &request).await?;
+        whole.redriven += first.redriven;
+        whole.items.extend(first.items);
+        request.cursor = first.next;
+        if !first.more {
+            return Ok(whole);
+        }
+    }
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         if args.rate.is_some() {
@@ -144,6 +158,34 @@ async fn redrive(door: &door::Door, args: &Redrive) -> anyhow::Result<RedriveAns
         if !answer.more {
             bar.finish_and_clear();
             return Ok(whole);
+        }
+    }
+}
+
+/// Puts one back and waits until it has completed. Whoever has enough interrupts the command: the others stay dead.
+async fn one_first(door: &door::Door, request: &RedriveRequest) -> anyhow::Result<RedriveAnswer> {
+    let mut request = RedriveRequest { limit: Some(1), ..request.clone() };
+    let answer = loop {
+        let answer = door.redrive(&request).await?;
+        if !answer.items.is_empty() || !answer.more {
+            break answer;
+        }
+        request.cursor = answer.next;
+    };
+    let Some(first) = answer.items.first() else { return Ok(answer) };
+    let id = first.id;
+    if let Some(error) = &first.error {
+        return Err(Exit::Data.because(format!("job {id} was to go first and could not: {}; the others stay dead", error.message)));
+    }
+    eprintln!("job {id} went first; the others follow once it has completed, and stay dead if you interrupt this");
+    loop {
+        let job = jobs::found(door, id, LOOK).await?;
+        match job.state {
+            State::Completed => return Ok(answer),
+            state if state.is_final() => {
+                return Err(Exit::Data.because(format!("job {id} went first and is {state}; the others stay dead")));
+            }
+            _ => {}
         }
     }
 }

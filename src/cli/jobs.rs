@@ -18,7 +18,7 @@ use std::time::Duration;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List jobs, newest first
-    List(List),
+    List(Box<List>),
     /// Show everything that is known of one job
     Show {
         id: JobId,
@@ -142,7 +142,10 @@ fn state(text: &str) -> Result<State, String> {
 
 pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
     door::with(place, async |door| match command {
-        Command::List(List { state, which, search, page, format }) => list(door, &search.within(which.filter(state)), &page, format).await,
+        Command::List(asked) => {
+            let List { state, which, search, page, format } = *asked;
+            list(door, &search.within(which.filter(state)), &page, format).await
+        }
         Command::Show { id, wait_ms, format } => {
             let job = found(door, id, Duration::from_millis(wait_ms)).await?;
             Ok(format.show(&job, details)?)

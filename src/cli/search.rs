@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Clock,
-    job::{JobId, Timestamp},
+    job::{Fingerprint, JobId, Timestamp},
     store::{Filter, Span},
 };
 
@@ -11,6 +11,9 @@ pub struct Search {
     /// One of these jobs; may be given up to 100 times
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<JobId>,
+    /// Its last attempt died of this, as `windlass dead groups` names it
+    #[arg(long)]
+    fingerprint: Option<Fingerprint>,
     /// Stands in the payload as it is stored, letter by letter
     #[arg(long)]
     text: Option<String>,
@@ -40,6 +43,7 @@ impl Search {
     pub fn within(self, filter: Filter) -> Filter {
         Filter {
             ids: self.ids,
+            fingerprint: self.fingerprint,
             text: self.text,
             created: Span { from: self.since, to: self.until },
             due: Span { from: self.due_since, to: self.due_until },

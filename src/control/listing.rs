@@ -6,7 +6,7 @@ use super::{
     openapi::{Operation, Schemas, Takes},
 };
 use crate::{
-    job::{JobId, Name, State, Timestamp},
+    job::{Fingerprint, JobId, Name, State, Timestamp},
     store::{Filter, MOST_IDS, Span},
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
@@ -34,6 +34,8 @@ struct Members {
     kind: Option<Name>,
     tenant: Option<Name>,
     tag: Option<Name>,
+    /// What its last attempt died of, as `/v1/dead/groups` names it.
+    fingerprint: Option<Fingerprint>,
     /// Stands somewhere in the payload, letter by letter.
     text: Option<String>,
     /// Not before.
@@ -69,7 +71,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Listing {
             kind: asked.kind,
             tenant: asked.tenant,
             tag: asked.tag,
-            fingerprint: None,
+            fingerprint: asked.fingerprint,
             text: asked.text,
             created: Span { from: asked.created_from, to: asked.created_to },
             due: Span { from: asked.due_from, to: asked.due_to },

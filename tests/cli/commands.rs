@@ -213,6 +213,25 @@ fn dead_letters_are_listed_redriven_and_purged() {
     });
 }
 
+#[test]
+fn one_dead_letter_goes_first_and_the_others_once_it_has_completed() {
+    let place = Place::new();
+    place.write("windlass.toml", "[outbound]\nallow = [\"127.0.0.0/8\"]\n");
+    let daemon = place.daemon(&["--config", "windlass.toml"]);
+    for _ in 0..3 {
+        die(&place, true);
+    }
+    let redrive = |url: &str| {
+        let patch = json!([{"op": "replace", "path": "", "value": {"url": url, "method": "GET"}}]).to_string();
+        place.run(&["dead", "redrive", "--all", "--canary", "--patch", &patch])
+    };
+    let ended = redrive("still no url");
+    assert!(ended.code == 65 && ended.err.contains("went first and is dead; the others stay dead"), "{ended:?}");
+    assert_eq!(place.json(&["dead", "list", "--json"])["items"].as_array().unwrap().len(), 3);
+    let ended = redrive(&format!("http://{}/livez", daemon.address));
+    assert!(ended.code == 0 && ended.out.contains("3 jobs back in the queue") && ended.err.contains("went first"), "{ended:?}");
+}
+
 /// A job that dies at once: its payload is none.
 fn die(place: &Place, daemon_runs: bool) -> String {
     let id = id_of(&place.json(&["enqueue", "http.call", "{\"url\":\"not a url\"}", "--json"]));

@@ -41,6 +41,12 @@ async fn dead_letters_are_grouped_by_what_they_died_of() {
     assert!(groups[1]["sample"] == json!([ids[3]]), "{found}");
     assert_eq!(port.get("/v1/dead/groups?kind=other").await.json()["groups"], json!([]));
     port.get("/v1/dead/groups?limit=1").await.problem(400, "bad_query");
+    let of_the_first = format!("fingerprint={}", fingerprint(&port).await);
+    for path in ["/v1/dead", "/v1/jobs"] {
+        let listed = port.get(&format!("{path}?{of_the_first}")).await.json();
+        assert_eq!(listed["items"].as_array().map(Vec::len), Some(3), "{path}");
+        port.get(&format!("{path}?fingerprint=none")).await.problem(400, "bad_query");
+    }
 }
 
 #[tokio::test]
