@@ -20,6 +20,7 @@ on_every_store![
     key_rate_that_was_slow_holds_up_no_suspect_of_a_faster_one,
     key_rate_that_is_lifted_opens_its_gates,
     limits_that_are_lifted_open_every_gate_however_many_there_are,
+    raised_key_cap_lets_in_all_who_wait_behind_one_key,
     live_change_leaves_a_row_that_says_what_was_and_what_is,
     change_answers_the_limits_as_they_are_from_then_on,
     same_op_id_changes_limits_once,
@@ -226,6 +227,23 @@ async fn limits_that_are_lifted_open_every_gate_however_many_there_are(store: &m
     assert_eq!(all(1).await.len(), KEYS, "another of each");
     store.change(json!({"key_concurrency": 3})).await;
     assert_eq!(all(1).await.len(), KEYS, "and another");
+}
+
+async fn raised_key_cap_lets_in_all_who_wait_behind_one_key(store: &mut TestStore) {
+    const JOBS: usize = 2_500;
+    store.file(QueueSettings::default()).await;
+    let daemon = Daemon::new();
+    store.put((0..JOBS).map(|_| work().key("k")).collect(), now(0)).await;
+    assert_eq!(daemon.lease(&**store, 9, now(1)).await.len(), 1);
+    store.change(json!({"key_concurrency": 2 * JOBS})).await;
+    let newcomer = store.put_one(work().key("k"), now(1)).await;
+    let mut started = Vec::new();
+    while let reply = daemon.ask(&**store, "default", 2 * JOBS, now(1)).await
+        && (!reply.jobs.is_empty() || reply.more)
+    {
+        started.extend(ids(&reply.jobs));
+    }
+    assert_eq!((started.len(), started.last()), (JOBS, Some(&newcomer)), "in their order, and the one that came last at the end");
 }
 
 async fn live_change_leaves_a_row_that_says_what_was_and_what_is(store: &mut TestStore) {

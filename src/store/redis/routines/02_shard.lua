@@ -61,13 +61,15 @@ function W.open(base, now)
     work = false, cancelled = false }, Shard)
 end
 
--- Lets in who may come, at all gates of which somebody left.
+-- Lets in who may come, at all gates of which somebody left. While the rules are new they may be very many; the look at all gates goes on with
+-- the others.
 function W.refill_all(s)
   while next(s.refills) do
     local keys = s.refills
+    local most = call('EXISTS', s.anew) == 1 and BATCH or nil
     s.refills = {}
     for key in pairs(keys) do
-      W.refill(s, key)
+      W.refill(s, key, most)
     end
   end
 end
