@@ -217,9 +217,10 @@ fn table(page: &JobPage) -> String {
     rows.or("no jobs")
 }
 
-/// The reason of its state, and what the last attempt died of.
+/// The reason of its state, and what the last attempt died of, if none came through.
 fn why(job: &JobSummary) -> String {
-    let error = job.error.as_ref().map(|error| format!("{}: {}", error.code, shortened(&error.message, 80)));
+    let error = job.error.as_ref().filter(|_| job.state != State::Completed);
+    let error = error.map(|error| format!("{}: {}", error.code, shortened(&error.message, 80)));
     job.reason.iter().cloned().chain(error).collect::<Vec<_>>().join("; ")
 }
 

@@ -73,7 +73,10 @@ pub fn run(place: &Place, command: Command) -> anyhow::Result<()> {
             let made = door.create_token(request).await?;
             // It is told before anything else can go wrong: nobody could ask for it again.
             format.show(&made, shown_once)?;
-            door.end_token(&id, HOUR * overlap_hours).await
+            door.end_token(&id, HOUR * overlap_hours).await?;
+            // Not among what a script takes.
+            eprintln!("token {id} lets its holder in until {}", now.plus(HOUR * overlap_hours));
+            Ok(())
         }),
         Command::Revoke { id } => door::with(place, async |door| {
             door.end_token(&id, Duration::ZERO).await?;
