@@ -274,3 +274,45 @@ fn is_no_daemon(seen: &[SeenDaemon], holder: HolderId) -> Result<(), Problem> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(token: Option<&str>) -> Daemon {
+        Daemon {
+            holder: HolderId::mint(),
+            node: "box".into(),
+            pid: 0,
+            version: String::new(),
+            started_at: Timestamp(0),
+            draining: false,
+            queues: BTreeMap::new(),
+            kinds: std::collections::BTreeSet::new(),
+            remote: true,
+            token: token.map(|id| id.repeat(16).parse().expect("an id")),
+        }
+    }
+
+    #[test]
+    fn workers_of_one_token_leave_places_to_others() {
+        let roster = Roster::default();
+        let own: Vec<Daemon> = (0..MOST_OF_ONE).map(|_| worker(Some("a"))).collect();
+        own.iter().cloned().for_each(|worker| roster.put(worker, LEAST));
+        assert!(!roster.has_room_for(&worker(Some("a"))));
+        assert!(roster.has_room_for(&own[0]), "it has its place");
+        assert!(roster.has_room_for(&worker(Some("b"))) && roster.has_room_for(&worker(None)));
+        roster.put(own[0].clone(), Duration::ZERO);
+        assert!(roster.has_room_for(&worker(Some("a"))), "one that fell silent leaves its place");
+    }
+
+    #[test]
+    fn name_of_a_worker_that_fell_silent_is_nobody_s() {
+        let (roster, silent, now) = (Roster::default(), worker(Some("a")), Timestamp(1_000));
+        roster.put(silent.clone(), Duration::ZERO);
+        assert!(roster.get(silent.holder).is_none());
+        let seen = |until| [SeenDaemon { daemon: silent.clone(), seen_at: Timestamp(0), until }];
+        assert!(own(&seen(Timestamp(999)), silent.holder, now).is_none());
+        assert!(own(&seen(Timestamp(1_001)), silent.holder, now).is_some());
+    }
+}
